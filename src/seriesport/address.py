@@ -1,0 +1,246 @@
+"""Addresses of series: the only place where a URL is read or written."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, unquote_to_bytes
+
+from seriesport.errors import SeriesportError
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+_UID = re.compile(r"[0-2](\.(0|[1-9][0-9]*)){2,}")
+_DICOM_PARTS = ("AE title", "patient", "study", "series")
+_XNAT_PARTS = ("project", "subject", "experiment", "scan", "resource")
+
+
+def is_uid(text: str) -> bool:
+    """Whether a text has the form of a DICOM UID (PS3.5 section 9.1) of three or more components."""
+    return len(text) <= 64 and _UID.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class FileAddress:
+    """A file, or a directory that is searched to its leaves."""
+
+    path: Path
+    """Absolute."""
+
+    @property
+    def url(self) -> str:
+        """The canonical form."""
+        return f"file://{quote(str(self.path))}"
+
+
+@dataclass(frozen=True, slots=True)
+class ZipAddress:
+    """A ZIP file, or the members that a selection names."""
+
+    path: Path
+    """Absolute."""
+    selection: str = ""
+    """A member, a folder or a glob, matched on whole path parts; empty for all members."""
+
+    @property
+    def url(self) -> str:
+        """The canonical form."""
+        selection = f"?{quote(self.selection)}" if self.selection else ""
+        return f"zip://{quote(str(self.path))}{selection}"
+
+
+@dataclass(frozen=True, slots=True)
+class DicomAddress:
+    """A DICOM archive, or a patient, study or series in it. Parts are unencoded; empty means any."""
+
+    server: str
+    """A name from the config, or a host."""
+    port: int | None
+    aet: str
+    """Called AE title."""
+    patient: str = ""
+    study: str = ""
+    """Study Instance UID or accession number."""
+    series: str = ""
+    """Series Instance UID or series number."""
+
+    @property
+    def url(self) -> str:
+        """The canonical form."""
+        return _join("dicom", self.server, self.port, [self.aet, self.patient, self.study, self.series])
+
+
+@dataclass(frozen=True, slots=True)
+class XnatAddress:
+    """An XNAT project, or what is below it. Parts are unencoded; empty means all."""
+
+    server: str
+    """A name from the config, or a host."""
+    port: int | None
+    project: str
+    subject: str = ""
+    experiment: str = ""
+    scan: str = ""
+    resource: str = ""
+
+    @property
+    def url(self) -> str:
+        """The canonical form."""
+        parts = [self.project, self.subject, self.experiment, self.scan, self.resource]
+        return _join("xnat", self.server, self.port, parts)
+
+
+Address = FileAddress | ZipAddress | DicomAddress | XnatAddress
+
+
+def parse(text: str) -> Address:
+    """Read an address.
+
+    A plain path is taken as it stands, without percent-encoding, relative to the working
+    directory; what exists under it wins over any reading of `?` in it. In a URL every part is
+    percent-encoded UTF-8.
+
+    Raises:
+        SeriesportError: address-invalid, naming the part and the character where it went wrong.
+    """
+    if not text:
+        raise _invalid("it is empty", 0)
+    if "\0" in text:
+        raise _invalid("it contains a NUL character", text.index("\0"))
+    match = _SCHEME.match(text)
+    if match is None:
+        return _plain_path(text)
+    scheme, rest, at = match[1].lower(), text[match.end() :], match.end()
+    if scheme in ("file", "zip"):
+        return _file_url(scheme, rest, at)
+    if scheme == "dicom":
+        return _dicom(rest, at)
+    if scheme == "xnat":
+        return _xnat(rest, at)
+    known = "a path, file://, zip://, dicom:// or xnat://"
+    raise _invalid(f"the scheme {scheme!r} is unknown; use {known}", 0)
+
+
+def _invalid(problem: str, position: int) -> SeriesportError:
+    return SeriesportError("address-invalid", f"address, character {position + 1}: {problem}")
+
+
+def _join(scheme: str, server: str, port: int | None, parts: list[str]) -> str:
+    while parts and not parts[-1]:
+        parts = parts[:-1]
+    authority = server if port is None else f"{server}:{port}"
+    return "/".join([f"{scheme}://{authority}", *(quote(part, safe="") for part in parts)])
+
+
+def _absolute(path: str) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps "..", resolve follows links
+
+
+def _plain_path(text: str) -> Address:
+    if Path(text).exists() or "?" not in text:
+        return _file_or_zip(text, "")
+    head, _, selection = text.partition("?")
+    if not head:
+        raise _invalid("the path before '?' is empty", 0)
+    return _zip(head, selection, len(head) + 1)
+
+
+def _file_url(scheme: str, rest: str, at: int) -> Address:
+    if not rest.startswith("/"):
+        host = rest.partition("/")[0]
+        if host != "localhost":
+            raise _invalid(f"a {scheme}:// path is absolute and has three slashes", at)
+        rest, at = rest[len(host) :], at + len(host)
+    head, mark, selection = rest.partition("?")
+    path = _decode(head, "path", at)
+    chosen = _decode(selection, "selection", at + len(head) + 1)
+    if scheme == "zip" or mark:
+        return _zip(path, chosen, at + len(head) + 1)
+    return _file_or_zip(path, "")
+
+
+def _file_or_zip(path: str, selection: str) -> Address:
+    absolute = _absolute(path)
+    if absolute.suffix.lower() == ".zip" and not absolute.is_dir():
+        return ZipAddress(absolute, selection)
+    return FileAddress(absolute)
+
+
+def _zip(path: str, selection: str, at: int) -> ZipAddress:
+    chosen = selection.strip("/")
+    if selection.startswith("/") or ".." in chosen.split("/"):
+        raise _invalid("a selection is relative to the ZIP's root and does not climb", at)
+    return ZipAddress(_absolute(path), chosen)
+
+
+def _dicom(rest: str, at: int) -> DicomAddress:
+    server, port, parts = _network(rest, at, _DICOM_PARTS)
+    aet, patient, study, series = parts
+    here = at + len(rest.partition("/")[0]) + 1
+    if not aet.strip():
+        raise _invalid("the called AE title is missing: dicom://host:port/AET/patient/study/series", here)
+    if len(aet) > 16 or "\\" in aet or not aet.isascii():
+        raise _invalid("an AE title has at most 16 ASCII characters and no backslash", here)
+    if series and not study:
+        raise _invalid("a series needs its study", len(rest) + at - 1)
+    return DicomAddress(server, port, aet, patient, study, series)
+
+
+def _xnat(rest: str, at: int) -> XnatAddress:
+    server, port, parts = _network(rest, at, _XNAT_PARTS)
+    given = [i for i, part in enumerate(parts) if part]
+    if not given:
+        raise _invalid("the project is missing: xnat://server/project/subject/experiment/scan", at)
+    for i in range(given[-1]):
+        if not parts[i]:
+            raise _invalid(f"the {_XNAT_PARTS[i]} is empty", at)
+    return XnatAddress(server, port, *parts)
+
+
+def _network(rest: str, at: int, names: tuple[str, ...]) -> tuple[str, int | None, list[str]]:
+    authority, _, path = rest.partition("/")
+    if "@" in authority:
+        raise _invalid("user names and passwords are never part of an address", at)
+    host, mark, port_text = authority.partition(":")
+    if _HOST.fullmatch(host) is None:
+        raise _invalid(f"{host!r} is not a host or server name", at)
+    port = None
+    if mark:
+        if not re.fullmatch("[0-9]{1,5}", port_text) or not 1 <= int(port_text) <= 65535:
+            raise _invalid(f"the port {port_text!r} is not a number from 1 to 65535", at + len(host) + 1)
+        port = int(port_text)
+    return host, port, _split(path, at + len(authority) + 1, names)
+
+
+def _split(path: str, at: int, names: tuple[str, ...]) -> list[str]:
+    decoded: list[str] = []
+    pieces = path.split("/")
+    while len(pieces) > 1 and not pieces[-1]:
+        pieces.pop()
+    for i, piece in enumerate(pieces):
+        if i >= len(names):
+            raise _invalid(f"nothing comes after the {names[-1]}; write '/' in a part as %2F", at)
+        name = names[i]
+        for mark in "?#":
+            if mark in piece:
+                spot = at + piece.index(mark)
+                raise _invalid(f"{mark!r} in the {name} must be written as {quote(mark)}", spot)
+        decoded.append(_decode(piece, name, at))
+        at += len(piece) + 1
+    return decoded + [""] * (len(names) - len(decoded))
+
+
+def _decode(piece: str, name: str, at: int) -> str:
+    bad = re.search("%(?![0-9A-Fa-f]{2})", piece)
+    if bad is not None:
+        raise _invalid(f"'%' in the {name} must be written as %25", at + bad.start())
+    try:
+        text = unquote_to_bytes(piece).decode("utf-8")
+    except UnicodeDecodeError:
+        raise _invalid(f"the percent-encoding of the {name} is not UTF-8", at) from None
+    control = re.search(r"[\x00-\x1f\x7f]", text)
+    if control is not None:
+        raise _invalid(f"the {name} contains a control character", at)
+    return text

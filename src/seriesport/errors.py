@@ -1,0 +1,254 @@
+"""Every reason code, and the one exception that reaches a user."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """What a reason code means and what to do about it."""
+
+    summary: str
+    advice: str
+    transient: bool = False
+    """True where the same request may succeed later, so that it is worth a retry."""
+
+
+REASONS: dict[str, Reason] = {
+    # What the user wrote
+    "address-invalid": Reason(
+        "An address cannot be read.",
+        "Correct the marked part. README.md lists the forms; percent-encode '/', '?', '#' and '%'.",
+    ),
+    "config-invalid": Reason(
+        "config.yaml does not fit its schema.",
+        "Correct the named key; config/README.md describes each one.",
+    ),
+    "cohort-invalid": Reason(
+        "The cohort file does not fit its schema.",
+        "Correct the named line; config/README.md shows every form of an entry.",
+    ),
+    "cohort-not-private": Reason(
+        "The cohort file, or another file with identifiers or secrets, can be read by others.",
+        "Run: chmod 0600 FILE",
+    ),
+    "identifier-not-text": Reason(
+        "An identifier was written without quotes, and YAML made a number, date or truth value of it.",
+        'Put the identifier in quotes, as in patient: "0012345".',
+    ),
+    "identifier-wildcard": Reason(
+        "An identifier contains '*', '?' or '\\', which an archive would read as a pattern.",
+        "Add the study UID or another identifier without these characters, so that it need not be sent.",
+    ),
+    "server-unknown": Reason(
+        "The address names a server that config.yaml does not describe.",
+        "Add it under servers:, or write host:port in the address.",
+    ),
+    "scheme-unsupported": Reason(
+        "No transport serves this kind of address.",
+        "Use a path, file://, zip://, or dicom:// address.",
+    ),
+    # What the source or the destination has
+    "not-found": Reason(
+        "Nothing at the source matches.",
+        "List what is there with: seriesport ls ADDRESS, one level up, and correct the entry.",
+    ),
+    "ambiguous": Reason(
+        "More than one study or series matches.",
+        "Choose one of the listed matches, or add a study UID or a filter.",
+    ),
+    "too-few-instances": Reason(
+        "The series has fewer instances than the entry asks for.",
+        "Check the series at the source, or lower min_instances.",
+    ),
+    "incomplete": Reason(
+        "Not every expected instance arrived.",
+        "Run again: only what is missing is asked for. If it fails again, the archive cannot deliver them.",
+        transient=True,
+    ),
+    "changed-during-fetch": Reason(
+        "The source's list of instances changed while the series was fetched.",
+        "The study may still be arriving. Run again when it is complete at the source.",
+        transient=True,
+    ),
+    "instance-truncated": Reason(
+        "An instance ends before its data set does.",
+        "It was put aside and is asked for again on the next run. If it stays, the source's copy is damaged.",
+        transient=True,
+    ),
+    "instance-invalid": Reason(
+        "A DICOM file or data set breaks the encoding rules of PS3.5 or PS3.10.",
+        "Look at the file with a DICOM dump tool; the source's copy is damaged.",
+    ),
+    "instance-foreign": Reason(
+        "An instance belongs to another patient, study or series than the one asked for.",
+        "It was put aside. Report it to whoever runs the archive.",
+    ),
+    "instance-conflict": Reason(
+        "One SOP Instance UID came with two different contents.",
+        "Both stay where they are. Find out which is right before you go on.",
+    ),
+    "source-changed": Reason(
+        "A source file changed while it was read.",
+        "Run again when nothing writes to the source.",
+        transient=True,
+    ),
+    # The ways there
+    "archive-unreachable": Reason(
+        "No connection to the archive.",
+        "Check host, port and firewall; try: seriesport echo ADDRESS",
+        transient=True,
+    ),
+    "association-rejected": Reason(
+        "The archive refused the association.",
+        "Ask the archive's administrator to register the calling AE title; check the called one.",
+    ),
+    "association-busy": Reason(
+        "The archive refused the association for now.",
+        "Run again later, or lower associations: for this server.",
+        transient=True,
+    ),
+    "association-aborted": Reason(
+        "The archive ended the association in the middle.",
+        "Run again: only what is missing is asked for.",
+        transient=True,
+    ),
+    "context-refused": Reason(
+        "The archive accepts no presentation context that this needs.",
+        "Ask the archive's administrator to allow the named SOP class or service for the calling AE title.",
+    ),
+    "dimse-failure": Reason(
+        "The archive answered a request with a failure status.",
+        "The status stands in the message; PS3.4 and the archive's conformance statement explain it.",
+    ),
+    "dimse-refused": Reason(
+        "The archive is out of resources for this request.",
+        "Run again later.",
+        transient=True,
+    ),
+    "protocol-error": Reason(
+        "The peer broke the DICOM network protocol (PS3.7, PS3.8).",
+        "Check that the port is a DICOM port, and whether it wants TLS.",
+    ),
+    "timeout": Reason(
+        "The peer was silent, or the whole retrieval took longer than allowed.",
+        "Run again: only what is missing is asked for. Raise timeout: or wall_clock: for slow archives.",
+        transient=True,
+    ),
+    "tls-untrusted": Reason(
+        "The server's TLS certificate was not accepted.",
+        "Set tls.ca for this server to the authority that signed it; verification cannot be turned off.",
+    ),
+    "tls-failed": Reason(
+        "No TLS connection could be made.",
+        "Check that the port speaks TLS, and tls.certificate and tls.key if the server wants a client certificate.",
+    ),
+    # Files and ZIP files
+    "file-unreadable": Reason(
+        "A file or folder cannot be read.",
+        "Check the path and its permissions.",
+    ),
+    "file-unwritable": Reason(
+        "A file or folder cannot be written.",
+        "Check permissions and free space.",
+    ),
+    "destination-conflict": Reason(
+        "The destination already has something else under this name or UID; it was not replaced.",
+        "Choose another destination, or find out which content is right.",
+    ),
+    "zip-invalid": Reason(
+        "The ZIP file is damaged.",
+        "Get it again from where it came from.",
+    ),
+    "zip-unsafe-name": Reason(
+        "A ZIP member's name is absolute, climbs out of the archive, or cannot be a file name.",
+        "Do not trust this ZIP; repack the images.",
+    ),
+    "zip-symlink": Reason(
+        "A ZIP member is a symbolic link or another special file.",
+        "Repack the images as plain files.",
+    ),
+    "zip-duplicate": Reason(
+        "Two members of the ZIP have one name.",
+        "Repack the images under different names.",
+    ),
+    "zip-overlap": Reason(
+        "Members of the ZIP overlap.",
+        "Do not trust this ZIP; repack the images.",
+    ),
+    "zip-bomb": Reason(
+        "The ZIP exceeds a limit on members, size or compression ratio.",
+        "If it is genuine, raise zip_limits: in config.yaml.",
+    ),
+    "bundle-damaged": Reason(
+        "A fetched series on disk does not match its manifest.",
+        "It is fetched again on the next run.",
+        transient=True,
+    ),
+    # Upload
+    "store-failed": Reason(
+        "The destination refused an instance.",
+        "The status stands in the message; ask the destination's administrator.",
+    ),
+    "store-unverified": Reason(
+        "The destination does not list an instance that it accepted.",
+        "Run again: only what the destination does not list is sent.",
+        transient=True,
+    ),
+    # Convert
+    "conversion-failed": Reason(
+        "The converter failed.",
+        "Read its messages in the job's log; choose other formats: for this entry if it cannot be converted.",
+    ),
+    "conversion-incomplete": Reason(
+        "The converter reports missing slices or volumes.",
+        "Compare the series with the scanner or the archive; the source itself may lack images.",
+    ),
+    "not-an-image": Reason(
+        "The series holds no images, so this format cannot be made from it.",
+        "Leave image formats out for this entry (formats: []).",
+    ),
+    "geometry-irregular": Reason(
+        "The slices do not form a regular grid.",
+        "Look at the series for missing, doubled or tilted slices.",
+    ),
+    "interrupted": Reason(
+        "The run was stopped from outside.",
+        "Run again: what is complete is kept.",
+        transient=True,
+    ),
+    "not-attempted": Reason(
+        "The step did not run because an earlier one failed for this series.",
+        "See the earlier step's reason.",
+    ),
+    "internal": Reason(
+        "A fault of Seriesport itself.",
+        "Report it with the log file; logs carry no identifiers.",
+    ),
+}
+
+
+class SeriesportError(Exception):
+    """A failure with a stable reason code and one line for the person at the terminal.
+
+    The message names a series by its key or number, never by the patient.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = REASONS[code]
+
+    @property
+    def message(self) -> str:
+        """What happened, in one line."""
+        return str(self.args[0])
+
+    @property
+    def transient(self) -> bool:
+        """Whether the same request may succeed later."""
+        return self.reason.transient
+
+    def __str__(self) -> str:
+        return f"{self.message} [{self.code}]"

@@ -1,0 +1,1 @@
+"""Transports: one module for each scheme behind one protocol."""

@@ -1,0 +1,142 @@
+"""What every transport does. A contract stands here once; the implementations do not repeat it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from seriesport.address import Address
+    from seriesport.instance import Instance
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesReference:
+    """A series that a source has, by its full address. Text is as the source gave it, unpadded."""
+
+    address: Address
+    patient_id: str
+    study_instance_uid: str
+    series_instance_uid: str
+    accession_number: str = ""
+    modality: str = ""
+    series_number: str = ""
+    series_description: str = ""
+    instances: int | None = None
+    """How many instances the source says there are, where it says so: a hint, never proof."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """One instance that a complete series has, with what the source tells about it."""
+
+    uid: str
+    sop_class_uid: str | None = None
+    instance_number: int | None = None
+    transfer_syntax_uids: tuple[str, ...] = ()
+
+
+class Proof(StrEnum):
+    """How far the arrival of an instance at a destination is proven, weakest first."""
+
+    SENT = "sent"
+    """The destination accepted it."""
+    LISTED = "listed"
+    """The destination lists it afterwards."""
+    DIGEST = "digest"
+    """The destination's bytes were read back, or its digest compared, and are the same."""
+    COMMITTED = "committed"
+    """The destination took responsibility (PS3.4 annex J, storage commitment)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptEntry:
+    """What became of one instance."""
+
+    uid: str
+    sent: bool
+    """False where the destination had it already, or where it was not accepted."""
+    proof: Proof | None
+    """None where it did not arrive."""
+    code: str = ""
+    """Reason code where it did not arrive."""
+    detail: str = ""
+    """One line without identifiers: the status, a warning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Per instance, in the order given to `store`, what was sent and how far it is proven."""
+
+    entries: tuple[ReceiptEntry, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every instance is at the destination, listed there or better."""
+        return all(e.proof not in (None, Proof.SENT) for e in self.entries)
+
+
+class Transport(Protocol):
+    """One source or destination. Not thread-safe: a worker opens its own.
+
+    A transport contains no retry, no rate limit and no progress bar: these wrap it.
+    Every failure is a SeriesportError; `transient` tells whether a retry makes sense, and
+    `find`, `expect` and `fetch` may always be repeated.
+    """
+
+    def find(self, address: Address) -> list[SeriesReference]:
+        """The series below an address, in a stable order; empty where there are none."""
+        ...
+
+    def expect(self, series: SeriesReference) -> dict[str, Expected]:
+        """The instances that the complete series has, by SOP Instance UID."""
+        ...
+
+    def fetch(
+        self,
+        series: SeriesReference,
+        expected: Mapping[str, Expected],
+        have: Collection[str],
+        spool: Path,
+    ) -> Iterator[Instance]:
+        """Give the expected instances that are not in `have`, each as soon as it is there.
+
+        A transport that receives over a network writes each instance whole into a file of its
+        own below `spool` and names it in `Instance.location`; the caller takes that file over.
+        What arrives is given as it came: the caller judges whether it belongs to the series.
+        Ends early or raises where the source does; it never invents an end that is none.
+        """
+        ...
+
+    def store(
+        self, instances: Sequence[Instance], address: Address, name: str | None = None
+    ) -> Receipt:
+        """Bring the instances of one series to an address, and prove it.
+
+        Asks the destination what it has, sends only what is missing, asks again. Storing the
+        same instances twice sends nothing the second time. What the destination has with other
+        bytes is never replaced (destination-conflict). `name` is the folder that a folder or
+        ZIP destination uses for the series; without it, one that holds the series already or
+        the next free `series-001`.
+
+        Refused instances stand in the receipt; an error is raised only where nothing can go on.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release connections. Safe to call twice."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
