@@ -182,7 +182,7 @@ def mr(
     syntax: str = "explicit",
     spacing: float = 3.0,
 ) -> Made:
-    """MR, times x slices images in the order of acquisition: all slices of a time, then the next."""
+    """MR, times x slices images as acquired: all slices of a time, then those of the next."""
     random = np.random.default_rng(_number(who.seed))
     base = _disc(size, 100, 600)
     instances: list[Dataset] = []
