@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from _typeshed import WriteableBuffer
 
 
 class Payload(Protocol):
@@ -20,6 +24,58 @@ class Payload(Protocol):
     def open(self) -> BinaryIO:
         """Give a stream of exactly `size` bytes; the caller closes it."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class FileSlice:
+    """A data set that lies unencoded in a file: all of it, or the part behind a header."""
+
+    path: Path
+    offset: int
+    """Of the data set's first byte in the file."""
+    size: int
+
+    def open(self) -> BinaryIO:
+        """Give a stream of the slice. It ends early where the file has become shorter."""
+        return cast("BinaryIO", io.BufferedReader(_SliceReader(self), 65536))
+
+
+class _SliceReader(io.RawIOBase):
+    """The raw stream below `FileSlice.open`."""
+
+    def __init__(self, part: FileSlice) -> None:
+        self._fd = os.open(part.path, os.O_RDONLY | os.O_CLOEXEC)
+        self._start = part.offset
+        self._size = part.size
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        self._at = max(0, origin + offset)
+        return self._at
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        view = memoryview(buffer).cast("B")[: max(0, self._size - self._at)]
+        count = os.preadv(self._fd, [view], self._start + self._at) if len(view) else 0
+        self._at += count
+        return count
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._fd)
+        super().close()
 
 
 @dataclass(frozen=True, slots=True)

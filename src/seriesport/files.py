@@ -1,0 +1,242 @@
+"""Writing files whole or not at all: beside, fsync, rename. The one place that does it."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, BinaryIO
+
+from seriesport.errors import SeriesportError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+PART_SUFFIX = ".seriesport-part"
+"""Ends the name of a file that is being written. A reader of folders passes such files over."""
+
+COPY_CHUNK = 1 << 20
+_LOCK_TIMEOUT = 600.0
+_LOCK_POLL = 0.02
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+_NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM)
+
+
+@contextmanager
+def writing(path: Path, *, private: bool = False, replace: bool = True) -> Generator[BinaryIO]:
+    """Write a file beside its final name; at the end it is synced and renamed, all or nothing.
+
+    The file that is being written has one fixed name, so that what a killed process left is
+    used up by the next attempt, and a lock, so that two processes take turns.
+
+    Args:
+        path: The final name. Its folder is made when it is missing.
+        private: Mode 0600, instead of what the umask allows.
+        replace: False refuses a name that is taken.
+
+    Raises:
+        SeriesportError: file-unwritable; destination-conflict where `replace` is False and
+            the name is taken; timeout where another process holds the file for 10 minutes.
+    """
+    part = path.with_name(f".{path.name}{PART_SUFFIX}")
+    try:
+        make_folder(path.parent, private=private)
+        fd = _open_part(part, private=private)
+    except OSError as error:
+        raise unwritable(error) from error
+    try:
+        with os.fdopen(fd, "r+b", buffering=0) as stream:
+            yield stream  # pyright: ignore[reportReturnType] - a FileIO is all that writers need
+            os.fsync(stream.fileno())
+            _publish(part, path, replace=replace)
+    except OSError as error:
+        _remove(part)
+        raise unwritable(error) from error
+    except BaseException:
+        _remove(part)
+        raise
+    sync_folder(path.parent)
+
+
+def write_bytes(path: Path, data: bytes, *, private: bool = False) -> None:
+    """Write a small file whole or not at all; `private` gives it mode 0600.
+
+    Raises:
+        SeriesportError: file-unwritable.
+    """
+    with writing(path, private=private) as stream:
+        write_all(stream, data)
+
+
+def write_text(path: Path, text: str, *, private: bool = False) -> None:
+    """Write a small UTF-8 file whole or not at all; `private` gives it mode 0600.
+
+    Raises:
+        SeriesportError: file-unwritable.
+    """
+    write_bytes(path, text.encode(), private=private)
+
+
+def write_all(stream: BinaryIO, data: bytes | memoryview) -> None:
+    """Write all of `data`, also where the stream takes less at a time."""
+    view = memoryview(data)
+    while view:
+        view = view[stream.write(view) :]
+
+
+def copy_range(source: int, offset: int, target: int, position: int, size: int) -> None:
+    """Copy `size` bytes between two open files, within the kernel where it can.
+
+    Raises:
+        EOFError: The source ended early.
+        OSError: The copy failed.
+    """
+    done = _kernel_copy(source, offset, target, position, size)
+    while done < size:
+        chunk = os.pread(source, min(COPY_CHUNK, size - done), offset + done)
+        if not chunk:
+            raise EOFError
+        view = memoryview(chunk)
+        while view:
+            count = os.pwrite(target, view, position + done)
+            view = view[count:]
+            done += count
+
+
+def _kernel_copy(source: int, offset: int, target: int, position: int, size: int) -> int:
+    done = 0
+    try:
+        while done < size:
+            count = os.copy_file_range(source, target, size - done, offset + done, position + done)
+            if count == 0:
+                break
+            done += count
+    except OSError as error:
+        if error.errno not in _NO_KERNEL_COPY:
+            raise
+    return done
+
+
+@contextmanager
+def locked(path: Path, timeout: float = _LOCK_TIMEOUT) -> Generator[None]:
+    """Hold a lock that other processes respect, by a lock file that goes away again.
+
+    Args:
+        path: The lock file.
+        timeout: Longest wait, in seconds.
+
+    Raises:
+        SeriesportError: timeout, or file-unwritable.
+    """
+    try:
+        make_folder(path.parent)
+        fd = _open_locked(path, 0o600, timeout)
+    except OSError as error:
+        raise unwritable(error) from error
+    try:
+        yield
+    finally:
+        # Removed while held: whoever waits for it sees that the name is gone, and makes it anew.
+        _remove(path)
+        os.close(fd)
+
+
+def make_folder(folder: Path, *, private: bool = False) -> None:
+    """Make a folder and those above it; `private` gives new ones mode 0700."""
+    if not folder.is_dir():
+        folder.mkdir(mode=0o700 if private else 0o777, parents=True, exist_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames within a folder survive a crash of the machine."""
+    with suppress(OSError):  # some network file systems cannot sync a folder
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def unwritable(error: OSError) -> SeriesportError:
+    """The error for a file that cannot be written; it names the cause and not the file."""
+    return SeriesportError("file-unwritable", f"cannot write: {os.strerror(error.errno or 0)}")
+
+
+def unreadable(error: OSError, what: str = "the file") -> SeriesportError:
+    """The error for a file that cannot be read; it names the cause and not the file."""
+    return SeriesportError(
+        "file-unreadable", f"cannot read {what}: {os.strerror(error.errno or 0)}"
+    )
+
+
+def _open_part(part: Path, *, private: bool) -> int:
+    fd = _open_locked(part, 0o600 if private else 0o666, _LOCK_TIMEOUT)
+    os.ftruncate(fd, 0)
+    if private:
+        os.fchmod(fd, 0o600)
+    return fd
+
+
+def _open_locked(path: Path, mode: int, timeout: float) -> int:
+    deadline = time.monotonic() + timeout
+    while True:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        fd = os.open(path, flags, mode)
+        try:
+            if _lock(fd) and _is_at(fd, path):
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+        if time.monotonic() > deadline:
+            raise SeriesportError("timeout", f"another process has held a file for {timeout:g} s")
+        time.sleep(_LOCK_POLL)
+
+
+def _lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    return True
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _publish(part: Path, path: Path, *, replace: bool) -> None:
+    if replace:
+        part.replace(path)
+        return
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        raise SeriesportError(
+            "destination-conflict", "a file of this name appeared; it was not replaced"
+        ) from None
+    except OSError as error:  # a file system without hard links
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        if os.path.lexists(path):
+            raise SeriesportError(
+                "destination-conflict", "a file of this name appeared; it was not replaced"
+            ) from None
+        part.rename(path)
+        return
+    part.unlink()
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()
