@@ -3,51 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from seriesport.bundle import Manifest, write_bundle
 from seriesport.errors import SeriesportError
+from seriesport.flow import Flow, Patience
 from seriesport.staging import Staging
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from seriesport.instance import Instance
     from seriesport.transports.protocol import Expected, SeriesReference, Transport
 
-    Wrapper = Callable[[Iterator[Instance]], Iterator[Instance]]
-
 _LONGEST_WAIT = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How often a series is asked for, and the first wait between two attempts in seconds."""
-
-    attempts: int = 3
-    backoff: float = 1.0
-
-    def retrying(self) -> Retrying:
-        """A retry of what may succeed later, with exponential backoff and jitter."""
-        return Retrying(
-            retry=retry_if_exception(_is_worth_a_retry),
-            stop=stop_after_attempt(self.attempts),
-            wait=wait_exponential_jitter(
-                initial=self.backoff, max=_LONGEST_WAIT, jitter=self.backoff / 4
-            ),
-            reraise=True,
-        )
-
-
-def _is_worth_a_retry(error: BaseException) -> bool:
-    # An archive that sends a foreign instance instead of one that is missing may do better.
-    return isinstance(error, SeriesportError) and (
-        error.transient or error.code == "instance-foreign"
-    )
 
 
 def fetch_series(
@@ -56,16 +25,16 @@ def fetch_series(
     bundle: Path,
     staging: Path,
     *,
-    patience: Patience = Patience(),  # noqa: B008 - a frozen value
-    wrap: Wrapper = iter,
+    patience: Patience | None = None,
+    flow: Flow | None = None,
 ) -> Manifest:
     """Fetch a series into a bundle, complete or not at all.
 
     The expected SOP Instance UIDs are listed before and after; what was received must equal
     them. Instances that an earlier, killed run left in `staging` are verified and kept; only
     the others are asked for. `series.instances` is a count that the source gave earlier, as in
-    the plan: a shorter list is not believed. `wrap` sees the instances pass, for progress
-    and rate limits.
+    the plan: a shorter list is not believed. The instances pass through `flow`, for
+    progress and a rate limit.
 
     Raises:
         SeriesportError: not-found, incomplete with the missing instances by number,
@@ -73,7 +42,8 @@ def fetch_series(
             instance-conflict, or what the transport raised.
     """
     with Staging(staging, series) as stage:
-        expected = patience.retrying()(_attempt, transport, series, stage, wrap)
+        retrying = (patience or Patience()).retrying()
+        expected = retrying(_attempt, transport, series, stage, flow or Flow())
         manifest = write_bundle(
             bundle,
             [stage.instances[uid] for uid in expected],
@@ -85,7 +55,7 @@ def fetch_series(
 
 
 def _attempt(
-    transport: Transport, series: SeriesReference, stage: Staging, wrap: Wrapper
+    transport: Transport, series: SeriesReference, stage: Staging, flow: Flow
 ) -> Mapping[str, Expected]:
     expected = _listed(transport, series)
     if expected.keys() <= stage.instances.keys():
@@ -93,7 +63,7 @@ def _attempt(
     broken: SeriesportError | None = None
     arriving = transport.fetch(series, expected, frozenset(stage.instances), stage.spool)
     try:
-        for instance in wrap(arriving):
+        for instance in flow.receive(arriving):
             stage.accept(instance)
     except SeriesportError as error:
         broken = error

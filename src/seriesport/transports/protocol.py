@@ -68,6 +68,11 @@ class ReceiptEntry:
     detail: str = ""
     """One line without identifiers: the status, a warning."""
 
+    @property
+    def arrived(self) -> bool:
+        """Whether the destination lists it, or better."""
+        return self.proof not in (None, Proof.SENT)
+
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
@@ -78,7 +83,7 @@ class Receipt:
     @property
     def complete(self) -> bool:
         """Whether every instance is at the destination, listed there or better."""
-        return all(e.proof not in (None, Proof.SENT) for e in self.entries)
+        return all(entry.arrived for entry in self.entries)
 
 
 class Transport(Protocol):

@@ -1,0 +1,137 @@
+"""What wraps a transport: retries, a limit of instances per second, counting for progress."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, BinaryIO
+
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+
+from seriesport.address import DicomAddress
+from seriesport.errors import SeriesportError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from seriesport.address import Address
+    from seriesport.instance import Instance, Payload
+    from seriesport.settings import Server, Settings
+
+_LONGEST_WAIT = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often a series is asked for, and the first wait between two attempts in seconds."""
+
+    attempts: int = 3
+    backoff: float = 1.0
+
+    def retrying(self) -> Retrying:
+        """A retry of what may succeed later, with exponential backoff and jitter."""
+        return Retrying(
+            retry=retry_if_exception(_is_worth_a_retry),
+            stop=stop_after_attempt(self.attempts),
+            wait=wait_exponential_jitter(
+                initial=self.backoff, max=_LONGEST_WAIT, jitter=self.backoff / 4
+            ),
+            reraise=True,
+        )
+
+
+def _is_worth_a_retry(error: BaseException) -> bool:
+    # An archive that sends a foreign instance instead of one that is missing may do better.
+    return isinstance(error, SeriesportError) and (
+        error.transient or error.code == "instance-foreign"
+    )
+
+
+class Flow:
+    """Instances pass at a server's rate and are counted; shared by the threads that use it."""
+
+    def __init__(
+        self, per_second: float | None = None, seen: Callable[[int], None] | None = None
+    ) -> None:
+        self._interval = 1 / per_second if per_second else 0.0
+        self._seen = seen
+        self._due = 0.0
+        self._lock = threading.Lock()
+
+    def receive(self, instances: Iterator[Instance]) -> Iterator[Instance]:
+        """Let instances pass on their way in; the source waits meanwhile."""
+        for instance in instances:
+            self.step(instance.payload.size)
+            yield instance
+
+    def send(self, instances: Iterable[Instance]) -> list[Instance]:
+        """The same instances, which wait for their turn when they are opened to be sent."""
+        return [replace(i, payload=_Paced(i.payload, self)) for i in instances]
+
+    def step(self, size: int) -> None:
+        """One instance of `size` bytes passes: wait for its turn and count it."""
+        if self._interval:
+            with self._lock:
+                now = time.monotonic()
+                wait = self._due - now
+                self._due = max(self._due, now) + self._interval
+            time.sleep(max(0.0, wait))
+        if self._seen is not None:
+            self._seen(size)
+
+
+@dataclass(frozen=True, slots=True)
+class _Paced:
+    payload: Payload
+    flow: Flow
+
+    @property
+    def size(self) -> int:
+        return self.payload.size
+
+    def open(self) -> BinaryIO:
+        self.flow.step(self.size)
+        return self.payload.open()
+
+
+def server_of(address: Address, settings: Settings) -> Server | None:
+    """The archive that an address names; None for files."""
+    if isinstance(address, DicomAddress):
+        return settings.server(address.server, address.port)
+    return None
+
+
+def patience(address: Address, settings: Settings) -> Patience:
+    """How often to ask at an address."""
+    server = server_of(address, settings)
+    return Patience(server.attempts, server.backoff) if server else Patience()
+
+
+class Flows:
+    """One flow for each server that this process talks to."""
+
+    def __init__(self, settings: Settings, seen: Callable[[int], None] | None = None) -> None:
+        self._settings = settings
+        self._seen = seen
+        self._flows: dict[str, Flow] = {}
+        self._lock = threading.Lock()
+
+    def get(self, address: Address) -> Flow:
+        """The flow to or from an address."""
+        server = server_of(address, self._settings)
+        with self._lock:
+            if server is None:
+                return self._flows.setdefault("", Flow(None, self._seen))
+            return self._flows.setdefault(
+                server.name, Flow(server.instances_per_second, self._seen)
+            )
+
+
+def workers(addresses: Sequence[Address], settings: Settings, most: int) -> int:
+    """How many series may move at one time: the least number of associations of any server."""
+    try:
+        servers = [s for a in set(addresses) if (s := server_of(a, settings)) is not None]
+    except SeriesportError:
+        return 1
+    return max(1, min([most, *(s.associations for s in servers)])) if servers else 1

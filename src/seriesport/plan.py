@@ -1,0 +1,418 @@
+"""The plan: what the cohort's entries mean at their sources, frozen as one row per series."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seriesport.address import DicomAddress, FileAddress, XnatAddress, ZipAddress, parse
+from seriesport.errors import SeriesportError
+from seriesport.files import write_if_changed
+from seriesport.keys import keyed_hash
+from seriesport.transports.protocol import SeriesReference
+from seriesport.transports.registry import open_transport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from seriesport.address import Address
+    from seriesport.cohort import Entry
+    from seriesport.settings import Settings
+    from seriesport.transports.protocol import Transport
+
+MOST_SHARDS = 200
+"""Shards of a cohort, where its size is left to Seriesport."""
+LOCAL = "local"
+UNNAMED = "unnamed"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedSeries:
+    """One series to fetch, convert and upload."""
+
+    key: str
+    shard: str
+    reference: SeriesReference
+    destinations: tuple[str, ...]
+    formats: tuple[str, ...] | None
+    lines: tuple[int, ...]
+    """Lines of the cohort file that list it."""
+    labels: tuple[str, ...]
+    entries: tuple[str, ...]
+    """Fingerprints of the entries that list it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An entry that the plan could not resolve."""
+
+    line: int
+    label: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Every series of a cohort, and what could not be found."""
+
+    series: tuple[PlannedSeries, ...]
+    problems: tuple[Problem, ...]
+
+    def shards(self) -> dict[str, list[PlannedSeries]]:
+        """The series of each shard."""
+        shards: dict[str, list[PlannedSeries]] = {}
+        for row in self.series:
+            shards.setdefault(row.shard, []).append(row)
+        return shards
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """What the workflow may know of a shard: nothing that identifies."""
+
+    name: str
+    series: int
+    source: str
+    """Server name of the source, `local` or `unnamed`."""
+    destinations: tuple[str, ...]
+    """Server names of the destinations."""
+    instances: int
+
+
+def make_plan(
+    entries: Sequence[Entry],
+    settings: Settings,
+    secret: bytes,
+    *,
+    previous: Plan | None = None,
+    shard_size: int = 0,
+) -> Plan:
+    """Ask the sources what the entries mean. What `previous` holds already is not asked again.
+
+    An entry that finds nothing, or more than it may, becomes a Problem; the others go on.
+    `shard_size` 0 stands for enough to have at most about 200 shards.
+    """
+    known = _known(previous)
+    asked = {fingerprint(e): e for e in entries if fingerprint(e) not in known}
+    found = known | _ask(list(asked.items()), settings)
+    merged: dict[str, PlannedSeries] = {}
+    problems: list[Problem] = []
+    for entry in entries:
+        name = fingerprint(entry)
+        answer = found[name]
+        if isinstance(answer, SeriesportError):
+            problems.append(Problem(entry.line, entry.label, answer.code, answer.message))
+            continue
+        for reference in answer:
+            row = _row(entry, name, reference, secret)
+            merged[row.key] = _merge(merged[row.key], row) if row.key in merged else row
+    return Plan(tuple(_place(list(merged.values()), previous, shard_size)), tuple(problems))
+
+
+def fingerprint(entry: Entry) -> str:
+    """What an entry asks for, apart from where it stands and where it goes."""
+    asked = (
+        entry.source.url,
+        entry.patient,
+        entry.study,
+        entry.accession,
+        entry.series,
+        entry.series_number,
+        entry.modalities,
+        str(entry.description),
+        entry.min_instances,
+        entry.max_series,
+    )
+    return hashlib.sha256(repr(asked).encode()).hexdigest()
+
+
+def server_name(address: Address) -> str:
+    """The server of an address as the workflow may name it."""
+    if isinstance(address, FileAddress | ZipAddress):
+        return LOCAL
+    return re.sub("[^A-Za-z0-9]", "_", address.server) if address.port is None else UNNAMED
+
+
+def source_root(address: Address) -> Address:
+    """The part of a source's address that is not an identifier of patient, study or series."""
+    if isinstance(address, DicomAddress):
+        return DicomAddress(address.server, address.port, address.aet)
+    if isinstance(address, XnatAddress):
+        return XnatAddress(address.server, address.port, address.project)
+    return address
+
+
+def _known(previous: Plan | None) -> dict[str, list[SeriesReference] | SeriesportError]:
+    known: dict[str, list[SeriesReference] | SeriesportError] = {}
+    for row in previous.series if previous else ():
+        for name in row.entries:
+            answer = known.setdefault(name, [])
+            assert not isinstance(answer, SeriesportError)
+            answer.append(row.reference)
+    return known
+
+
+def _ask(
+    entries: list[tuple[str, Entry]], settings: Settings
+) -> dict[str, list[SeriesReference] | SeriesportError]:
+    groups: dict[Address, list[tuple[str, Entry]]] = {}
+    for name, entry in entries:
+        groups.setdefault(source_root(entry.source), []).append((name, entry))
+    found: dict[str, list[SeriesReference] | SeriesportError] = {}
+    for root, group in groups.items():
+        workers = _workers(root, settings)
+        parts = [group[i::workers] for i in range(workers)]
+        with ThreadPoolExecutor(workers) as pool:
+            for answers in pool.map(lambda part: _ask_part(root, part, settings), parts):
+                found |= answers
+    return found
+
+
+def _workers(root: Address, settings: Settings) -> int:
+    if isinstance(root, DicomAddress):
+        try:
+            return settings.server(root.server, root.port).associations
+        except SeriesportError:
+            return 1
+    return 1
+
+
+def _ask_part(
+    root: Address, part: list[tuple[str, Entry]], settings: Settings
+) -> dict[str, list[SeriesReference] | SeriesportError]:
+    answers: dict[str, list[SeriesReference] | SeriesportError] = {}
+    if not part:
+        return answers
+    try:
+        with open_transport(root, settings) as transport:
+            for name, entry in part:
+                try:
+                    answers[name] = resolve(transport, entry)
+                except SeriesportError as error:
+                    answers[name] = error
+    except SeriesportError as error:
+        answers |= {name: error for name, _ in part if name not in answers}
+    return answers
+
+
+def resolve(transport: Transport, entry: Entry) -> list[SeriesReference]:
+    """The series that an entry means.
+
+    Raises:
+        SeriesportError: not-found, ambiguous with a list of what matches, too-few-instances.
+    """
+    if isinstance(entry.source, DicomAddress) and not (entry.source.patient or entry.source.study):
+        if entry.max_series is None:
+            raise SeriesportError(
+                "ambiguous",
+                "the entry names a whole archive; add a patient or a study, or max_series",
+            )
+    every = transport.find(entry.source)
+    found = [_counted(transport, r) for r in every if entry.accepts(r)]
+    if not found:
+        raise SeriesportError("not-found", _nothing(len(every)))
+    one = bool(entry.series or entry.series_number) or _is_single(entry)
+    enough = [r for r in found if (r.instances or 0) >= entry.min_instances]
+    if not enough:
+        counts = ", ".join(str(r.instances) for r in found[:5])
+        raise SeriesportError(
+            "too-few-instances", f"min_instances is {entry.min_instances}, but there are {counts}"
+        )
+    studies = {r.study_instance_uid for r in enough}
+    if len(studies) > 1 and (entry.accession or one):
+        raise SeriesportError("ambiguous", f"{len(studies)} studies match: {_list(enough)}")
+    if one and len(enough) > 1:
+        raise SeriesportError("ambiguous", f"{len(enough)} series match: {_list(enough)}")
+    if entry.max_series is not None and len(enough) > entry.max_series:
+        raise SeriesportError(
+            "ambiguous",
+            f"{len(enough)} series match and max_series is {entry.max_series}: {_list(enough)}",
+        )
+    return enough
+
+
+def _is_single(entry: Entry) -> bool:
+    chosen = (
+        entry.patient or entry.study or entry.accession or entry.modalities or entry.description
+    )
+    return (
+        isinstance(entry.source, FileAddress | ZipAddress)
+        and not chosen
+        and entry.max_series is None
+    )
+
+
+def _nothing(unfiltered: int) -> str:
+    if unfiltered:
+        return f"{unfiltered} series are there, but the entry's filters accept none"
+    return "the source has nothing that matches"
+
+
+def _counted(transport: Transport, reference: SeriesReference) -> SeriesReference:
+    if reference.instances is not None:
+        return reference
+    return replace(reference, instances=len(transport.expect(reference)))
+
+
+def _list(references: Iterable[SeriesReference]) -> str:
+    # By modality, number and count: descriptions and UIDs may identify.
+    rows = [
+        f"series {r.series_number or '?'} ({r.modality or 'no modality'}, {r.instances} instances)"
+        for r in references
+    ]
+    more = f" and {len(rows) - 10} more" if len(rows) > 10 else ""
+    return "; ".join(rows[:10]) + more
+
+
+def _row(entry: Entry, name: str, reference: SeriesReference, secret: bytes) -> PlannedSeries:
+    key = keyed_hash(
+        secret,
+        source_root(reference.address).url,
+        reference.patient_id,
+        reference.study_instance_uid,
+        reference.series_instance_uid,
+    )
+    return PlannedSeries(
+        key=key,
+        shard="",
+        reference=reference,
+        destinations=tuple(d.url for d in entry.destinations),
+        formats=entry.formats,
+        lines=(entry.line,),
+        labels=(entry.label,) if entry.label else (),
+        entries=(name,),
+    )
+
+
+def _merge(one: PlannedSeries, other: PlannedSeries) -> PlannedSeries:
+    formats = None
+    if one.formats is not None and other.formats is not None:
+        formats = tuple(dict.fromkeys(one.formats + other.formats))
+    return replace(
+        one,
+        destinations=tuple(dict.fromkeys(one.destinations + other.destinations)),
+        formats=formats,
+        lines=one.lines + other.lines,
+        labels=one.labels + other.labels,
+        entries=tuple(dict.fromkeys(one.entries + other.entries)),
+    )
+
+
+def _place(
+    rows: list[PlannedSeries], previous: Plan | None, shard_size: int
+) -> Iterator[PlannedSeries]:
+    size = shard_size or max(1, math.ceil(len(rows) / MOST_SHARDS))
+    placed = {row.key: row.shard for row in (previous.series if previous else ())}
+    used: dict[str, int] = {}
+    for shard in placed.values():
+        server, _, number = shard.rpartition("-")
+        used[server] = max(used.get(server, 0), int(number))
+    filled: dict[str, int] = {}
+    for row in rows:
+        shard = placed.get(row.key)
+        if shard is None:
+            server = server_name(row.reference.address)
+            if filled.get(server, size) >= size:
+                used[server] = used.get(server, 0) + 1
+                filled[server] = 0
+            filled[server] += 1
+            shard = f"{server}-{used[server]:04d}"
+        yield replace(row, shard=shard)
+
+
+class PlanFolder:
+    """Where a plan is kept: `series.jsonl`, `problems.jsonl`, `shards.tsv` and a file per shard.
+
+    All but `shards.tsv` hold identifiers and are readable by their owner alone.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write(self, plan: Plan) -> None:
+        """Write what changed; the file of an unchanged shard is not touched."""
+        (self.folder / "shards").mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o700)
+        shards = plan.shards()
+        for name, rows in shards.items():
+            write_if_changed(self.shard_file(name), _dump(map(_to_json, rows)))
+        for path in (self.folder / "shards").iterdir():
+            if path.stem not in shards:
+                path.unlink()
+        write_if_changed(self.folder / "problems.jsonl", _dump(map(asdict, plan.problems)))
+        index = (_index_line(name, rows) for name, rows in shards.items())
+        write_if_changed(self.folder / "shards.tsv", "".join(index).encode())
+        write_if_changed(self.folder / "series.jsonl", _dump(map(_to_json, plan.series)))
+
+    def read(self) -> Plan | None:
+        """The plan, or None where there is none yet."""
+        if not (self.folder / "series.jsonl").exists():
+            return None
+        series = tuple(_from_json(row) for row in _load(self.folder / "series.jsonl"))
+        problems = tuple(Problem(**row) for row in _load(self.folder / "problems.jsonl"))
+        return Plan(series, problems)
+
+    def shard_file(self, shard: str) -> Path:
+        """The file with the rows of one shard."""
+        return self.folder / "shards" / f"{shard}.jsonl"
+
+    def read_shard(self, shard: str) -> list[PlannedSeries]:
+        """The rows of one shard."""
+        return [_from_json(row) for row in _load(self.shard_file(shard))]
+
+    def read_index(self) -> list[Shard]:
+        """The shards, without anything that identifies."""
+        return read_index(self.folder / "shards.tsv")
+
+
+def read_index(path: Path) -> list[Shard]:
+    """The shards that `shards.tsv` lists."""
+    shards: list[Shard] = []
+    for line in path.read_text().splitlines():
+        name, series, source, destinations, instances = line.split("\t")
+        servers = tuple(destinations.split(",")) if destinations else ()
+        shards.append(Shard(name, int(series), source, servers, int(instances)))
+    return shards
+
+
+def _index_line(name: str, rows: list[PlannedSeries]) -> str:
+    servers = {server_name(parse(url)) for row in rows for url in row.destinations}
+    source = server_name(rows[0].reference.address)
+    instances = sum(row.reference.instances or 0 for row in rows)
+    return f"{name}\t{len(rows)}\t{source}\t{','.join(sorted(servers))}\t{instances}\n"
+
+
+def _dump(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+def _load(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as stream:
+        for line in stream:
+            yield json.loads(line)
+
+
+def _to_json(row: PlannedSeries) -> dict[str, Any]:
+    data = {name: getattr(row, name) for name in PlannedSeries.__dataclass_fields__}
+    reference = {
+        name: getattr(row.reference, name) for name in SeriesReference.__dataclass_fields__
+    }
+    return data | {"reference": reference | {"address": row.reference.address.url}}
+
+
+def _from_json(data: dict[str, Any]) -> PlannedSeries:
+    reference = data.pop("reference")
+    address = parse(reference.pop("address"))
+    formats = data.pop("formats")
+    return PlannedSeries(
+        reference=SeriesReference(address=address, **reference),
+        formats=None if formats is None else tuple(formats),
+        **{name: tuple(v) if isinstance(v, list) else v for name, v in data.items()},
+    )

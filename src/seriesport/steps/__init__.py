@@ -1,0 +1,1 @@
+"""The steps of the workflow over one shard, and the verdict over all of them."""

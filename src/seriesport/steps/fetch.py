@@ -1,0 +1,73 @@
+"""The step `fetch`: every series of a shard into its bundle."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from seriesport.bundle import read_manifest, verify_bundle
+from seriesport.errors import SeriesportError
+from seriesport.fetch import fetch_series
+from seriesport.flow import Flows, patience, workers
+from seriesport.ledger import LedgerLine, Status
+from seriesport.plan import source_root
+from seriesport.steps.shard import Results, Transports, run_shard
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from seriesport.bundle import Manifest
+    from seriesport.plan import PlannedSeries
+    from seriesport.settings import Settings
+
+STEP = "dicom"
+
+
+def fetch_shard(results: Results, shard: str, settings: Settings) -> list[LedgerLine]:
+    """Fetch what is not there yet, and write the shard's ledger."""
+    rows = results.plan.read_shard(shard)
+    folder = results.step(STEP, shard)
+
+    addresses = [row.reference.address for row in rows]
+    at_once = workers(addresses, settings, len(rows))
+    flows = Flows(settings)
+
+    with Transports(settings) as transports:
+
+        def work(row: PlannedSeries) -> LedgerLine:
+            bundle = folder / f"{row.key}.zip"
+            manifest = existing(bundle)
+            if manifest is None:
+                address = row.reference.address
+                manifest = fetch_series(
+                    transports.get(source_root(address)),
+                    row.reference,
+                    bundle,
+                    results.staging(row.key),
+                    patience=patience(address, settings),
+                    flow=flows.get(address),
+                )
+            return _line(row, manifest)
+
+        return run_shard(results.ledger(STEP, shard), rows, work, at_once)
+
+
+def existing(bundle: Path) -> Manifest | None:
+    """The manifest of a bundle that is there and whole, else None."""
+    try:
+        manifest = read_manifest(bundle)
+        verify_bundle(bundle, manifest)
+    except SeriesportError:
+        return None
+    return manifest
+
+
+def _line(row: PlannedSeries, manifest: Manifest) -> LedgerLine:
+    return LedgerLine(
+        row.key,
+        Status.COMPLETE,
+        expected=manifest.expected,
+        done=manifest.received,
+        size=manifest.size,
+        files=f"{row.key}.zip {row.key}.json",
+        sha256=manifest.sha256,
+    )

@@ -1,0 +1,166 @@
+"""What the steps share: where things lie, and a loop that one bad series cannot stop."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import traceback
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seriesport.bundle import Manifest, read_manifest, verify_bundle
+from seriesport.errors import SeriesportError
+from seriesport.ledger import LedgerLine, Status, write_ledger
+from seriesport.plan import PlanFolder
+from seriesport.transports.registry import open_transport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from seriesport.address import Address
+    from seriesport.plan import PlannedSeries
+    from seriesport.settings import Settings
+    from seriesport.transports.protocol import Transport
+
+_log = logging.getLogger("seriesport")
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """The folders of a set of results."""
+
+    folder: Path
+
+    @property
+    def secret(self) -> Path:
+        """The secret that keys are made with."""
+        return self.folder / "secret"
+
+    @property
+    def plan(self) -> PlanFolder:
+        """The plan."""
+        return PlanFolder(self.folder / "plan")
+
+    @property
+    def table(self) -> Path:
+        """The table of all series, with the user's labels."""
+        return self.folder / "cohort.tsv"
+
+    def staging(self, key: str) -> Path:
+        """Where the instances of a series wait for their bundle."""
+        return self.folder / "staging" / key
+
+    def step(self, step: str, shard: str) -> Path:
+        """The folder of a shard's files for a step: `dicom`, `converted` or `uploaded`."""
+        return self.folder / step / shard
+
+    def ledger(self, step: str, shard: str) -> Path:
+        """The ledger of a step over a shard."""
+        return self.step(step, shard) / "ledger.tsv"
+
+
+class Transports:
+    """Transports that are open in this process: one per thread and address. A context manager."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._lock = threading.Lock()
+        self._stack = ExitStack()
+        self._open: dict[tuple[int, Address], Transport] = {}
+
+    def __enter__(self) -> Transports:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def get(self, address: Address) -> Transport:
+        """The transport of the calling thread for an address."""
+        place = (threading.get_ident(), address)
+        if place not in self._open:
+            transport = open_transport(address, self.settings)
+            with self._lock:
+                self._open[place] = self._stack.enter_context(transport)
+        return self._open[place]
+
+
+def run_shard(
+    ledger: Path,
+    rows: Sequence[PlannedSeries],
+    work: Callable[[PlannedSeries], LedgerLine],
+    workers: int = 1,
+) -> list[LedgerLine]:
+    """Bring every series of a shard to an end, good or bad, and write the ledger."""
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        lines = list(pool.map(lambda row: guarded(row, work), rows))
+    write_ledger(ledger, lines)
+    return lines
+
+
+def guarded(row: PlannedSeries, work: Callable[[PlannedSeries], LedgerLine]) -> LedgerLine:
+    """The work on one series; whatever it raises becomes a line that says so."""
+    started = time.monotonic()
+    try:
+        line = work(row)
+    except SeriesportError as error:
+        line = LedgerLine(row.key, Status.FAILED, error.code, error.message)
+    except Exception as error:  # noqa: BLE001 - one series must not stop its shard
+        line = LedgerLine(row.key, Status.FAILED, "internal", _where(error))
+    seconds = time.monotonic() - started
+    _log.log(
+        logging.INFO if line.ok else logging.ERROR,
+        "series %s: %s, %d of %d, %.1f MB, %.1f s%s",
+        line.key, line.status, line.done, line.expected, line.size / 1e6, seconds,
+        "" if line.ok else f": {line.detail} [{line.code}]",
+    )  # fmt: skip
+    return line
+
+
+def not_attempted(source: LedgerLine) -> LedgerLine:
+    """The line of a series that an earlier step failed for."""
+    return LedgerLine(source.key, Status.FAILED, "not-attempted", f"not fetched: {source.code}")
+
+
+def trusted(bundle: Path, sha256: str) -> Manifest:
+    """The manifest of a bundle, which is checked against its ledger and its manifest.
+
+    Raises:
+        SeriesportError: bundle-damaged.
+    """
+    manifest = read_manifest(bundle)
+    if manifest.sha256 != sha256:
+        raise SeriesportError("bundle-damaged", "the bundle is not the one that the ledger names")
+    verify_bundle(bundle, manifest)
+    return manifest
+
+
+def _where(error: Exception) -> str:
+    # The text of a foreign exception may hold an identifier; its type and place do not.
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    places = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames))
+    return f"{type(error).__name__} at {places}"
+
+
+def quiet_log(path: Path) -> None:
+    """Log Seriesport's own lines, which carry no identifier, to a file, and nobody else's."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, mode="w", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    _log.handlers = [handler]
+    _log.setLevel(logging.INFO)
+    _log.propagate = False
+    silence_libraries()
+
+
+def silence_libraries() -> None:
+    """Keep the log lines and warnings of libraries, which quote header values, off every screen."""
+    warnings.simplefilter("ignore")
+    for name in ("pydicom", "pynetdicom", "PIL", "nibabel"):
+        library = logging.getLogger(name)
+        library.handlers = [logging.NullHandler()]
+        library.propagate = False

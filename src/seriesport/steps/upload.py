@@ -1,0 +1,122 @@
+"""The step `upload`: every bundle of a shard to its destinations, with receipts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from seriesport.address import parse
+from seriesport.bundle import read_bundle
+from seriesport.errors import REASONS, SeriesportError
+from seriesport.flow import Flows, patience, workers
+from seriesport.keys import keyed_hash, load_secret
+from seriesport.ledger import LedgerLine, Status, read_ledger
+from seriesport.plan import source_root
+from seriesport.receipts import Delivery, delivery, read_receipts, write_receipts
+from seriesport.steps import fetch
+from seriesport.steps.shard import Results, Transports, not_attempted, run_shard, trusted
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from seriesport.address import Address
+    from seriesport.bundle import Manifest
+    from seriesport.plan import PlannedSeries
+    from seriesport.settings import Settings
+
+STEP = "uploaded"
+
+
+@dataclass(frozen=True, slots=True)
+class _Upload:
+    """What the uploads of one shard share."""
+
+    results: Results
+    shard: str
+    secret: bytes
+    transports: Transports
+    flows: Flows
+
+
+def upload_shard(results: Results, shard: str, settings: Settings) -> list[LedgerLine]:
+    """Deliver what is not delivered yet, and write the shard's ledger."""
+    rows = results.plan.read_shard(shard)
+    fetched = read_ledger(results.ledger(fetch.STEP, shard))
+    addresses = [parse(url) for row in rows for url in row.destinations]
+    with Transports(settings) as transports:
+        upload = _Upload(results, shard, load_secret(results.secret), transports, Flows(settings))
+        return run_shard(
+            results.ledger(STEP, shard),
+            rows,
+            lambda row: _deliver(upload, row, fetched[row.key]),
+            workers(addresses, settings, len(rows)),
+        )
+
+
+def _deliver(upload: _Upload, row: PlannedSeries, source: LedgerLine) -> LedgerLine:
+    if not source.ok:
+        return not_attempted(source)
+    if not row.destinations:
+        return LedgerLine(row.key, Status.NOTHING)
+    path = upload.results.step(STEP, upload.shard) / f"{row.key}.json"
+    done = read_receipts(path, source.sha256)
+    wanted = {keyed_hash(upload.secret, url): parse(url) for url in row.destinations}
+    kept = {name: done[name] for name in wanted if name in done}
+    failures: list[SeriesportError] = []
+    if len(kept) < len(wanted):
+        bundle = upload.results.step(fetch.STEP, upload.shard) / f"{row.key}.zip"
+        manifest = trusted(bundle, source.sha256)
+        for number, (name, address) in enumerate(wanted.items(), 1):
+            if name in kept:
+                continue
+            try:
+                kept[name] = _store(upload, row.key, bundle, manifest, name, address)
+            except SeriesportError as error:
+                what = f"destination {number}: {error.message}"
+                failures.append(SeriesportError(error.code, what))
+        write_receipts(path, source.sha256, list(kept.values()))
+    return _line(row.key, source, kept, wanted, failures)
+
+
+def _store(
+    upload: _Upload, key: str, bundle: Path, manifest: Manifest, name: str, address: Address
+) -> Delivery:
+    transport = upload.transports.get(source_root(address))
+    flow = upload.flows.get(address)
+
+    def attempt() -> Delivery:
+        receipt = transport.store(flow.send(read_bundle(bundle)), address, key)
+        kind = type(address).__name__.removesuffix("Address").lower()
+        done = delivery(name, kind, receipt, manifest)
+        if not done.complete and any(REASONS[c].transient for c in done.codes):
+            raise _incomplete(done)
+        return done
+
+    return patience(address, upload.transports.settings).retrying()(attempt)
+
+
+def _line(
+    key: str,
+    source: LedgerLine,
+    deliveries: dict[str, Delivery],
+    wanted: dict[str, Address],
+    failures: list[SeriesportError],
+) -> LedgerLine:
+    failures = failures + [_incomplete(d) for d in deliveries.values() if not d.complete]
+    whole = not failures
+    return LedgerLine(
+        key,
+        Status.COMPLETE if whole else Status.FAILED,
+        "" if whole else failures[0].code,
+        "" if whole else "; ".join(f.message for f in failures),
+        expected=source.expected * len(wanted),
+        done=sum(d.delivered for d in deliveries.values()),
+        size=source.size * sum(d.complete for d in deliveries.values()),
+        files=f"{key}.json",
+    )
+
+
+def _incomplete(done: Delivery) -> SeriesportError:
+    missing = done.expected - done.delivered
+    code = done.codes[0] if done.codes else "store-unverified"
+    return SeriesportError(code, f"{missing} of {done.expected} instances were not delivered")
