@@ -213,6 +213,10 @@ REASONS: dict[str, Reason] = {
         "The slices do not form a regular grid.",
         "Look at the series for missing, doubled or tilted slices.",
     ),
+    "cohort-failed": Reason(
+        "At least one series of the cohort failed.",
+        "The table says which and why. Run snakemake again: it retries just those.",
+    ),
     "interrupted": Reason(
         "The run was stopped from outside.",
         "Run again: what is complete is kept.",

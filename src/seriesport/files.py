@@ -80,6 +80,16 @@ def write_text(path: Path, text: str, *, private: bool = False) -> None:
     write_bytes(path, text.encode(), private=private)
 
 
+def write_if_changed(path: Path, data: bytes, *, private: bool = False) -> None:
+    """Write a small file like `write_bytes`, unless it holds the same already.
+
+    Raises:
+        SeriesportError: file-unwritable.
+    """
+    if not path.is_file() or path.read_bytes() != data:
+        write_bytes(path, data, private=private)
+
+
 def write_all(stream: BinaryIO, data: bytes | memoryview) -> None:
     """Write all of `data`, also where the stream takes less at a time."""
     view = memoryview(data)

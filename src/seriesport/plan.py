@@ -137,7 +137,16 @@ def server_name(address: Address) -> str:
     """The server of an address as the workflow may name it."""
     if isinstance(address, FileAddress | ZipAddress):
         return LOCAL
-    return re.sub("[^A-Za-z0-9]", "_", address.server) if address.port is None else UNNAMED
+    return _safe(address.server) if address.port is None else UNNAMED
+
+
+def resource_name(server: str) -> str:
+    """The Snakemake resource that counts the associations with a server."""
+    return f"archive_{_safe(server)}"
+
+
+def _safe(name: str) -> str:
+    return re.sub("[^A-Za-z0-9]", "_", name)
 
 
 def source_root(address: Address) -> Address:
@@ -264,11 +273,16 @@ def _counted(transport: Transport, reference: SeriesReference) -> SeriesReferenc
 def _list(references: Iterable[SeriesReference]) -> str:
     # By modality, number and count: descriptions and UIDs may identify.
     rows = [
-        f"series {r.series_number or '?'} ({r.modality or 'no modality'}, {r.instances} instances)"
+        f"series {word(r.series_number)} ({word(r.modality)}, {r.instances} instances)"
         for r in references
     ]
     more = f" and {len(rows) - 10} more" if len(rows) > 10 else ""
     return "; ".join(rows[:10]) + more
+
+
+def word(text: str) -> str:
+    """A modality or series number as it may be shown: `?` where it has another form."""
+    return text if re.fullmatch("[A-Z0-9]{1,16}", text) else "?"
 
 
 def _row(entry: Entry, name: str, reference: SeriesReference, secret: bytes) -> PlannedSeries:
@@ -342,14 +356,14 @@ class PlanFolder:
         self.folder.chmod(0o700)
         shards = plan.shards()
         for name, rows in shards.items():
-            write_if_changed(self.shard_file(name), _dump(map(_to_json, rows)))
+            write_if_changed(self.shard_file(name), _dump(map(_to_json, rows)), private=True)
         for path in (self.folder / "shards").iterdir():
             if path.stem not in shards:
                 path.unlink()
-        write_if_changed(self.folder / "problems.jsonl", _dump(map(asdict, plan.problems)))
+        write_if_changed(self.folder / "problems.jsonl", _dump(map(asdict, plan.problems)), private=True)
         index = (_index_line(name, rows) for name, rows in shards.items())
-        write_if_changed(self.folder / "shards.tsv", "".join(index).encode())
-        write_if_changed(self.folder / "series.jsonl", _dump(map(_to_json, plan.series)))
+        write_if_changed(self.index, "".join(index).encode())
+        write_if_changed(self.folder / "series.jsonl", _dump(map(_to_json, plan.series)), private=True)
 
     def read(self) -> Plan | None:
         """The plan, or None where there is none yet."""
@@ -359,6 +373,16 @@ class PlanFolder:
         problems = tuple(Problem(**row) for row in _load(self.folder / "problems.jsonl"))
         return Plan(series, problems)
 
+    @property
+    def again(self) -> Path:
+        """A file whose youth makes the workflow plan again, after entries that found nothing."""
+        return self.folder / "again"
+
+    @property
+    def index(self) -> Path:
+        """The list of shards, which is all that the workflow reads."""
+        return self.folder / "shards.tsv"
+
     def shard_file(self, shard: str) -> Path:
         """The file with the rows of one shard."""
         return self.folder / "shards" / f"{shard}.jsonl"
@@ -366,10 +390,6 @@ class PlanFolder:
     def read_shard(self, shard: str) -> list[PlannedSeries]:
         """The rows of one shard."""
         return [_from_json(row) for row in _load(self.shard_file(shard))]
-
-    def read_index(self) -> list[Shard]:
-        """The shards, without anything that identifies."""
-        return read_index(self.folder / "shards.tsv")
 
 
 def read_index(path: Path) -> list[Shard]:

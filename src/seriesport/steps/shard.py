@@ -110,7 +110,7 @@ def guarded(row: PlannedSeries, work: Callable[[PlannedSeries], LedgerLine]) -> 
     except SeriesportError as error:
         line = LedgerLine(row.key, Status.FAILED, error.code, error.message)
     except Exception as error:  # noqa: BLE001 - one series must not stop its shard
-        line = LedgerLine(row.key, Status.FAILED, "internal", _where(error))
+        line = LedgerLine(row.key, Status.FAILED, "internal", where(error))
     seconds = time.monotonic() - started
     _log.log(
         logging.INFO if line.ok else logging.ERROR,
@@ -139,8 +139,8 @@ def trusted(bundle: Path, sha256: str) -> Manifest:
     return manifest
 
 
-def _where(error: Exception) -> str:
-    # The text of a foreign exception may hold an identifier; its type and place do not.
+def where(error: Exception) -> str:
+    """The type and place of a foreign exception, whose text may hold an identifier."""
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     places = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames))
     return f"{type(error).__name__} at {places}"

@@ -1,0 +1,7 @@
+"""Rule convert: see seriesport.steps.convert."""
+
+from seriesport.steps.convert import convert_shard
+from seriesport.steps.job import job
+
+with job(snakemake.log[0], snakemake.config) as (results, config):
+    convert_shard(results, snakemake.wildcards.shard, config.formats)

@@ -1,0 +1,7 @@
+"""Rule verdict: see seriesport.steps.verdict."""
+
+from seriesport.steps.job import job
+from seriesport.steps.verdict import judge
+
+with job(snakemake.log[0], snakemake.config) as (results, _):
+    judge(results)

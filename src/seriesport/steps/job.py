@@ -1,0 +1,36 @@
+"""The frame of a workflow job: its log file, its config, and one line instead of a traceback."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seriesport.config import Config
+from seriesport.errors import SeriesportError
+from seriesport.steps.shard import Results, quiet_log, where
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_log = logging.getLogger("seriesport")
+
+
+@contextmanager
+def job(log: str, config: Mapping[str, object]) -> Iterator[tuple[Results, Config]]:
+    """Run a job's work: what it raises becomes one line in its log and on the terminal."""
+    quiet_log(Path(log))
+    try:
+        yield Results(Path("results")), Config.from_mapping(config)
+    except SeriesportError as error:
+        _fail(str(error))
+    except Exception as error:  # noqa: BLE001 - a traceback may quote identifiers
+        _fail(f"{where(error)} [internal]")
+
+
+def _fail(message: str) -> None:
+    _log.error(message)
+    print(f"seriesport: {message}", file=sys.stderr)  # noqa: T201 - the person at the terminal
+    raise SystemExit(1)

@@ -1,0 +1,183 @@
+"""The verdict: one table over all series and steps, and whether every one of them is proven."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from seriesport.errors import REASONS, SeriesportError
+from seriesport.files import write_text
+from seriesport.ledger import LedgerLine, Status, read_ledger
+from seriesport.plan import word
+from seriesport.steps import convert, fetch, upload
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from seriesport.plan import Plan, PlannedSeries, Problem
+    from seriesport.steps.shard import Results
+
+STEPS = (fetch.STEP, convert.STEP, upload.STEP)
+_MOST_ROWS = 60
+_COLUMNS = (
+    "cohort_line", "key", "shard", "modality", "status", "fetched", "converted",
+    "uploaded", "reason", "detail", "instances", "bundle", "outputs", "receipts",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One series, or one entry that could not be planned, with what every step says of it."""
+
+    labels: tuple[str, ...]
+    lines: tuple[int, ...]
+    key: str
+    shard: str
+    modality: str
+    steps: tuple[LedgerLine, ...]
+    code: str = ""
+    detail: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether every step is proven."""
+        return not self.code
+
+
+def summarise(results: Results) -> None:
+    """Write what became of every series.
+
+    `summary.tsv` is for everybody; `cohort.tsv` (0600) has the user's labels as well.
+    """
+    found = _outcomes(results, _plan(results))
+    write_text(results.folder / "summary.tsv", _table(found, private=False))
+    write_text(results.table, _table(found, private=True), private=True)
+
+
+def judge(results: Results) -> None:
+    """Print the table, and fail if anything failed; the next run then repeats just that.
+
+    Raises:
+        SeriesportError: cohort-failed.
+    """
+    plan = _plan(results)
+    found = _outcomes(results, plan)
+    show(found, Console())
+    failed = sum(not outcome.ok for outcome in found)
+    if failed:
+        _retry_next_time(results, plan, found)
+        raise SeriesportError(
+            "cohort-failed", f"{failed} of {len(found)} series or entries failed; run again to retry them"
+        )
+    write_text(results.folder / "verdict", f"{len(found)} of {len(found)} proven complete\n")
+
+
+def show(found: Sequence[Outcome], console: Console) -> None:
+    """Print the table: every series of a small cohort, else those that failed."""
+    failed = [outcome for outcome in found if not outcome.ok]
+    shown = found if len(found) <= _MOST_ROWS else failed[:_MOST_ROWS]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("line", "key", "type"):
+        table.add_column(name, no_wrap=True)
+    for name in ("instances", "fetched", "converted", "uploaded"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("reason", overflow="fold")
+    for outcome in shown:
+        table.add_row(*map(Text, _cells(outcome)), style=None if outcome.ok else "red")
+    console.print(table)
+    console.print(f"{len(found) - len(failed)} of {len(found)} proven complete", highlight=False)
+    for code in dict.fromkeys(outcome.code for outcome in failed):
+        console.print(f"{code}: {REASONS[code].advice}", highlight=False, markup=False)
+
+
+def _plan(results: Results) -> Plan:
+    plan = results.plan.read()
+    if plan is None:
+        raise SeriesportError("file-unreadable", "there is no plan; run the workflow first")
+    return plan
+
+
+def _outcomes(results: Results, plan: Plan) -> list[Outcome]:
+    found = [_unplanned(problem) for problem in plan.problems]
+    for shard, rows in plan.shards().items():
+        ledgers = [read_ledger(results.ledger(step, shard)) for step in STEPS]
+        for row in rows:
+            steps = tuple(ledger.get(row.key, _absent(row.key)) for ledger in ledgers)
+            found.append(_planned(row, steps))
+    return sorted(found, key=lambda outcome: outcome.lines)
+
+
+def _table(found: Sequence[Outcome], *, private: bool) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, dialect="excel-tab", lineterminator="\n")
+    writer.writerow((*(("label",) if private else ()), *_COLUMNS))
+    for outcome in found:
+        label = (" ".join(outcome.labels),) if private else ()
+        writer.writerow((*label, *_row(outcome)))
+    return text.getvalue()
+
+
+def _retry_next_time(results: Results, plan: Plan, found: Sequence[Outcome]) -> None:
+    # A shard's plan that is younger than its ledgers makes the next run repeat the shard.
+    for shard in {outcome.shard for outcome in found if not outcome.ok and outcome.shard}:
+        results.plan.shard_file(shard).touch()
+    if plan.problems:
+        results.plan.again.touch()
+
+
+def _unplanned(problem: Problem) -> Outcome:
+    labels = (problem.label,) if problem.label else ()
+    return Outcome(labels, (problem.line,), "", "", "", (), problem.code, problem.message)
+
+
+def _planned(row: PlannedSeries, steps: tuple[LedgerLine, ...]) -> Outcome:
+    bad = [step for step in steps if not step.ok]
+    code, detail = (bad[0].code, bad[0].detail) if bad else ("", "")
+    modality = word(row.reference.modality)
+    return Outcome(row.labels, row.lines, row.key, row.shard, modality, steps, code, detail)
+
+
+def _absent(key: str) -> LedgerLine:
+    return LedgerLine(key, Status.FAILED, "not-attempted", "the step has not seen this series")
+
+
+def _row(outcome: Outcome) -> Iterator[str | int]:
+    yield " ".join(map(str, outcome.lines))
+    yield outcome.key
+    yield outcome.shard
+    yield outcome.modality
+    yield "complete" if outcome.ok else "failed"
+    steps = outcome.steps or (None, None, None)
+    yield from ("" if step is None else str(step.status) for step in steps)
+    yield outcome.code
+    yield outcome.detail
+    yield steps[0].done if steps[0] else ""
+    for name, step in zip(STEPS, steps, strict=True):
+        files = step.files.split() if step is not None and step.ok else []
+        yield " ".join(f"{name}/{outcome.shard}/{file}" for file in files)
+
+
+def _cells(outcome: Outcome) -> Iterator[str]:
+    yield ", ".join(map(str, outcome.lines))
+    yield outcome.key or "-"
+    yield outcome.modality
+    if not outcome.steps:
+        yield from ("-",) * 4
+    else:
+        yield str(outcome.steps[0].done)
+        yield from (_mark(step) for step in outcome.steps)
+    yield "" if outcome.ok else f"{outcome.code}: {outcome.detail}"
+
+
+def _mark(step: LedgerLine) -> str:
+    if step.status is Status.NOTHING:
+        return "-"
+    if step.code == "not-attempted":
+        return "not tried"
+    return "yes" if step.ok else "failed"

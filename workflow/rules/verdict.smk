@@ -1,0 +1,38 @@
+def ledgers(wildcards):
+    index = checkpoints.plan.get().output[0]
+    return expand(
+        "results/{step}/{shard}/ledger.tsv",
+        step=["dicom", "converted", "uploaded"],
+        shard=shards(index),
+    )
+
+
+rule summary:
+    input:
+        ledgers,
+        index=INDEX,
+    output:
+        report(
+            "results/summary.tsv",
+            caption="../report/summary.rst",
+            category="Cohort",
+        ),
+    log:
+        "results/logs/summary.log",
+    conda:
+        "../../environment.yml"
+    script:
+        "../../scripts/summary.py"
+
+
+rule verdict:
+    input:
+        "results/summary.tsv",
+    output:
+        "results/verdict",
+    log:
+        "results/logs/verdict.log",
+    conda:
+        "../../environment.yml"
+    script:
+        "../../scripts/verdict.py"
