@@ -1,0 +1,127 @@
+"""The embedded archive: a small DICOM archive over a folder, for loopback, the demo and tests."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, Self
+from urllib.parse import quote
+
+from seriesport.dimse.catalog import Catalog
+from seriesport.dimse.session import Session
+from seriesport.errors import SeriesportError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+
+class Archive:
+    """A DICOM archive over a folder, from `__enter__` or `start` to `stop`.
+
+    The folder is searched to its leaves when the archive starts; what is stored to it becomes
+    numbered files in it. It has no access control: it listens on the loopback unless it is told
+    otherwise.
+
+    Args:
+        folder: holds DICOM files, told by their content; made when it is missing.
+        aet: the AE title that it answers to, and no other.
+        host: the interface to listen on.
+        port: the port to listen on; 0 takes a free one, see `port`.
+        session: what serves an association.
+
+    Raises:
+        SeriesportError: file-unreadable; archive-unreachable where the port cannot be had.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        aet: str = "SERIESPORT",
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        session: type[Session] = Session,
+    ) -> None:
+        self.folder = folder
+        self.aet = aet
+        self.host = host
+        self.port = port
+        """The port that it listens on, once it has started."""
+        self._session = session
+        self._listener: socket.socket | None = None
+        self._sockets: set[socket.socket] = set()
+        self._lock = Lock()
+        self.catalog: Catalog
+
+    @property
+    def url(self) -> str:
+        """Its address, without a trailing slash."""
+        return f"dicom://{self.host}:{self.port}/{quote(self.aet, safe='')}"
+
+    def start(self) -> None:
+        """List the folder and listen."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.catalog = Catalog(self.folder)
+        except OSError as error:
+            raise SeriesportError(
+                "file-unreadable", f"the archive's folder cannot be read: {error.strerror}"
+            ) from error
+        try:
+            self._listener = socket.create_server((self.host, self.port), backlog=64)
+        except OSError as error:
+            raise SeriesportError(
+                "archive-unreachable", f"cannot listen on port {self.port}: {error.strerror}"
+            ) from error
+        self.port = int(self._listener.getsockname()[1])
+        Thread(target=self._accept, args=(self._listener,), name="archive", daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop listening and end all associations. Safe to call twice."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            _shut(listener)
+            listener.close()
+        with self._lock:
+            sockets, self._sockets = self._sockets, set()
+        for sock in sockets:
+            _shut(sock)
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                sock, _ = listener.accept()
+            except OSError:
+                return
+            with self._lock:
+                if self._listener is None:
+                    sock.close()
+                    return
+                self._sockets.add(sock)
+            Thread(target=self._serve, args=(sock,), name="association", daemon=True).start()
+
+    def _serve(self, sock: socket.socket) -> None:
+        try:
+            self._session(sock, self.catalog, self.aet).run()
+        finally:
+            with self._lock:
+                self._sockets.discard(sock)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def _shut(sock: socket.socket) -> None:
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
