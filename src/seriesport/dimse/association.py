@@ -1,0 +1,318 @@
+"""An association as its requestor: made, used for one message at a time, released or aborted."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from typing import TYPE_CHECKING, Self
+
+from seriesport.dimse import message, negotiation
+from seriesport.dimse.link import Link
+from seriesport.dimse.message import COMMAND_MAXIMUM, Command
+from seriesport.dimse.pdu import (
+    COMMAND,
+    PduReader,
+    PduType,
+    UnexpectedPdu,
+    control_pdu,
+    data_pdus,
+    malformed,
+)
+from seriesport.errors import SeriesportError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import TracebackType
+
+    from seriesport.dimse.negotiation import Accepted, Proposal
+    from seriesport.settings import Server
+
+DATA_SET_MAXIMUM = 16 * 1024**3
+"""Longest data set that is received, in bytes."""
+IDENTIFIER_MAXIMUM = 8 * 1024 * 1024
+"""Longest identifier, in bytes: the failed list of a C-GET of 100,000 instances takes 6.5 MB."""
+
+_RELEASE_PATIENCE = 5.0
+_RELEASE_TRIES = 3
+_ABORT_PATIENCE = 1.0
+_ABORT = b"\0\0\0\0"
+
+
+class Association:
+    """One association, made by `connect`. Not thread-safe.
+
+    After any error on it other than a status, it is aborted and of no more use.
+    """
+
+    def __init__(self, link: Link, proposals: Sequence[Proposal]) -> None:
+        self.proposals = tuple(proposals)
+        """What was proposed, accepted or not."""
+        self.contexts: Mapping[int, Accepted] = {}
+        """What the peer accepted, by context ID."""
+        self.send_maximum = 0
+        """Longest P-DATA-TF to send, in bytes of its length field."""
+        self._link = link
+        self._reader = PduReader(link)
+        self._open = True
+        self._message_id = 0
+
+    @classmethod
+    def connect(
+        cls, server: Server, called_aet: str, proposals: Sequence[Proposal], deadline: float
+    ) -> Association:
+        """Connect, shake hands where the server has TLS, and negotiate.
+
+        `deadline` is a time of `time.monotonic`; it can be moved later.
+
+        Raises:
+            SeriesportError: archive-unreachable, tls-untrusted, tls-failed, timeout,
+                association-rejected, association-busy, association-aborted, protocol-error,
+                address-invalid or config-invalid.
+        """
+        request = negotiation.request(called_aet, server.calling_aet, proposals)
+        sock = _connect(server)
+        try:
+            if server.tls is not None:
+                from seriesport.dimse.tls import handshake
+
+                sock = handshake(sock, server, server.tls)
+            return cls.negotiate(sock, server.timeout, proposals, request, deadline)
+        except BaseException:
+            sock.close()
+            raise
+
+    @classmethod
+    def negotiate(
+        cls,
+        sock: socket.socket,
+        idle: float,
+        proposals: Sequence[Proposal],
+        request: bytes,
+        deadline: float,
+    ) -> Association:
+        """Negotiate over a connected socket; see `connect`."""
+        made = cls(Link(sock, idle), proposals)
+        made.deadline = deadline
+        with made.ending_on_error():
+            made._link.send(request)
+            made._link.expect_message()
+            agreement = negotiation.answer(*made._reader.control(), proposals)
+        made.contexts = agreement.contexts
+        made.send_maximum = agreement.send_maximum
+        return made
+
+    @property
+    def deadline(self) -> float:
+        """When the wall clock runs out, in the time of `time.monotonic`."""
+        return self._link.deadline
+
+    @deadline.setter
+    def deadline(self, value: float) -> None:
+        self._link.deadline = value
+
+    @property
+    def usable(self) -> bool:
+        """Whether a request can be sent: it is open, and the peer has said nothing meanwhile."""
+        if self._open and not (self._reader.clean and self._link.quiet()):
+            self.abort()
+        return self._open
+
+    def context(self, abstract_syntax: str, transfer_syntax: str | None = None) -> Accepted | None:
+        """The accepted context for a SOP class, in any or in one transfer syntax."""
+        for accepted in self.contexts.values():
+            if accepted.abstract_syntax == abstract_syntax and transfer_syntax in (
+                None,
+                accepted.transfer_syntax,
+            ):
+                return accepted
+        return None
+
+    def require(self, abstract_syntax: str, service: str) -> Accepted:
+        """The accepted context for a service.
+
+        Raises:
+            SeriesportError: context-refused, naming the service.
+        """
+        found = self.context(abstract_syntax)
+        if found is None:
+            raise SeriesportError("context-refused", f"the archive does not offer {service}")
+        return found
+
+    def next_message_id(self) -> int:
+        """A message ID that no request in progress has (PS3.7 section 9.3)."""
+        self._message_id = self._message_id % 0xFFFF + 1
+        return self._message_id
+
+    def send(self, context_id: int, command: bytes, data: bytes | None = None) -> None:
+        """Send one message: a command set and, where there is one, a whole data set."""
+        with self.ending_on_error():
+            parts = list(data_pdus(context_id, COMMAND, command, self.send_maximum))
+            if data is not None:
+                parts += data_pdus(context_id, 0, data, self.send_maximum)
+            self._link.send(b"".join(parts))
+
+    def send_raw(self, pdus: bytes | bytearray | memoryview) -> None:
+        """Send what is framed already."""
+        with self.ending_on_error():
+            self._link.send(pdus)
+
+    def receive_command(self) -> tuple[int, Command]:
+        """Wait for the next command set; give it with its presentation context ID."""
+        with self.ending_on_error():
+            self._link.expect_message()
+            data = bytearray()
+            context_id = self._part(COMMAND, self.contexts.__contains__, data, COMMAND_MAXIMUM)
+            return context_id, message.decode(bytes(data))
+
+    def receive_identifier(self, context_id: int) -> bytes:
+        """Receive the data set that follows a command set, whole."""
+        with self.ending_on_error():
+            self._link.expect_message()
+            data = bytearray()
+            self._part(0, context_id.__eq__, data, IDENTIFIER_MAXIMUM)
+            return bytes(data)
+
+    def receive_data(self, context_id: int, sink: Callable[[list[memoryview]], None]) -> None:
+        """Receive the data set that follows a command set, piece by piece.
+
+        The pieces are views that are good only until `sink` returns.
+        """
+        with self.ending_on_error():
+            self._link.expect_stream()
+            self._read(0, context_id.__eq__, sink, DATA_SET_MAXIMUM)
+
+    def receive_response(self, kind: int, message_id: int) -> Command:
+        """Wait for the response to a request, which may be one of several.
+
+        Raises:
+            SeriesportError: protocol-error, where another message comes.
+        """
+        _, command = self.receive_command()
+        with self.ending_on_error():
+            check_response(command, kind, message_id)
+        return command
+
+    def release(self) -> None:
+        """End the association in order; never fails."""
+        if not self._open:
+            return
+        with contextlib.suppress(SeriesportError, UnexpectedPdu, OSError):
+            self._link.expect_stream()
+            self.deadline = time.monotonic() + _RELEASE_PATIENCE
+            self._link.send(control_pdu(PduType.RELEASE_RQ))
+            for _ in range(_RELEASE_TRIES):
+                kind, _ = self._reader.control()
+                if kind is not PduType.RELEASE_RQ:
+                    break
+                self._link.send(control_pdu(PduType.RELEASE_RP))
+        self._close()
+
+    def abort(self) -> None:
+        """End the association at once (A-ABORT, PS3.8 section 9.3.8); never fails."""
+        if self._open:
+            with contextlib.suppress(SeriesportError, OSError):
+                self._link.expect_stream()
+                self.deadline = time.monotonic() + _ABORT_PATIENCE
+                self._link.send(control_pdu(PduType.ABORT, _ABORT))
+        self._close()
+
+    def ending_on_error(self) -> _EndingOnError:
+        """Abort the association if the block raises, so that nobody goes on with it."""
+        return _EndingOnError(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc is None:
+            self.release()
+        else:
+            self.abort()
+
+    def _close(self) -> None:
+        self._open = False
+        self._link.close()
+
+    def _part(
+        self, flag: int, accept: Callable[[int], bool], into: bytearray, limit: int
+    ) -> int:
+        def keep(pieces: list[memoryview]) -> None:
+            for piece in pieces:
+                into.extend(piece)
+
+        return self._read(flag, accept, keep, limit)
+
+    def _read(
+        self,
+        flag: int,
+        accept: Callable[[int], bool],
+        sink: Callable[[list[memoryview]], None],
+        limit: int,
+    ) -> int:
+        if not self._open:
+            raise SeriesportError("association-aborted", "the association has ended")
+        try:
+            return self._reader.part(flag, accept, sink, limit)
+        except UnexpectedPdu as pdu:
+            raise _ended(pdu) from None
+
+
+class _EndingOnError:
+    """A context manager; a class, since it is entered for every message."""
+
+    def __init__(self, association: Association) -> None:
+        self._association = association
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc is not None:
+            self._association.abort()
+
+
+def check_response(command: Command, kind: int, message_id: int) -> None:
+    """Check that a command set is the response to a request.
+
+    Raises:
+        SeriesportError: protocol-error.
+    """
+    if command.kind != kind:
+        raise malformed(f"message {command.kind:#06x} came instead of {kind:#06x}")
+    if command.number(message.Field.MESSAGE_ID_RESPONDED_TO) != message_id:
+        raise malformed("a response belongs to no request")
+
+
+def _ended(pdu: UnexpectedPdu) -> SeriesportError:
+    if pdu.kind is PduType.ABORT:
+        return SeriesportError(
+            "association-aborted",
+            f"the archive aborted the association (source {pdu.body[2]}, reason {pdu.body[3]})",
+        )
+    if pdu.kind is PduType.RELEASE_RQ:
+        return SeriesportError(
+            "association-aborted", "the archive released the association in the middle"
+        )
+    return malformed(f"{pdu.kind.name} within an association")
+
+
+def _connect(server: Server) -> socket.socket:
+    try:
+        return socket.create_connection((server.host, server.port), server.connect_timeout)
+    except TimeoutError as error:
+        problem = f"no connection within {server.connect_timeout:g} s"
+        raise SeriesportError("archive-unreachable", problem) from error
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or "the host name cannot be resolved"
+        raise SeriesportError("archive-unreachable", f"no connection: {why}") from error

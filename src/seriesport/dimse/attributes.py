@@ -1,0 +1,179 @@
+"""The attributes of questions and answers: flat data sets of a few texts (PS3.4 annex C, PS3.5).
+
+Encoded and read by hand, since an archive's answers come by the thousand: 10 us each instead of
+pydicom's 250 us.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from seriesport.dimse.pdu import malformed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
+_TAG_LENGTH = Struct("<HHI")
+_EXPLICIT = Struct("<HH2sH")
+_LENGTH = Struct("<I")
+_LONG_VR = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+_ITEM_GROUP = 0xFFFE
+_UNDEFINED = 0xFFFFFFFF
+_UTF8 = b"ISO_IR 192"
+
+
+class Key(Enum):
+    """The attributes that we ask for: tag and VR (PS3.6)."""
+
+    CHARACTER_SET = (0x00080005, "CS")
+    SOP_CLASS_UID = (0x00080016, "UI")
+    SOP_INSTANCE_UID = (0x00080018, "UI")
+    ACCESSION_NUMBER = (0x00080050, "SH")
+    LEVEL = (0x00080052, "CS")
+    FAILED_SOP_INSTANCE_UIDS = (0x00080058, "UI")
+    MODALITY = (0x00080060, "CS")
+    SOP_CLASSES_IN_STUDY = (0x00080062, "UI")
+    SERIES_DESCRIPTION = (0x0008103E, "LO")
+    TRANSFER_SYNTAX_UIDS = (0x00083002, "UI")
+    PATIENT_ID = (0x00100020, "LO")
+    STUDY_INSTANCE_UID = (0x0020000D, "UI")
+    SERIES_INSTANCE_UID = (0x0020000E, "UI")
+    SERIES_NUMBER = (0x00200011, "IS")
+    INSTANCE_NUMBER = (0x00200013, "IS")
+    SERIES_INSTANCES = (0x00201209, "IS")
+
+    @property
+    def tag(self) -> int:
+        """Group and element."""
+        return self.value[0]
+
+    @property
+    def vr(self) -> str:
+        """Value representation."""
+        return self.value[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An identifier as received: values by tag, still encoded."""
+
+    values: Mapping[int, bytes]
+
+    def text(self, key: Key) -> str:
+        """A value without padding, backslashes kept; empty where there is none."""
+        value = self.values.get(key.tag, b"").strip(b"\0 ")
+        if value.isascii() and b"\x1b" not in value:
+            return value.decode("ascii")
+        return _decoded(value, self.values.get(Key.CHARACTER_SET.tag, b""))
+
+    def texts(self, key: Key) -> tuple[str, ...]:
+        """The values of a multi-valued attribute."""
+        parts = (part.strip(" \0") for part in self.text(key).split("\\"))
+        return tuple(part for part in parts if part)
+
+    def number(self, key: Key) -> int | None:
+        """An integer string, or None where it is none."""
+        return integer(self.text(key))
+
+
+def integer(text: str) -> int | None:
+    """The value of an integer string (VR IS, PS3.5 section 6.2), or None where it is none."""
+    digits = text[1:] if text[:1] in ("+", "-") else text
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 12:
+        return None
+    return int(text)
+
+
+def encode(values: Mapping[Key, str], transfer_syntax: str) -> bytes:
+    """Encode an identifier in explicit or implicit VR little endian.
+
+    Text outside of ASCII is written as UTF-8 with its Specific Character Set.
+    """
+    encoded = {key: text.encode("utf-8") for key, text in values.items()}
+    if not all(value.isascii() for value in encoded.values()):
+        encoded[Key.CHARACTER_SET] = _UTF8
+    parts: list[bytes] = []
+    for key in sorted(encoded, key=lambda key: key.tag):
+        value = encoded[key]
+        if len(value) % 2:
+            value += b"\0" if key.vr == "UI" else b" "
+        group, element = divmod(key.tag, 0x10000)
+        if transfer_syntax == _EXPLICIT_LITTLE:
+            parts.append(_EXPLICIT.pack(group, element, key.vr.encode(), len(value)))
+        else:
+            parts.append(_TAG_LENGTH.pack(group, element, len(value)))
+        parts.append(value)
+    return b"".join(parts)
+
+
+def decode(data: bytes, transfer_syntax: str) -> Answer:
+    """Read an identifier; what is nested in sequences is passed over.
+
+    Raises:
+        SeriesportError: protocol-error, where it is cut off or cannot be read.
+    """
+    explicit = transfer_syntax == _EXPLICIT_LITTLE
+    values: dict[int, bytes] = {}
+    at, end = 0, len(data)
+    while at < end:
+        tag, length, at = _element(data, at, explicit=explicit)
+        if length == _UNDEFINED:
+            return _by_pydicom(data, explicit=explicit)
+        if length > end - at:
+            raise _cut_off()
+        values[tag] = data[at : at + length]
+        at += length
+    return Answer(values)
+
+
+def _element(data: bytes, at: int, *, explicit: bool) -> tuple[int, int, int]:
+    """Tag, length, and where the value begins (PS3.5 section 7.1)."""
+    if len(data) - at < _TAG_LENGTH.size:
+        raise _cut_off()
+    group, element, length = _TAG_LENGTH.unpack_from(data, at)
+    at += _TAG_LENGTH.size
+    if explicit and group != _ITEM_GROUP:
+        if data[at - 4 : at - 2] not in _LONG_VR:
+            length >>= 16
+        elif len(data) - at < _LENGTH.size:
+            raise _cut_off()
+        else:
+            (length,) = _LENGTH.unpack_from(data, at)
+            at += _LENGTH.size
+    return group << 16 | element, length, at
+
+
+def _cut_off() -> Exception:
+    return malformed("an identifier ends within an element")
+
+
+def _by_pydicom(data: bytes, *, explicit: bool) -> Answer:
+    """For sequences of undefined length, which are rare in answers."""
+    from io import BytesIO
+
+    from pydicom.filereader import read_dataset
+
+    values: dict[int, bytes] = {}
+    try:
+        found = read_dataset(BytesIO(data), not explicit, is_little_endian=True)
+        for key in Key:
+            value: object = getattr(found.get_item(key.tag), "value", None)
+            if isinstance(value, bytes):
+                values[key.tag] = value
+    except Exception as error:  # noqa: BLE001 - pydicom meets hostile bytes with any of them
+        raise malformed("an identifier cannot be read") from error
+    return Answer(values)
+
+
+def _decoded(value: bytes, character_set: bytes) -> str:
+    from pydicom.charset import convert_encodings, decode_bytes
+
+    names = [name.strip(" \0") for name in character_set.decode("ascii", "replace").split("\\")]
+    try:
+        return decode_bytes(value, convert_encodings(names), set())
+    except (LookupError, UnicodeError, ValueError):
+        return value.decode("latin-1")

@@ -1,0 +1,183 @@
+"""Which presentation contexts to propose: SOP classes, transfer syntaxes, and in which order.
+
+One context per SOP class and transfer syntax: with several in one context an archive chooses
+among them, and some then transcode what they could have sent as it is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from seriesport.dimse.negotiation import CONTEXTS_MAXIMUM, Proposal
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
+VERIFICATION = "1.2.840.10008.1.1"
+PATIENT_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.1.1"
+STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.3"
+
+IMPLICIT_LITTLE = "1.2.840.10008.1.2"
+EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
+IDENTIFIER_SYNTAXES = (EXPLICIT_LITTLE, IMPLICIT_LITTLE)
+
+VERIFY = Proposal(VERIFICATION, IDENTIFIER_SYNTAXES)
+FIND = Proposal(STUDY_ROOT_FIND, IDENTIFIER_SYNTAXES)
+FIND_PATIENT = Proposal(PATIENT_ROOT_FIND, IDENTIFIER_SYNTAXES)
+GET = Proposal(STUDY_ROOT_GET, IDENTIFIER_SYNTAXES)
+
+_UNCOMPRESSED = (
+    EXPLICIT_LITTLE,
+    IMPLICIT_LITTLE,
+    "1.2.840.10008.1.2.1.99",  # Deflated Explicit VR Little Endian
+    "1.2.840.10008.1.2.2",  # Explicit VR Big Endian
+)
+_COMPRESSED = (
+    "1.2.840.10008.1.2.4.70",  # JPEG Lossless SV1
+    "1.2.840.10008.1.2.4.90",  # JPEG 2000 Lossless
+    "1.2.840.10008.1.2.4.80",  # JPEG-LS Lossless
+    "1.2.840.10008.1.2.5",  # RLE Lossless
+    "1.2.840.10008.1.2.4.91",  # JPEG 2000
+    "1.2.840.10008.1.2.4.50",  # JPEG Baseline
+    "1.2.840.10008.1.2.4.51",  # JPEG Extended
+    "1.2.840.10008.1.2.4.57",  # JPEG Lossless
+    "1.2.840.10008.1.2.4.81",  # JPEG-LS Near-Lossless
+    "1.2.840.10008.1.2.4.201",  # HTJ2K Lossless
+    "1.2.840.10008.1.2.4.202",  # HTJ2K Lossless RPCL
+    "1.2.840.10008.1.2.4.203",  # HTJ2K
+)
+_RARE_PRIVATE = ("1.2.840.113619.5.2",)  # GE, implicit VR with big endian pixels
+_NOT_STORED = (
+    "1.2.840.10008.1.2.4.94",  # JPIP references point at a server
+    "1.2.840.10008.1.2.4.95",
+    "1.2.840.10008.1.2.4.204",
+    "1.2.840.10008.1.2.4.205",
+    "1.2.840.10008.1.2.6.",  # MIME and XML, retired
+    "1.2.840.10008.1.2.7.",  # SMPTE streams
+)
+
+_IMAGE = "1.2.840.10008.5.1.4.1.1."
+_BY_MODALITY: dict[str, tuple[str, ...]] = {
+    "CT": ("2", "2.1", "2.2"),
+    "MR": ("4", "4.1", "4.3", "4.4", "4.2"),
+    "PT": ("128", "130", "128.1"),
+    "NM": ("20",),
+    "US": ("6.1", "3.1", "6.2", "6", "3"),
+    "IVUS": ("3.1", "6.1"),
+    "CR": ("1", "1.1"),
+    "DX": ("1.1", "1.1.1", "1"),
+    "MG": ("1.2", "1.2.1", "13.1.3", "1.1"),
+    "IO": ("1.3", "1.3.1"),
+    "PX": ("1.1", "1"),
+    "XA": ("12.1", "12.1.1", "13.1.1"),
+    "RF": ("12.2", "12.2.1"),
+    "RTIMAGE": ("481.1",),
+    "RTDOSE": ("481.2",),
+    "RTSTRUCT": ("481.3",),
+    "RTPLAN": ("481.5", "481.8"),
+    "RTRECORD": ("481.4", "481.6", "481.7", "481.9"),
+    "SEG": ("66.4", "66.7", "66.5"),
+    "REG": ("66.1", "66.3"),
+    "SR": ("88.33", "88.22", "88.11", "88.34", "88.67", "88.35"),
+    "KO": ("88.59",),
+    "PR": ("11.1", "11.2", "11.3", "11.4", "11.5", "11.8"),
+    "DOC": ("104.1", "104.2"),
+    "M3D": ("104.3", "104.4", "104.5"),
+    "OT": ("7", "7.2", "7.4", "7.3", "7.1"),
+    "SC": ("7", "7.2", "7.4", "7.3", "7.1"),
+    "GM": ("77.1.2", "77.1.2.1"),
+    "SM": ("77.1.6", "77.1.2"),
+    "ES": ("77.1.1", "77.1.1.1"),
+    "XC": ("77.1.4", "77.1.4.1"),
+    "OP": ("77.1.5.1", "77.1.5.2", "77.1.5.4"),
+    "OPT": ("77.1.5.4",),
+    "ECG": ("9.1.1", "9.1.2", "9.1.3"),
+    "FID": ("66.2",),
+    "RWV": ("67",),
+}
+_ALSO = ("7", "66")
+"""What any modality may hold beside its own: secondary captures and raw data."""
+_WITHOUT_PIXELS = ("88.", "11.", "481.3", "481.5", "481.8", "66.1", "66.3", "104.", "67", "9.")
+
+
+def candidates(modality: str) -> tuple[str, ...]:
+    """The storage SOP classes that a modality's series usually has; empty where it is unknown."""
+    own = _BY_MODALITY.get(modality.strip().upper(), ())
+    return tuple(_IMAGE + tail for tail in dict.fromkeys((*own, *_ALSO))) if own else ()
+
+
+def storage_classes() -> tuple[str, ...]:
+    """All storage SOP classes of pydicom's dictionary, retired ones last."""
+    rows = [
+        (bool(retired), uid)
+        for uid, name, kind, retired in _dictionary()
+        if kind == "SOP Class" and "Storage" in name and "Storage Commitment" not in name
+    ]
+    return tuple(uid for _, uid in sorted(rows, key=lambda row: row[0]))
+
+
+def common_syntaxes(sop_class_uid: str) -> tuple[str, ...]:
+    """The transfer syntaxes to propose first for a class."""
+    tail = sop_class_uid.removeprefix(_IMAGE)
+    if tail != sop_class_uid and tail.startswith(_WITHOUT_PIXELS):
+        return _UNCOMPRESSED
+    return _UNCOMPRESSED + _COMPRESSED
+
+
+def rare_syntaxes(sop_class_uid: str) -> tuple[str, ...]:
+    """All other transfer syntaxes of pydicom's dictionary that a stored instance may have."""
+    known = [
+        uid
+        for uid, _, kind, _ in _dictionary()
+        if kind == "Transfer Syntax" and not uid.startswith(_NOT_STORED)
+    ]
+    first = common_syntaxes(sop_class_uid)
+    return tuple(uid for uid in (*_COMPRESSED, *known, *_RARE_PRIVATE) if uid not in first)
+
+
+def _dictionary() -> Iterator[tuple[str, str, str, str]]:
+    from pydicom._uid_dict import UID_dictionary  # pyright: ignore[reportPrivateUsage] - no other
+
+    for uid, (name, kind, _, retired, _) in UID_dictionary.items():
+        yield uid, name, kind, retired
+
+
+def storage(pairs: Iterable[tuple[str, str]], *, scp: bool) -> list[Proposal]:
+    """A context for each pair of SOP class and transfer syntax, without repeats."""
+    return [Proposal(uid, (syntax,), scp) for uid, syntax in dict.fromkeys(pairs)]
+
+
+def rounds(
+    classes: Collection[str],
+    modality: str,
+    syntaxes: Collection[str],
+    *,
+    certain: bool,
+    room: int = CONTEXTS_MAXIMUM,
+) -> Iterator[list[Proposal]]:
+    """What to propose in one association after the other until nothing is missing any more.
+
+    First what the archive reports (`classes`, `syntaxes`) or else what the modality suggests,
+    with the common syntaxes; then the rare ones; then, unless the classes are `certain`, every
+    storage class there is, each again with common syntaxes before rare ones. No list is longer
+    than `room`, and no pair comes twice.
+    """
+    seen: set[tuple[str, str]] = set()
+    for pairs in _tiers(tuple(classes) or candidates(modality), tuple(syntaxes), certain=certain):
+        fresh = [pair for pair in dict.fromkeys(pairs) if pair not in seen]
+        seen.update(fresh)
+        for start in range(0, len(fresh), room):
+            yield storage(fresh[start : start + room], scp=True)
+
+
+def _tiers(
+    known: tuple[str, ...], syntaxes: tuple[str, ...], *, certain: bool
+) -> Iterator[list[tuple[str, str]]]:
+    yield [(uid, s) for uid in known for s in (*syntaxes, *common_syntaxes(uid))]
+    yield [(uid, s) for uid in known for s in rare_syntaxes(uid)]
+    if certain:
+        return
+    everything = storage_classes()
+    yield [(uid, s) for uid in everything for s in (*syntaxes, *_UNCOMPRESSED[:2])]
+    yield [(uid, s) for uid in everything for s in common_syntaxes(uid)]
