@@ -1,0 +1,184 @@
+"""Series: the images of one series as an array with its geometry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pydicom
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
+from pydicom.pixels.utils import iter_pixels
+
+from seriesport.errors import SeriesportError
+from seriesport.frames import BAD_DATA, quiet, read_frames
+from seriesport.geometry import lps_to_ras, spacing_of
+from seriesport.sorting import arrange
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from seriesport.frames import Frame, Window
+    from seriesport.geometry import Affine
+    from seriesport.sorting import Arrangement
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_INTEGERS = (np.int16, np.uint16, np.int32, np.uint32)
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Voxel values and where they lie. Lengths in mm."""
+
+    array: Array
+    """Rescaled values (PS3.3 section C.11.1.1): integers where slope and intercept are whole
+    numbers, else float32. MONOCHROME1 is not inverted. Axes as `axes` says."""
+    axes: tuple[str, ...]
+    """Of (tag, slice, row, column, rgb) those that the array has; a tag is named after what it
+    is ("time", "b", "echo", "frame" ...). A single image has row and column only."""
+    values: tuple[float, ...]
+    """The tag's value for each index of its axis; ms, s/mm² or s, see `sorting.Arrangement`."""
+    affine_lps: Affine | None
+    """From (slice, row, column, 1) to LPS; None where the images lie nowhere in the patient."""
+    spacing: tuple[float, float, float] | None
+    """Between slices, rows and columns."""
+    window: Window | None
+    """Of the middle slice."""
+    photometric: str
+
+    @classmethod
+    def read(cls, files: Sequence[Path]) -> Series:
+        """Read the DICOM files of one series. Memory: the array and one slice.
+
+        Raises:
+            SeriesportError: not-an-image, instance-invalid, conversion-failed where pixels
+                cannot be decoded, geometry-irregular where they form no regular grid.
+        """
+        return cls.of(arrange(read_frames(files)))
+
+    @classmethod
+    def of(cls, arrangement: Arrangement) -> Series:
+        """Read the pixels of frames that are in order."""
+        grid = arrangement.frames
+        array = _fill(grid)
+        axes = [arrangement.tag or "tag", "slice", "row", "column", "rgb"][: array.ndim]
+        gone = [0] if arrangement.tag is None else []
+        gone += [1] if len(grid[0]) == 1 else []
+        middle = grid[0][len(grid[0]) // 2]
+        affine = arrangement.affine_lps
+        return cls(
+            array=array.squeeze(tuple(gone)),
+            axes=tuple(a for i, a in enumerate(axes) if i not in gone),
+            values=arrangement.values,
+            affine_lps=affine,
+            spacing=None if affine is None else spacing_of(affine),
+            window=middle.window,
+            photometric=middle.photometric,
+        )
+
+    @property
+    def affine_ras(self) -> Affine | None:
+        """From (slice, row, column, 1) to RAS."""
+        return None if self.affine_lps is None else lps_to_ras(self.affine_lps)
+
+    @property
+    def colour(self) -> bool:
+        """Whether the last axis is red, green, blue."""
+        return self.axes[-1] == "rgb"
+
+
+def pixels(frames: Sequence[Frame]) -> Iterator[Array]:
+    """The decoded, not rescaled, pixels of frames of one file; palettes and YBR become RGB.
+
+    Raises:
+        SeriesportError: conversion-failed.
+    """
+    path, instance = frames[0].path, frames[0].instance
+    header = pydicom.Dataset()
+    try:
+        with quiet():
+            for array in iter_pixels(path, ds_out=header, indices=[f.index for f in frames]):
+                yield _finished(array, header, frames[0])
+    except BAD_DATA as error:
+        raise SeriesportError(
+            "conversion-failed",
+            f"the pixels of instance {instance} cannot be decoded ({type(error).__name__})",
+        ) from None
+
+
+def _finished(array: Array, header: pydicom.Dataset, frame: Frame) -> Array:
+    if frame.photometric == "PALETTE COLOR":
+        array = apply_color_lut(array, header)
+        return (array >> 8).astype(np.uint8) if array.dtype == np.uint16 else array
+    if frame.has_modality_lut:
+        return apply_modality_lut(array, header)
+    return array
+
+
+def rescaled(array: Array, frame: Frame) -> Array:
+    """One frame's values (PS3.3 section C.11.1.1), as float32 where they change."""
+    if array.ndim > 2 or frame.has_modality_lut or (frame.slope, frame.intercept) == (1, 0):
+        return array
+    return array.astype(np.float32) * np.float32(frame.slope) + np.float32(frame.intercept)
+
+
+def _fill(grid: tuple[tuple[Frame, ...], ...]) -> Array:
+    """Decode every frame into its place, rescaled, one slice at a time."""
+    places: dict[Path, list[tuple[Frame, int, int]]] = {}
+    for t, row in enumerate(grid):
+        for s, frame in enumerate(row):
+            places.setdefault(frame.path, []).append((frame, t, s))
+    frames = [f for row in grid for f in row]
+    scaled = not frames[0].has_modality_lut and frames[0].samples == 1
+    whole = all(f.slope.is_integer() and f.intercept.is_integer() for f in frames)
+    array: Array | None = None
+    for path_places in places.values():
+        path_places.sort(key=lambda p: p[0].index)
+        decoded = pixels([f for f, _, _ in path_places])
+        for (frame, t, s), image in zip(path_places, decoded, strict=True):
+            if array is None:
+                dtype = image.dtype if whole or not scaled else _float_for(image.dtype)
+                array = np.empty((len(grid), len(grid[0]), *image.shape), dtype)
+            if image.shape != array.shape[2:]:
+                raise SeriesportError("geometry-irregular", "the images differ in size")
+            if whole or not scaled:
+                array = array.astype(np.result_type(array, image), copy=False)
+                array[t, s] = image
+            else:
+                array[t, s] = image * frame.slope + frame.intercept
+    assert array is not None
+    return _rescale_whole(array, grid) if scaled and whole else array
+
+
+def _float_for(stored: np.dtype[Any]) -> type[np.floating[Any]]:
+    return np.float32 if stored.itemsize <= 2 else np.float64
+
+
+def _rescale_whole(array: Array, grid: tuple[tuple[Frame, ...], ...]) -> Array:
+    """Apply whole-numbered slopes and intercepts, in place where the result fits."""
+    scales = {(f.slope, f.intercept) for row in grid for f in row}
+    if scales == {(1.0, 0.0)} or array.dtype.kind == "f":
+        return array
+    ends = [
+        int(end(array[t, s])) * int(f.slope) + int(f.intercept)
+        for t, row in enumerate(grid)
+        for s, f in enumerate(row)
+        for end in (np.min, np.max)
+    ]
+    low, high = min(ends), max(ends)
+    fits = [d for d in (array.dtype, *map(np.dtype, _INTEGERS)) if _holds(d, low, high)]
+    target = fits[0] if fits else np.dtype(np.float64)
+    same = target.itemsize == array.dtype.itemsize and target.kind in "iu"
+    out = array.view(target) if same else np.empty(array.shape, target)
+    for t, row in enumerate(grid):
+        for s, frame in enumerate(row):
+            wide = array[t, s].astype(np.int64)
+            out[t, s] = wide * int(frame.slope) + int(frame.intercept)
+    return out
+
+
+def _holds(dtype: np.dtype[Any], low: int, high: int) -> bool:
+    limits = np.iinfo(dtype)
+    return limits.min <= low and high <= limits.max
