@@ -161,6 +161,10 @@ REASONS: dict[str, Reason] = {
         "The ZIP file is damaged.",
         "Get it again from where it came from.",
     ),
+    "zip-unsupported": Reason(
+        "A ZIP member is encrypted, or compressed by a method other than deflate.",
+        "Unpack it with the tool that made it, and give the folder.",
+    ),
     "zip-unsafe-name": Reason(
         "A ZIP member's name is absolute, climbs out of the archive, or cannot be a file name.",
         "Do not trust this ZIP; repack the images.",
