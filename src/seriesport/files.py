@@ -90,19 +90,6 @@ def write_if_changed(path: Path, data: bytes, *, private: bool = False) -> None:
         write_bytes(path, data, private=private)
 
 
-def write_if_changed(path: Path, text: str, *, private: bool = False) -> bool:
-    """Write a small UTF-8 file, unless it has this text already; whether it was written.
-
-    Raises:
-        SeriesportError: file-unwritable.
-    """
-    with suppress(OSError):
-        if path.read_bytes() == text.encode():
-            return False
-    write_text(path, text, private=private)
-    return True
-
-
 def write_all(stream: BinaryIO, data: bytes | memoryview) -> None:
     """Write all of `data`, also where the stream takes less at a time."""
     view = memoryview(data)

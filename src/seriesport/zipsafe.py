@@ -282,7 +282,7 @@ def _check_sizes(entries: list[_Entry], limits: ZipLimits) -> None:
         raise SeriesportError("zip-bomb", text)
     for entry in entries:
         if entry.size > limits.member_bytes:
-            text = f"member {entry.number} expands to {entry.size} bytes, and {limits.member_bytes} are allowed"
+            text = f"member {entry.number} expands to {entry.size} bytes, more than are allowed"
             raise SeriesportError("zip-bomb", text)
         if entry.size > _RATIO_FROM and entry.size > limits.ratio * entry.compressed:
             text = f"member {entry.number} expands more than {limits.ratio:g} times"
