@@ -50,25 +50,23 @@ class Conversion:
 
 def convert(
     files: Sequence[Path],
+    stem: str,
     target: Path,
     formats: Sequence[str],
     scratch: Path,
-    *,
-    timeout: float = 3600.0,
 ) -> Conversion:
     """Make every requested format of a series; all of them, or none appears.
 
-    The same files give the same bytes. For a target `FOLDER/STEM` they are `STEM.nii.gz`,
-    `STEM.json`, `STEM.npz`, `STEM.png` in FOLDER, in place of older ones of the same name; where
+    The same files give the same bytes: `STEM.nii.gz`, `STEM.json`, `STEM.npz`, `STEM.png`; where
     a series makes several NIfTI images, see `formats.nifti`. Instances without pixels (reports,
     presentation states) are passed over.
 
     Args:
         files: The DICOM files of one series, in a stable order.
-        target: The folder, and the start of every name: a key, no identifier.
+        stem: Start of every name: a key, no identifier.
+        target: Folder for the files, which replace older ones of the same name.
         formats: Names of `FORMATS`; empty makes nothing.
         scratch: Existing folder for temporary files, up to three times the series' size.
-        timeout: Longest time for a child process, in seconds.
 
     Raises:
         SeriesportError: not-an-image, instance-invalid, conversion-failed,
@@ -83,14 +81,14 @@ def convert(
         return Conversion((), ())
     try:
         with TemporaryDirectory(prefix="convert-", dir=scratch) as room:
-            source = Source(files, Path(room), timeout)
+            source = Source(files, Path(room))
             made: list[tuple[str, Path]] = []
             for name in dict.fromkeys(formats):
                 folder = Path(room, name)
                 folder.mkdir()
-                FORMATS[name](source, folder, target.name)
+                FORMATS[name](source, folder, stem)
                 made += [(name, path) for path in sorted(folder.iterdir())]
-            outputs = tuple(_publish(path, target.parent, name) for name, path in made)
+            outputs = tuple(_publish(path, target, name) for name, path in made)
     except OSError as error:
         raise unwritable(error) from error
     return Conversion(outputs, tuple(source.notes))

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 GZIP_LEVEL = 1
 """isal's levels 1 to 3 differ by 3 percent in size; see benchmarks/convert.py."""
+TIMEOUT = 3600.0
+"""Longest time that dcm2niix may take for a series, in seconds."""
 _GZIP_BLOCK = 1 << 20
 _NAME = "image"
 _SUFFIXES = (".nii", ".json", ".bval", ".bvec")
@@ -147,11 +149,9 @@ def _run(source: Source, out: Path) -> tuple[str, int]:
             start_new_session=True,
         )
         try:
-            status = child.wait(source.timeout)
+            status = child.wait(TIMEOUT)
         except subprocess.TimeoutExpired:
-            raise SeriesportError(
-                "timeout", f"dcm2niix took longer than {source.timeout:g} s"
-            ) from None
+            raise SeriesportError("timeout", f"dcm2niix took longer than {TIMEOUT:g} s") from None
         finally:
             if child.poll() is None:
                 os.killpg(child.pid, signal.SIGKILL)

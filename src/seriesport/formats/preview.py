@@ -1,12 +1,12 @@
 """A PNG to look at: at most 768 pixels wide and high, grey or RGB, without identifying text.
 
-- A volume of eight or more slices: the three planes through its middle, coronal and sagittal
+- A volume, unless it is thin: the three planes through its middle, coronal and sagittal
   above, axial below, on one scale and as radiologists show them: the patient's right (marked R)
   on the left of the picture, front (A) on top of the axial and on the left of the sagittal view.
   Oblique volumes are shown along the nearest axes.
 - Several volumes (time, b-value, echo): a sheet of their middle slices, in the tag's order.
-- What is no volume (localizers, cine loops, pictures, irregular stacks): a sheet of up to 16
-  frames evenly spread over the series, each as it is stored.
+- Thin volumes and what is no volume (localizers, cine loops, pictures, irregular stacks): a
+  sheet of up to 16 frames evenly spread over the series, each as it is stored.
 - A single image: that image.
 
 Grey values come from the header's window or VOI LUT (PS3.3 section C.11.2), MONOCHROME1
@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from seriesport.errors import SeriesportError
-from seriesport.geometry import nearest_axes
+from seriesport.geometry import nearest_axes, spacing_of
 from seriesport.series import pixels, rescaled
 from seriesport.sorting import in_order
 
@@ -40,8 +40,8 @@ EDGE = 768
 _ENLARGE = 4
 _TILES = 16
 _GAP = 4
-_VOLUME = 8
-"""A volume of fewer slices is better shown as a sheet."""
+_THIN = (8, 0.25)
+"""A volume of fewer slices, or of less depth than this part of its width, is shown as a sheet."""
 _MARK = 14
 
 Range = tuple[float, float]
@@ -67,13 +67,20 @@ def _picture(source: Source) -> Image.Image:
         if error.code != "geometry-irregular":
             raise
         return _sheet(_spread(in_order(frames)))
-    grid = arrangement.frames
-    volume = arrangement.affine_lps is not None and len(grid[0]) >= _VOLUME
-    if volume and len(grid) == 1 and frames[0].samples == 1:
-        return _planes(source.series, arrangement.affine_lps)
-    if len(grid) > 1:
-        return _sheet(_spread([row[len(row) // 2] for row in grid]))
-    return _sheet(_spread(grid[0]))
+    first, *more = arrangement.frames
+    if more:
+        return _sheet(_spread([row[len(row) // 2] for row in (first, *more)]))
+    if _is_thick(first, arrangement.affine_lps):
+        return _planes(source.series)
+    return _sheet(_spread(first))
+
+
+def _is_thick(slices: Sequence[Frame], affine: Affine | None) -> bool:
+    if affine is None or slices[0].samples != 1:
+        return False
+    depth, down, across = spacing_of(affine)
+    width = max(slices[0].rows * down, slices[0].columns * across)
+    return len(slices) >= _THIN[0] and len(slices) * depth >= _THIN[1] * width
 
 
 # Grey values
@@ -87,7 +94,7 @@ def _percentiles(values: Array) -> Range:
     sample: Array = values.reshape(-1)[:: max(1, values.size // 1_000_000)]
     if sample.dtype.kind == "f":
         sample = sample[np.isfinite(sample)]
-    if sample.size == 0:
+    if not len(sample):
         return (0.0, 1.0)
     low, high = (float(v) for v in np.percentile(sample, (1, 99.5)))
     return (low, high) if high > low else (low, low + 1)
@@ -188,10 +195,10 @@ def _sheet(frames: list[Frame]) -> Image.Image:
 # Three planes of a volume
 
 
-def _planes(series: Series, affine: Affine | None) -> Image.Image:
-    assert affine is not None
+def _planes(series: Series) -> Image.Image:
+    assert series.affine_lps is not None
     assert series.spacing is not None
-    order, backwards = nearest_axes(affine)
+    order, backwards = nearest_axes(series.affine_lps)
     volume = series.array.transpose(order)
     volume = volume[tuple(slice(None, None, -1 if b else 1) for b in backwards)]
     z, y, x = (n * series.spacing[a] for n, a in zip(volume.shape, order, strict=True))

@@ -52,8 +52,6 @@ class Source:
     files: Sequence[Path]
     scratch: Path
     """An empty folder for temporary files."""
-    timeout: float
-    """Longest time for a child process, in seconds."""
     images: int = 0
     """Instances that hold an image."""
     slices: int = 0
