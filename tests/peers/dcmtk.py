@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,28 +21,27 @@ SPARE_AES = 24
 
 
 def send(port: int, aet: str, paths: Sequence[Path]) -> None:
-    """C-STORE files by DCMTK's dcmsend, each in the transfer syntax that it has."""
-    command = [
-        program("dcmsend"),
-        "-q",
-        "-dn",
-        "-nuc",
-        "-aec",
-        aet,
-        "127.0.0.1",
-        str(port),
-        *map(str, paths),
-    ]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        check=False,
-        timeout=300,
-        stdin=subprocess.DEVNULL,
-        env={**os.environ, "TCP_NODELAY": "1"},
-    )
-    if done.returncode:
-        raise RuntimeError(f"dcmsend failed: {done.stdout + done.stderr!r}")
+    """C-STORE files by DCMTK's dcmsend, each in the transfer syntax that it has.
+
+    Raises:
+        RuntimeError: not all were accepted.
+    """
+    report = paths[0].with_name(f".{port}-dcmsend-report")
+    command = [program("dcmsend"), "-q", "-dn", "-nuc", "+crf", str(report), "-aec", aet]
+    try:
+        done = subprocess.run(
+            [*command, "127.0.0.1", str(port), *map(str, paths)],
+            capture_output=True,
+            check=False,
+            timeout=300,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "TCP_NODELAY": "1"},
+        )
+        text = report.read_text() if report.exists() else ""
+    finally:
+        report.unlink(missing_ok=True)
+    if done.returncode or not re.search(rf"status SUCCESS *: {len(paths)}\b", text):
+        raise RuntimeError(f"dcmsend failed: {done.stdout + done.stderr!r}\n{text[-600:]}")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
 from fnmatch import translate
 from functools import lru_cache
@@ -94,6 +95,8 @@ class Catalog:
         self.folder = folder
         self.receiving = Lock()
         """Held while something that was received gets its place."""
+        self.syntaxes: dict[str, Counter[str]] = {}
+        """By SOP class, how many instances are held in each transfer syntax."""
         self._instances: dict[str, Instance] = {}
         self._members: dict[tuple[str, ...], list[Instance]] = {}
         self._number = 0
@@ -106,6 +109,8 @@ class Catalog:
     def add(self, instance: Instance) -> None:
         """List an instance; one with a UID that is listed already changes nothing."""
         if self._instances.setdefault(instance.uid, instance) is instance:
+            held = self.syntaxes.setdefault(instance.header.sop_class_uid, Counter())
+            held[instance.transfer_syntax_uid] += 1
             for depth in range(len(_LEVELS) - 1):
                 self._members.setdefault(_identity(instance, depth), []).append(instance)
 

@@ -13,6 +13,7 @@ from seriesport.dimse.session import Session
 from seriesport.errors import SeriesportError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
 
@@ -29,7 +30,7 @@ class Archive:
         aet: the AE title that it answers to, and no other.
         host: the interface to listen on.
         port: the port to listen on; 0 takes a free one, see `port`.
-        session: what serves an association.
+        session: makes what serves an association.
 
     Raises:
         SeriesportError: file-unreadable; archive-unreachable where the port cannot be had.
@@ -42,7 +43,7 @@ class Archive:
         host: str = "127.0.0.1",
         port: int = 0,
         *,
-        session: type[Session] = Session,
+        session: Callable[[socket.socket, Catalog, str], Session] = Session,
     ) -> None:
         self.folder = folder
         self.aet = aet

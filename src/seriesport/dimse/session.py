@@ -86,7 +86,7 @@ class Session:
                 while (received := self.receive_command()) is not None:
                     self.serve(*received)
         except SeriesportError:
-            with suppress(SeriesportError):
+            with suppress(SeriesportError, OSError):
                 self.link.send(control_pdu(PduType.ABORT, b"\0\0\2\0"))
         finally:
             self.link.close()
@@ -112,7 +112,7 @@ class Session:
     def choose(self, proposed: Proposed) -> str | int:
         """The transfer syntax for a context, or the result number of its refusal."""
         uid = proposed.abstract_syntax
-        chosen: str | int = proposed.transfer_syntaxes[0]
+        chosen: str | int = self._held_syntax(proposed)
         if uid == VERIFICATION or uid in FIND_MODELS or uid in GET_MODELS:
             readable = [
                 s for s in (EXPLICIT_LITTLE, IMPLICIT_LITTLE) if s in proposed.transfer_syntaxes
@@ -123,6 +123,12 @@ class Session:
         if isinstance(chosen, str):
             self.contexts[proposed.context_id] = (uid, chosen)
         return chosen
+
+    def _held_syntax(self, proposed: Proposed) -> str:
+        """Of several transfer syntaxes, the one that most instances of the class are held in."""
+        offered = proposed.transfer_syntaxes
+        held = self.catalog.syntaxes.get(proposed.abstract_syntax, {})
+        return max(offered, key=lambda syntax: held.get(syntax, 0))
 
     # Messages
 
@@ -317,10 +323,13 @@ class Session:
 
     def store(self, context_id: int, request: Command) -> None:
         """C-STORE: take an instance into the folder (PS3.4 annex B)."""
-        status = receive_instance(
+        self.respond(context_id, request, self.receive_instance(context_id, request))
+
+    def receive_instance(self, context_id: int, request: Command) -> int:
+        """Receive and keep an instance, and give the status that it gets."""
+        return receive_instance(
             self.reader, self.catalog, context_id, self.contexts[context_id], request
         )
-        self.respond(context_id, request, status)
 
 
 def _into(data: bytearray) -> Callable[[list[memoryview]], None]:
