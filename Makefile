@@ -2,30 +2,52 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-annotate --no-header --python-version 3.11 --quiet
+PIP := $(BIN)/pip --quiet --disable-pip-version-check
+COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-annotate \
+	--no-header --python-version 3.11 --quiet --extra build --extra workflow
 
-.PHONY: demo test check lock clean
+.PHONY: demo test everyday check peers lock clean
 
-demo: $(VENV)/demo.stamp
-	$(BIN)/seriesport --version
+demo: $(VENV)/run.stamp  ## The main job on public images, beside an archive of its own.
+	$(BIN)/python -m seriesport.demo demo
+	-@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --unlock --quiet all
+	PATH="$(CURDIR)/$(BIN):$$PATH" seriesport serve demo/archive --aet ARCHIVE --name demo -- \
+		snakemake --quiet progress rules
+	@echo "The table is results/cohort.tsv; images and previews lie below results/converted."
 
-test: $(VENV)/test.stamp
-	$(BIN)/pytest
+test: check peers  ## All tests, the slow ones too.
+	$(BIN)/pytest -m "" --numprocesses 2 --dist loadgroup
 
-$(VENV)/demo.stamp: requirements.lock pyproject.toml
+everyday: check peers  ## The tests without the slow ones.
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup
+
+check: $(VENV)/test.stamp  ## Format, lint and types.
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/basedpyright
+	$(BIN)/snakefmt --check --quiet workflow
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
+
+peers:  ## Orthanc and DCMTK, which the tests talk to.
+	@sh tests/install_peers.sh
+
+$(VENV)/run.stamp: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Seriesport needs Python 3.11 or newer; type: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || sh tests/install_peers.sh python3-venv
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	touch $@
+	$(PIP) install --require-hashes --requirement requirements.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
 
-$(VENV)/test.stamp: $(VENV)/demo.stamp requirements-test.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-test.lock
-	touch $@
+$(VENV)/test.stamp: $(VENV)/run.stamp requirements-test.lock
+	$(PIP) install --require-hashes --requirement requirements-test.lock
+	@touch $@
 
-lock:
-	$(BIN)/pip install --quiet uv
-	$(COMPILE) --extra build --extra workflow --output-file requirements.lock
-	$(COMPILE) --extra build --extra workflow --extra test --constraint requirements.lock --output-file requirements-test.lock
+lock:  ## New lock files from pyproject.toml.
+	$(PIP) install uv
+	$(COMPILE) --output-file requirements.lock
+	$(COMPILE) --extra test --constraint requirements.lock --output-file requirements-test.lock
 
 clean:
-	rm -rf $(VENV) results .snakemake
+	rm -rf $(VENV) results demo .snakemake

@@ -12,7 +12,7 @@ from seriesport.errors import SeriesportError
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
-_UID = re.compile(r"[0-2](\.(0|[1-9][0-9]*)){2,}")
+_UID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*)){2,}")
 _DICOM_PARTS = ("AE title", "patient", "study", "series")
 _XNAT_PARTS = ("project", "subject", "experiment", "scan", "resource")
 
@@ -69,7 +69,9 @@ class DicomAddress:
     @property
     def url(self) -> str:
         """The canonical form."""
-        return _join("dicom", self.server, self.port, [self.aet, self.patient, self.study, self.series])
+        return _join(
+            "dicom", self.server, self.port, [self.aet, self.patient, self.study, self.series]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,15 @@ def parse(text: str) -> Address:
         return _xnat(rest, at)
     known = "a path, file://, zip://, dicom:// or xnat://"
     raise _invalid(f"the scheme {scheme!r} is unknown; use {known}", 0)
+
+
+def source_root(address: Address) -> Address:
+    """The part of a source's address that is not an identifier of patient, study or series."""
+    if isinstance(address, DicomAddress):
+        return DicomAddress(address.server, address.port, address.aet)
+    if isinstance(address, XnatAddress):
+        return XnatAddress(address.server, address.port, address.project)
+    return address
 
 
 def _invalid(problem: str, position: int) -> SeriesportError:
@@ -180,7 +191,9 @@ def _dicom(rest: str, at: int) -> DicomAddress:
     aet, patient, study, series = parts
     here = at + len(rest.partition("/")[0]) + 1
     if not aet.strip():
-        raise _invalid("the called AE title is missing: dicom://host:port/AET/patient/study/series", here)
+        raise _invalid(
+            "the called AE title is missing: dicom://host:port/AET/patient/study/series", here
+        )
     if len(aet) > 16 or "\\" in aet or not aet.isascii():
         raise _invalid("an AE title has at most 16 ASCII characters and no backslash", here)
     if series and not study:
@@ -209,7 +222,9 @@ def _network(rest: str, at: int, names: tuple[str, ...]) -> tuple[str, int | Non
     port = None
     if mark:
         if not re.fullmatch("[0-9]{1,5}", port_text) or not 1 <= int(port_text) <= 65535:
-            raise _invalid(f"the port {port_text!r} is not a number from 1 to 65535", at + len(host) + 1)
+            raise _invalid(
+                f"the port {port_text!r} is not a number from 1 to 65535", at + len(host) + 1
+            )
         port = int(port_text)
     return host, port, _split(path, at + len(authority) + 1, names)
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seriesport.address import DicomAddress, FileAddress, XnatAddress, ZipAddress, parse
+from seriesport.address import FileAddress, ZipAddress, parse, source_root
 from seriesport.errors import SeriesportError
 from seriesport.files import write_if_changed
 from seriesport.keys import keyed_hash
+from seriesport.resolve import Answer, ask, fingerprint
 from seriesport.transports.protocol import SeriesReference
-from seriesport.transports.registry import open_transport
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
     from seriesport.address import Address
     from seriesport.cohort import Entry
     from seriesport.settings import Settings
-    from seriesport.transports.protocol import Transport
 
 MOST_SHARDS = 200
 """Shards of a cohort, where its size is left to Seriesport."""
@@ -101,7 +98,7 @@ def make_plan(
     """
     known = _known(previous)
     asked = {fingerprint(e): e for e in entries if fingerprint(e) not in known}
-    found = known | _ask(list(asked.items()), settings)
+    found = known | ask(list(asked.items()), settings)
     merged: dict[str, PlannedSeries] = {}
     problems: list[Problem] = []
     for entry in entries:
@@ -114,23 +111,6 @@ def make_plan(
             row = _row(entry, name, reference, secret)
             merged[row.key] = _merge(merged[row.key], row) if row.key in merged else row
     return Plan(tuple(_place(list(merged.values()), previous, shard_size)), tuple(problems))
-
-
-def fingerprint(entry: Entry) -> str:
-    """What an entry asks for, apart from where it stands and where it goes."""
-    asked = (
-        entry.source.url,
-        entry.patient,
-        entry.study,
-        entry.accession,
-        entry.series,
-        entry.series_number,
-        entry.modalities,
-        str(entry.description),
-        entry.min_instances,
-        entry.max_series,
-    )
-    return hashlib.sha256(repr(asked).encode()).hexdigest()
 
 
 def server_name(address: Address) -> str:
@@ -149,17 +129,8 @@ def _safe(name: str) -> str:
     return re.sub("[^A-Za-z0-9]", "_", name)
 
 
-def source_root(address: Address) -> Address:
-    """The part of a source's address that is not an identifier of patient, study or series."""
-    if isinstance(address, DicomAddress):
-        return DicomAddress(address.server, address.port, address.aet)
-    if isinstance(address, XnatAddress):
-        return XnatAddress(address.server, address.port, address.project)
-    return address
-
-
-def _known(previous: Plan | None) -> dict[str, list[SeriesReference] | SeriesportError]:
-    known: dict[str, list[SeriesReference] | SeriesportError] = {}
+def _known(previous: Plan | None) -> dict[str, Answer]:
+    known: dict[str, Answer] = {}
     for row in previous.series if previous else ():
         for name in row.entries:
             answer = known.setdefault(name, [])
@@ -168,127 +139,10 @@ def _known(previous: Plan | None) -> dict[str, list[SeriesReference] | Seriespor
     return known
 
 
-def _ask(
-    entries: list[tuple[str, Entry]], settings: Settings
-) -> dict[str, list[SeriesReference] | SeriesportError]:
-    groups: dict[Address, list[tuple[str, Entry]]] = {}
-    for name, entry in entries:
-        groups.setdefault(source_root(entry.source), []).append((name, entry))
-    found: dict[str, list[SeriesReference] | SeriesportError] = {}
-    for root, group in groups.items():
-        workers = _workers(root, settings)
-        parts = [group[i::workers] for i in range(workers)]
-        with ThreadPoolExecutor(workers) as pool:
-            for answers in pool.map(lambda part: _ask_part(root, part, settings), parts):
-                found |= answers
-    return found
-
-
-def _workers(root: Address, settings: Settings) -> int:
-    if isinstance(root, DicomAddress):
-        try:
-            return settings.server(root.server, root.port).associations
-        except SeriesportError:
-            return 1
-    return 1
-
-
-def _ask_part(
-    root: Address, part: list[tuple[str, Entry]], settings: Settings
-) -> dict[str, list[SeriesReference] | SeriesportError]:
-    answers: dict[str, list[SeriesReference] | SeriesportError] = {}
-    if not part:
-        return answers
-    try:
-        with open_transport(root, settings) as transport:
-            for name, entry in part:
-                try:
-                    answers[name] = resolve(transport, entry)
-                except SeriesportError as error:
-                    answers[name] = error
-    except SeriesportError as error:
-        answers |= {name: error for name, _ in part if name not in answers}
-    return answers
-
-
-def resolve(transport: Transport, entry: Entry) -> list[SeriesReference]:
-    """The series that an entry means.
-
-    Raises:
-        SeriesportError: not-found, ambiguous with a list of what matches, too-few-instances.
-    """
-    if isinstance(entry.source, DicomAddress) and not (entry.source.patient or entry.source.study):
-        if entry.max_series is None:
-            raise SeriesportError(
-                "ambiguous",
-                "the entry names a whole archive; add a patient or a study, or max_series",
-            )
-    every = transport.find(entry.source)
-    found = [_counted(transport, r) for r in every if entry.accepts(r)]
-    if not found:
-        raise SeriesportError("not-found", _nothing(len(every)))
-    one = bool(entry.series or entry.series_number) or _is_single(entry)
-    enough = [r for r in found if (r.instances or 0) >= entry.min_instances]
-    if not enough:
-        counts = ", ".join(str(r.instances) for r in found[:5])
-        raise SeriesportError(
-            "too-few-instances", f"min_instances is {entry.min_instances}, but there are {counts}"
-        )
-    studies = {r.study_instance_uid for r in enough}
-    if len(studies) > 1 and (entry.accession or one):
-        raise SeriesportError("ambiguous", f"{len(studies)} studies match: {_list(enough)}")
-    if one and len(enough) > 1:
-        raise SeriesportError("ambiguous", f"{len(enough)} series match: {_list(enough)}")
-    if entry.max_series is not None and len(enough) > entry.max_series:
-        raise SeriesportError(
-            "ambiguous",
-            f"{len(enough)} series match and max_series is {entry.max_series}: {_list(enough)}",
-        )
-    return enough
-
-
-def _is_single(entry: Entry) -> bool:
-    chosen = (
-        entry.patient or entry.study or entry.accession or entry.modalities or entry.description
-    )
-    return (
-        isinstance(entry.source, FileAddress | ZipAddress)
-        and not chosen
-        and entry.max_series is None
-    )
-
-
-def _nothing(unfiltered: int) -> str:
-    if unfiltered:
-        return f"{unfiltered} series are there, but the entry's filters accept none"
-    return "the source has nothing that matches"
-
-
-def _counted(transport: Transport, reference: SeriesReference) -> SeriesReference:
-    if reference.instances is not None:
-        return reference
-    return replace(reference, instances=len(transport.expect(reference)))
-
-
-def _list(references: Iterable[SeriesReference]) -> str:
-    # By modality, number and count: descriptions and UIDs may identify.
-    rows = [
-        f"series {word(r.series_number)} ({word(r.modality)}, {r.instances} instances)"
-        for r in references
-    ]
-    more = f" and {len(rows) - 10} more" if len(rows) > 10 else ""
-    return "; ".join(rows[:10]) + more
-
-
-def word(text: str) -> str:
-    """A modality or series number as it may be shown: `?` where it has another form."""
-    return text if re.fullmatch("[A-Z0-9]{1,16}", text) else "?"
-
-
 def _row(entry: Entry, name: str, reference: SeriesReference, secret: bytes) -> PlannedSeries:
     key = keyed_hash(
         secret,
-        source_root(reference.address).url,
+        _identity(source_root(reference.address)),
         reference.patient_id,
         reference.study_instance_uid,
         reference.series_instance_uid,
@@ -303,6 +157,13 @@ def _row(entry: Entry, name: str, reference: SeriesReference, secret: bytes) -> 
         labels=(entry.label,) if entry.label else (),
         entries=(name,),
     )
+
+
+def _identity(root: Address) -> str:
+    # A project that is moved with its sources keeps its keys.
+    if isinstance(root, FileAddress | ZipAddress) and root.path.is_relative_to(Path.cwd()):
+        return replace(root, path=root.path.relative_to(Path.cwd())).url
+    return root.url
 
 
 def _merge(one: PlannedSeries, other: PlannedSeries) -> PlannedSeries:
@@ -360,10 +221,14 @@ class PlanFolder:
         for path in (self.folder / "shards").iterdir():
             if path.stem not in shards:
                 path.unlink()
-        write_if_changed(self.folder / "problems.jsonl", _dump(map(asdict, plan.problems)), private=True)
+        write_if_changed(
+            self.folder / "problems.jsonl", _dump(map(asdict, plan.problems)), private=True
+        )
         index = (_index_line(name, rows) for name, rows in shards.items())
         write_if_changed(self.index, "".join(index).encode())
-        write_if_changed(self.folder / "series.jsonl", _dump(map(_to_json, plan.series)), private=True)
+        write_if_changed(
+            self.folder / "series.jsonl", _dump(map(_to_json, plan.series)), private=True
+        )
 
     def read(self) -> Plan | None:
         """The plan, or None where there is none yet."""

@@ -7,9 +7,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from seriesport.bundle import Digest, digest_member
+from seriesport.digest import Digest, digest_member
 from seriesport.errors import SeriesportError
-from seriesport.part10 import check_whole, load_instance
+from seriesport.part10 import load_instance
+from seriesport.whole import check_whole
 
 if TYPE_CHECKING:
     from pathlib import Path

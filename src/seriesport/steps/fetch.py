@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from seriesport.address import source_root
 from seriesport.bundle import read_manifest, verify_bundle
 from seriesport.errors import SeriesportError
 from seriesport.fetch import fetch_series
 from seriesport.flow import Flows, patience, workers
 from seriesport.ledger import LedgerLine, Status
-from seriesport.plan import source_root
 from seriesport.steps.shard import Results, Transports, run_shard
 
 if TYPE_CHECKING:

@@ -42,7 +42,9 @@ def plan_cohort(
         shard_size=shard_size,
     )
     results.plan.write(plan)
-    _log.info("%d entries, %d series, %d problems", len(entries), len(plan.series), len(plan.problems))
+    _log.info(
+        "%d entries, %d series, %d problems", len(entries), len(plan.series), len(plan.problems)
+    )
     for problem in plan.problems:
         _log.error("cohort line %d: %s [%s]", problem.line, problem.message, problem.code)
     return plan

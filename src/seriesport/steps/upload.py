@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from seriesport.address import parse
+from seriesport.address import parse, source_root
 from seriesport.bundle import read_bundle
 from seriesport.errors import REASONS, SeriesportError
 from seriesport.flow import Flows, patience, workers
 from seriesport.keys import keyed_hash, load_secret
 from seriesport.ledger import LedgerLine, Status, read_ledger
-from seriesport.plan import source_root
 from seriesport.receipts import Delivery, delivery, read_receipts, write_receipts
 from seriesport.steps import fetch
 from seriesport.steps.shard import Results, Transports, not_attempted, run_shard, trusted
@@ -64,13 +64,12 @@ def _deliver(upload: _Upload, row: PlannedSeries, source: LedgerLine) -> LedgerL
     kept = {name: done[name] for name in wanted if name in done}
     failures: list[SeriesportError] = []
     if len(kept) < len(wanted):
-        bundle = upload.results.step(fetch.STEP, upload.shard) / f"{row.key}.zip"
-        manifest = trusted(bundle, source.sha256)
+        series = _Series(row.key, upload.results.step(fetch.STEP, upload.shard), source.sha256)
         for number, (name, address) in enumerate(wanted.items(), 1):
             if name in kept:
                 continue
             try:
-                kept[name] = _store(upload, row.key, bundle, manifest, name, address)
+                kept[name] = _store(upload, series, name, address)
             except SeriesportError as error:
                 what = f"destination {number}: {error.message}"
                 failures.append(SeriesportError(error.code, what))
@@ -78,14 +77,26 @@ def _deliver(upload: _Upload, row: PlannedSeries, source: LedgerLine) -> LedgerL
     return _line(row.key, source, kept, wanted, failures)
 
 
-def _store(
-    upload: _Upload, key: str, bundle: Path, manifest: Manifest, name: str, address: Address
-) -> Delivery:
+class _Series:
+    """A bundle that is checked once, when it is first needed."""
+
+    def __init__(self, key: str, folder: Path, sha256: str) -> None:
+        self.key = key
+        self.bundle = folder / f"{key}.zip"
+        self._sha256 = sha256
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        return trusted(self.bundle, self._sha256)
+
+
+def _store(upload: _Upload, series: _Series, name: str, address: Address) -> Delivery:
     transport = upload.transports.get(source_root(address))
     flow = upload.flows.get(address)
 
     def attempt() -> Delivery:
-        receipt = transport.store(flow.send(read_bundle(bundle)), address, key)
+        manifest = series.manifest
+        receipt = transport.store(flow.send(read_bundle(series.bundle)), address, series.key)
         kind = type(address).__name__.removesuffix("Address").lower()
         done = delivery(name, kind, receipt, manifest)
         if not done.complete and any(REASONS[c].transient for c in done.codes):

@@ -14,7 +14,7 @@ from rich.text import Text
 from seriesport.errors import REASONS, SeriesportError
 from seriesport.files import write_text
 from seriesport.ledger import LedgerLine, Status, read_ledger
-from seriesport.plan import word
+from seriesport.resolve import word
 from seriesport.steps import convert, fetch, upload
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ def judge(results: Results) -> None:
     if failed:
         _retry_next_time(results, plan, found)
         raise SeriesportError(
-            "cohort-failed", f"{failed} of {len(found)} series or entries failed; run again to retry them"
+            "cohort-failed",
+            f"{failed} of {len(found)} series or entries failed; run again to retry them",
         )
     write_text(results.folder / "verdict", f"{len(found)} of {len(found)} proven complete\n")
 

@@ -1,0 +1,173 @@
+"""`seriesport`: the same calls that the workflow makes, from a shell."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from seriesport import __version__
+from seriesport.errors import REASONS, SeriesportError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seriesport.settings import Settings
+
+_CONFIG = Path("config/config.yaml")
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Fetch, convert and upload imaging series, each proven complete.",
+)
+
+AddressArgument = Annotated[
+    str, typer.Argument(help="A path, file://, zip:// or dicom:// address.")
+]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="config.yaml with servers: and limits.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
+    if wanted:
+        typer.echo(f"seriesport {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def ls(address: AddressArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """List the series below an address, with their identifiers."""
+    from seriesport.commands import listing  # noqa: PLC0415 - keeps `--help` quick
+
+    listing.ls(address, _settings(config), as_json=as_json)
+
+
+@app.command()
+def cp(
+    source: AddressArgument,
+    destination: AddressArgument,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy every series below SOURCE to DESTINATION, proven complete at both ends."""
+    from seriesport.commands import copying  # noqa: PLC0415
+
+    copying.cp(source, destination, _settings(config), as_json=as_json)
+
+
+@app.command()
+def verify(
+    address: AddressArgument,
+    against: Annotated[
+        str | None, typer.Option(help="An address that must list the same instances.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check that every instance below ADDRESS is whole, and bundles against their manifests."""
+    from seriesport.commands import verifying  # noqa: PLC0415
+
+    verifying.verify(address, against, _settings(config), as_json=as_json)
+
+
+@app.command()
+def echo(
+    address: AddressArgument, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Ask an archive whether it is there (C-ECHO), and say what is wrong if not."""
+    from seriesport.commands import listing  # noqa: PLC0415
+
+    listing.echo(address, _settings(config), as_json=as_json)
+
+
+@app.command()
+def plan(
+    config: ConfigOption = None,
+    refresh: Annotated[
+        bool, typer.Option(help="Ask the sources again for what is planned already.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Plan the cohort that config.yaml names, as the workflow would, and show what it means."""
+    from seriesport.commands import planning  # noqa: PLC0415
+
+    planning.plan(config or _CONFIG, refresh=refresh, as_json=as_json)
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def serve(
+    folder: Annotated[Path, typer.Argument(help="Folder with DICOM files.")],
+    command: Annotated[
+        list[str] | None, typer.Argument(help="Command to run while the archive is up.")
+    ] = None,
+    aet: Annotated[str, typer.Option(help="AE title.")] = "SERIESPORT",
+    port: Annotated[int, typer.Option(help="Port on loopback; 0 for a free one.")] = 0,
+    name: Annotated[
+        str, typer.Option(help="Server of the config that this stands for while COMMAND runs.")
+    ] = "demo",
+) -> None:
+    """Serve a folder as a DICOM archive on loopback, while COMMAND runs or until Ctrl-C."""
+    from seriesport.commands import serving  # noqa: PLC0415
+
+    raise typer.Exit(serving.serve(folder, command or [], aet=aet, port=port, name=name))
+
+
+@app.command()
+def explain(code: Annotated[str, typer.Argument(help="A reason code, or nothing.")] = "") -> None:
+    """Say what a reason code means and what to do; without one, list them all."""
+    if not code:
+        for name, reason in REASONS.items():
+            typer.echo(f"{name}: {reason.summary}")
+        return
+    if code not in REASONS:
+        _fail(f"there is no reason code {code!r}; 'seriesport explain' lists them", 2)
+    reason = REASONS[code]
+    again = "A later run may succeed.\n" if reason.transient else ""
+    typer.echo(f"{code}\n{reason.summary}\n{reason.advice}\n{again}", nl=False)
+
+
+def _settings(path: Path | None) -> Settings:
+    from seriesport.config import load_config  # noqa: PLC0415
+    from seriesport.settings import Settings  # noqa: PLC0415
+
+    if path is None and not _CONFIG.exists():
+        return Settings()
+    return load_config(path or _CONFIG).settings
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    typer.echo(f"seriesport: {message}", err=True)
+    sys.exit(status)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; a failure that a user can cause is one line and exit code 1."""
+    from seriesport.steps.shard import silence_libraries, where  # noqa: PLC0415
+
+    silence_libraries()
+    try:
+        app(arguments)
+    except SeriesportError as error:
+        _fail(f"{error.message} [{error.code}] {error.reason.advice}", 1)
+    except KeyboardInterrupt:
+        _fail("interrupted; run again: what is complete is kept", 130)
+    except BrokenPipeError:
+        sys.exit(141)
+    except Exception as error:  # noqa: BLE001 - a traceback may quote identifiers
+        _fail(f"{where(error)} [internal] {REASONS['internal'].advice}", 70)

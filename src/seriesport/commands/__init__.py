@@ -1,0 +1,1 @@
+"""What the commands of `seriesport` do, a module for each kind."""

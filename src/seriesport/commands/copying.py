@@ -1,0 +1,133 @@
+"""`seriesport cp`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seriesport.address import parse, source_root
+from seriesport.bundle import read_bundle
+from seriesport.commands.listing import find
+from seriesport.commands.output import print_json, print_table, progress
+from seriesport.errors import SeriesportError
+from seriesport.fetch import fetch_series
+from seriesport.flow import Flows, patience
+from seriesport.keys import keyed_hash, load_secret
+from seriesport.steps.fetch import existing
+from seriesport.transports.registry import open_transport
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seriesport.address import Address
+    from seriesport.settings import Settings
+    from seriesport.transports.protocol import Receipt, SeriesReference, Transport
+
+_COLUMNS = ("series", "modality", "instances", "sent", "there_already", "proof")
+
+
+def cp(source_text: str, destination_text: str, settings: Settings, *, as_json: bool) -> None:
+    """Copy every series below one address to another.
+
+    What is fetched waits in a private cache folder until it is delivered, so that a killed copy
+    goes on where it was.
+
+    Raises:
+        SeriesportError: the failure of the first series that failed, after all were tried.
+    """
+    source, destination = parse(source_text), parse(destination_text)
+    found = find(source, settings)
+    failures: list[SeriesportError] = []
+    rows: list[dict[str, Any]] = []
+    with (
+        open_transport(source_root(source), settings) as reader,
+        open_transport(source_root(destination), settings) as writer,
+    ):
+        for number, series in enumerate(found, 1):
+            label = f"series {number} of {len(found)}"
+            try:
+                rows.append(_copy(reader, writer, series, destination, settings, label))
+            except SeriesportError as error:
+                failures.append(SeriesportError(error.code, f"{label}: {error.message}"))
+    _report(rows, as_json=as_json)
+    if failures:
+        raise _summary(failures)
+
+
+def _copy(  # noqa: PLR0913, PLR0917 - the parts of one copy
+    reader: Transport,
+    writer: Transport,
+    series: SeriesReference,
+    destination: Address,
+    settings: Settings,
+    label: str,
+) -> dict[str, Any]:
+    room = _room(series)
+    bundle = room / "bundle.zip"
+    if existing(bundle) is None:
+        with progress(f"{label}: fetch", series.instances) as seen:
+            fetch_series(
+                reader,
+                series,
+                bundle,
+                room / "staging",
+                patience=patience(series.address, settings),
+                flow=Flows(settings, seen).get(series.address),
+            )
+    with progress(f"{label}: store", series.instances) as seen:
+        flow = Flows(settings, seen).get(destination)
+
+        def attempt() -> Receipt:
+            receipt = writer.store(flow.send(read_bundle(bundle)), destination)
+            _check(receipt)
+            return receipt
+
+        receipt = patience(destination, settings).retrying()(attempt)
+    shutil.rmtree(room)
+    return {
+        "series": series.series_instance_uid,
+        "modality": series.modality,
+        "instances": len(receipt.entries),
+        "sent": sum(entry.sent for entry in receipt.entries),
+        "there_already": sum(not entry.sent for entry in receipt.entries),
+        "proof": min((str(entry.proof) for entry in receipt.entries), default=""),
+    }
+
+
+def _check(receipt: Receipt) -> None:
+    lost = [entry for entry in receipt.entries if not entry.arrived]
+    if lost:
+        code, _ = Counter(entry.code or "store-unverified" for entry in lost).most_common(1)[0]
+        details = "; ".join(sorted({entry.detail for entry in lost if entry.detail})[:3])
+        what = f"{len(lost)} of {len(receipt.entries)} instances were not delivered"
+        raise SeriesportError(code, f"{what} ({details})" if details else what)
+
+
+def _room(series: SeriesReference) -> Path:
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seriesport"
+    secret = load_secret(base / "secret")
+    name = keyed_hash(
+        secret,
+        source_root(series.address).url,
+        series.patient_id,
+        series.study_instance_uid,
+        series.series_instance_uid,
+    )
+    room = base / name
+    room.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return room
+
+
+def _report(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        print_json(rows)
+    elif rows:
+        print_table(_COLUMNS, [[row[name] for name in _COLUMNS] for row in rows])
+
+
+def _summary(failures: Sequence[SeriesportError]) -> SeriesportError:
+    more = f" (and {len(failures) - 1} more series failed)" if len(failures) > 1 else ""
+    return SeriesportError(failures[0].code, failures[0].message + more)

@@ -1,0 +1,98 @@
+"""`seriesport verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from seriesport.address import ZipAddress, parse, source_root
+from seriesport.bundle import manifest_path, read_manifest, verify_bundle
+from seriesport.commands.listing import find
+from seriesport.commands.output import print_json, print_table
+from seriesport.errors import SeriesportError
+from seriesport.fetch import numbers
+from seriesport.resolve import word
+from seriesport.staging import Staging
+from seriesport.transports.registry import open_transport
+
+if TYPE_CHECKING:
+    from seriesport.address import Address
+    from seriesport.settings import Settings
+    from seriesport.transports.protocol import SeriesReference, Transport
+
+_COLUMNS = ("series_number", "modality", "instances", "result")
+
+
+def verify(text: str, against: str | None, settings: Settings, *, as_json: bool) -> None:
+    """Check every series below an address: whole, and listed at another address if one is given.
+
+    Raises:
+        SeriesportError: the first failure, after all series were checked.
+    """
+    address = parse(text)
+    other = None if against is None else parse(against)
+    rows: list[dict[str, Any]] = []
+    failures: list[SeriesportError] = []
+    with open_transport(source_root(address), settings) as transport:
+        for series in find(address, settings):
+            try:
+                count = _check(transport, series)
+                if other is not None:
+                    _compare(transport, series, other, settings)
+                result = "whole"
+            except SeriesportError as error:
+                failures.append(error)
+                count, result = series.instances or 0, str(error)
+            rows.append(
+                {
+                    "series_number": word(series.series_number),
+                    "modality": word(series.modality),
+                    "instances": count,
+                    "result": result,
+                }
+            )
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(_COLUMNS, [[row[name] for name in _COLUMNS] for row in rows])
+    if failures:
+        what = f"{len(failures)} of {len(rows)} series failed; the first: {failures[0].message}"
+        raise SeriesportError(failures[0].code, what)
+
+
+def _check(transport: Transport, series: SeriesReference) -> int:
+    _check_manifest(series.address)
+    expected = transport.expect(series)
+    with TemporaryDirectory(prefix="seriesport-") as room, Staging(Path(room), series) as stage:
+        for instance in transport.fetch(series, expected, (), stage.spool):
+            stage.accept(instance)
+            if instance.location is not None:
+                stage.settle()
+        stage.settle()
+        missing = [expected[uid] for uid in expected if uid not in stage.instances]
+        if missing:
+            codes = [stage.refused[e.uid] for e in missing if e.uid in stage.refused]
+            what = f"{len(missing)} of {len(expected)} instances are not whole ({numbers(missing)})"
+            raise SeriesportError(codes[0] if codes else "incomplete", what)
+    return len(expected)
+
+
+def _check_manifest(address: Address) -> None:
+    if isinstance(address, ZipAddress) and manifest_path(address.path).exists():
+        verify_bundle(address.path, read_manifest(address.path))
+
+
+def _compare(
+    transport: Transport, series: SeriesReference, other: Address, settings: Settings
+) -> None:
+    here = transport.expect(series)
+    with open_transport(source_root(other), settings) as elsewhere:
+        there: set[str] = set()
+        for candidate in elsewhere.find(other):
+            if candidate.series_instance_uid == series.series_instance_uid:
+                there |= elsewhere.expect(candidate).keys()
+    missing = [here[uid] for uid in here if uid not in there]
+    if missing:
+        what = f"{len(missing)} of {len(here)} instances are not there ({numbers(missing)})"
+        raise SeriesportError("incomplete", what)

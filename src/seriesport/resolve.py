@@ -1,0 +1,150 @@
+"""What the cohort's entries mean: the sources are asked, and their answers checked."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from seriesport.address import DicomAddress, FileAddress, ZipAddress, source_root
+from seriesport.errors import SeriesportError
+from seriesport.flow import workers
+from seriesport.transports.registry import open_transport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from seriesport.address import Address
+    from seriesport.cohort import Entry
+    from seriesport.settings import Settings
+    from seriesport.transports.protocol import SeriesReference, Transport
+
+_MOST_THREADS = 16
+
+Answer = list[SeriesReference] | SeriesportError
+
+
+def fingerprint(entry: Entry) -> str:
+    """What an entry asks for, apart from where it stands and where it goes."""
+    asked = (
+        entry.source.url,
+        entry.patient,
+        entry.study,
+        entry.accession,
+        entry.series,
+        entry.series_number,
+        entry.modalities,
+        (entry.description.pattern, entry.description.flags) if entry.description else None,
+        entry.min_instances,
+        entry.max_series,
+    )
+    return hashlib.sha256(repr(asked).encode()).hexdigest()
+
+
+def ask(
+    entries: list[tuple[str, Entry]], settings: Settings
+) -> dict[str, list[SeriesReference] | SeriesportError]:
+    groups: dict[Address, list[tuple[str, Entry]]] = {}
+    for name, entry in entries:
+        groups.setdefault(source_root(entry.source), []).append((name, entry))
+    parts: list[tuple[Address, list[tuple[str, Entry]]]] = []
+    for root, group in groups.items():
+        shares = workers([root], settings, len(group))
+        parts += [(root, group[i::shares]) for i in range(shares)]
+    found: dict[str, list[SeriesReference] | SeriesportError] = {}
+    with ThreadPoolExecutor(_MOST_THREADS) as pool:
+        for answers in pool.map(lambda part: _ask_part(*part, settings), parts):
+            found |= answers
+    return found
+
+
+def _ask_part(
+    root: Address, part: list[tuple[str, Entry]], settings: Settings
+) -> dict[str, list[SeriesReference] | SeriesportError]:
+    answers: dict[str, list[SeriesReference] | SeriesportError] = {}
+    try:
+        with open_transport(root, settings) as transport:
+            for name, entry in part:
+                try:
+                    answers[name] = resolve(transport, entry)
+                except SeriesportError as error:
+                    answers[name] = error
+    except SeriesportError as error:
+        answers |= {name: error for name, _ in part if name not in answers}
+    return answers
+
+
+def resolve(transport: Transport, entry: Entry) -> list[SeriesReference]:
+    """The series that an entry means.
+
+    Raises:
+        SeriesportError: not-found, ambiguous with a list of what matches, too-few-instances.
+    """
+    source = entry.source
+    bounded = entry.max_series is not None
+    if isinstance(source, DicomAddress) and not (source.patient or source.study or bounded):
+        raise SeriesportError(
+            "ambiguous", "the entry names a whole archive; add a patient or a study, or max_series"
+        )
+    every = transport.find(entry.source)
+    found = [_counted(transport, r) for r in every if entry.accepts(r)]
+    if not found:
+        raise SeriesportError("not-found", _nothing(len(every)))
+    one = entry.names_series or _is_single(entry)
+    enough = [r for r in found if not entry.too_small(r.instances)]
+    if not enough:
+        counts = ", ".join(str(r.instances) for r in found[:5])
+        raise SeriesportError(
+            "too-few-instances", f"min_instances is {entry.min_instances}, but there are {counts}"
+        )
+    studies = {r.study_instance_uid for r in enough}
+    if len(studies) > 1 and (entry.accession or one):
+        raise SeriesportError("ambiguous", f"{len(studies)} studies match: {_list(enough)}")
+    if one and len(enough) > 1:
+        raise SeriesportError("ambiguous", f"{len(enough)} series match: {_list(enough)}")
+    if entry.max_series is not None and len(enough) > entry.max_series:
+        raise SeriesportError(
+            "ambiguous",
+            f"{len(enough)} series match and max_series is {entry.max_series}: {_list(enough)}",
+        )
+    return enough
+
+
+def _is_single(entry: Entry) -> bool:
+    chosen = (
+        entry.patient or entry.study or entry.accession or entry.modalities or entry.description
+    )
+    return (
+        isinstance(entry.source, FileAddress | ZipAddress)
+        and not chosen
+        and entry.max_series is None
+    )
+
+
+def _nothing(unfiltered: int) -> str:
+    if unfiltered:
+        return f"{unfiltered} series are there, but the entry's filters accept none"
+    return "the source has nothing that matches"
+
+
+def _counted(transport: Transport, reference: SeriesReference) -> SeriesReference:
+    if reference.instances is not None:
+        return reference
+    return replace(reference, instances=len(transport.expect(reference)))
+
+
+def _list(references: Iterable[SeriesReference]) -> str:
+    # By modality, number and count: descriptions and UIDs may identify.
+    rows = [
+        f"series {word(r.series_number)} ({word(r.modality)}, {r.instances} instances)"
+        for r in references
+    ]
+    more = f" and {len(rows) - 10} more" if len(rows) > 10 else ""
+    return "; ".join(rows[:10]) + more
+
+
+def word(text: str) -> str:
+    """A modality or series number as it may be shown: `?` where it has another form."""
+    return text if re.fullmatch("[A-Z0-9]{1,16}", text) else "?"

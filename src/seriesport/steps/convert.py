@@ -1,0 +1,141 @@
+"""The step `convert`: every bundle of a shard to the formats that the config asks for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from seriesport.bundle import unpack
+from seriesport.errors import SeriesportError
+from seriesport.files import write_text
+from seriesport.formats import Output, convert
+from seriesport.ledger import LedgerLine, Status, read_ledger
+from seriesport.steps import fetch
+from seriesport.steps.shard import Results, not_attempted, run_shard, trusted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from seriesport.plan import PlannedSeries
+
+STEP = "converted"
+_RECORD = 1
+_log = logging.getLogger("seriesport")
+
+Made = dict[str, list[Output]]
+"""Outputs by format; an empty list where the series holds nothing that the format can show."""
+
+
+def convert_shard(results: Results, shard: str, formats: Sequence[str]) -> list[LedgerLine]:
+    """Convert what is not converted yet, and write the shard's ledger."""
+    rows = results.plan.read_shard(shard)
+    fetched = read_ledger(results.ledger(fetch.STEP, shard))
+    folder = results.step(STEP, shard)
+
+    def work(row: PlannedSeries) -> LedgerLine:
+        source = fetched[row.key]
+        if not source.ok:
+            return not_attempted(source)
+        wanted = formats if row.formats is None else row.formats
+        bundle = results.step(fetch.STEP, shard) / f"{row.key}.zip"
+        return _convert(row.key, source, bundle, folder, wanted)
+
+    return run_shard(results.ledger(STEP, shard), rows, work)
+
+
+def _convert(
+    key: str, source: LedgerLine, bundle: Path, folder: Path, wanted: Sequence[str]
+) -> LedgerLine:
+    record = folder / f"{key}.converted.json"
+    old = _read_record(record, source.sha256)
+    made = {name: old[name] for name in wanted if name in old and _intact(folder, old[name])}
+    failures: list[SeriesportError] = []
+    todo = [name for name in wanted if name not in made]
+    if todo:
+        trusted(bundle, source.sha256)
+        with TemporaryDirectory(prefix="seriesport-") as scratch:
+            files = unpack(bundle, Path(scratch, "dicom"))
+            for name in todo:
+                try:
+                    made[name] = _make(name, key, files, folder, Path(scratch))
+                except SeriesportError as error:
+                    failures.append(SeriesportError(error.code, f"{name}: {error.message}"))
+    if made != old:
+        _remove_stale(folder, old, made)
+        _write_record(record, source.sha256, made)
+    return _line(key, wanted, made, failures)
+
+
+def _make(name: str, key: str, files: Sequence[Path], folder: Path, scratch: Path) -> list[Output]:
+    try:
+        conversion = convert(files, key, folder, [name], scratch)
+    except SeriesportError as error:
+        if error.code == "not-an-image":
+            return []
+        raise
+    for note in conversion.notes:
+        _log.info("series %s: %s: %s", key, name, note)
+    return list(conversion.outputs)
+
+
+def _line(
+    key: str,
+    wanted: Sequence[str],
+    made: Mapping[str, list[Output]],
+    failures: Sequence[SeriesportError],
+) -> LedgerLine:
+    outputs = [output for name in wanted for output in made.get(name, [])]
+    if failures:
+        status, code = Status.FAILED, failures[0].code
+    else:
+        status, code = (Status.COMPLETE if outputs else Status.NOTHING), ""
+    return LedgerLine(
+        key,
+        status,
+        code,
+        "; ".join(failure.message for failure in failures),
+        expected=len(wanted),
+        done=len(made),
+        size=sum(output.size for output in outputs),
+        files=" ".join(output.name for output in outputs),
+        sha256=outputs[0].sha256 if outputs else "",
+    )
+
+
+def _intact(folder: Path, outputs: Sequence[Output]) -> bool:
+    return all(_is(folder / output.name, output) for output in outputs)
+
+
+def _is(path: Path, output: Output) -> bool:
+    if not path.is_file() or path.stat().st_size != output.size:
+        return False
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest() == output.sha256
+
+
+def _remove_stale(folder: Path, old: Made, made: Made) -> None:
+    names = {output.name for outputs in made.values() for output in outputs}
+    for output in (output for outputs in old.values() for output in outputs):
+        if output.name not in names:
+            (folder / output.name).unlink(missing_ok=True)
+
+
+def _read_record(path: Path, bundle_sha256: str) -> Made:
+    try:
+        data = json.loads(path.read_text("utf-8"))
+        if (data["record"], data["bundle_sha256"]) != (_RECORD, bundle_sha256):
+            return {}
+        return {name: [Output(**o) for o in rows] for name, rows in data["made"].items()}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _write_record(path: Path, bundle_sha256: str, made: Made) -> None:
+    rows = {name: [asdict(output) for output in outputs] for name, outputs in made.items()}
+    data = {"record": _RECORD, "bundle_sha256": bundle_sha256, "made": rows}
+    write_text(path, json.dumps(data, indent=1, sort_keys=True) + "\n")

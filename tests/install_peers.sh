@@ -1,0 +1,28 @@
+#!/bin/sh
+# Installs the Debian packages that the tests need (or those named), where it may; else says how.
+set -eu
+if [ $# -eq 0 ]; then
+    set -- orthanc dcmtk
+    command -v /usr/sbin/Orthanc >/dev/null && command -v /usr/bin/dcmqrscp >/dev/null && exit 0
+fi
+if [ "$(id -u)" -eq 0 ]; then
+    sudo=""
+elif sudo -n true 2>/dev/null; then
+    sudo="sudo -n"
+else
+    echo "These packages are needed. Type: sudo apt-get install $*" >&2
+    exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive
+# A policy that starts nothing: the tests start their own servers on loopback.
+policy=/usr/sbin/policy-rc.d
+made=""
+if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' | $sudo tee "$policy" >/dev/null
+    $sudo chmod +x "$policy"
+    made=yes
+fi
+status=0
+$sudo apt-get update -qq && $sudo apt-get install -y -qq "$@" || status=$?
+[ -z "$made" ] || $sudo rm -f "$policy"
+exit "$status"
