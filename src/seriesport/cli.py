@@ -158,7 +158,7 @@ def _fail(message: str, status: int) -> NoReturn:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a failure that a user can cause is one line and exit code 1."""
-    from seriesport.steps.shard import silence_libraries, where  # noqa: PLC0415
+    from seriesport.privacy import silence_libraries, where  # noqa: PLC0415
 
     silence_libraries()
     try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from seriesport.address import DicomAddress, FileAddress, ZipAddress, source_root
 from seriesport.errors import SeriesportError
 from seriesport.flow import workers
+from seriesport.transports.protocol import SeriesReference
 from seriesport.transports.registry import open_transport
 
 if TYPE_CHECKING:

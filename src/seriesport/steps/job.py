@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from seriesport.config import Config
 from seriesport.errors import SeriesportError
-from seriesport.steps.shard import Results, quiet_log, where
+from seriesport.privacy import quiet_log, where
+from seriesport.steps.shard import Results
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

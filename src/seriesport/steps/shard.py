@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import traceback
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from seriesport.bundle import Manifest, read_manifest, verify_bundle
 from seriesport.errors import SeriesportError
 from seriesport.ledger import LedgerLine, Status, write_ledger
 from seriesport.plan import PlanFolder
+from seriesport.privacy import where
 from seriesport.transports.registry import open_transport
 
 if TYPE_CHECKING:
@@ -137,30 +136,3 @@ def trusted(bundle: Path, sha256: str) -> Manifest:
         raise SeriesportError("bundle-damaged", "the bundle is not the one that the ledger names")
     verify_bundle(bundle, manifest)
     return manifest
-
-
-def where(error: Exception) -> str:
-    """The type and place of a foreign exception, whose text may hold an identifier."""
-    frames = traceback.extract_tb(error.__traceback__)[-3:]
-    places = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames))
-    return f"{type(error).__name__} at {places}"
-
-
-def quiet_log(path: Path) -> None:
-    """Log Seriesport's own lines, which carry no identifier, to a file, and nobody else's."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, mode="w", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    _log.handlers = [handler]
-    _log.setLevel(logging.INFO)
-    _log.propagate = False
-    silence_libraries()
-
-
-def silence_libraries() -> None:
-    """Keep the log lines and warnings of libraries, which quote header values, off every screen."""
-    warnings.simplefilter("ignore")
-    for name in ("pydicom", "pynetdicom", "PIL", "nibabel"):
-        library = logging.getLogger(name)
-        library.handlers = [logging.NullHandler()]
-        library.propagate = False

@@ -1,0 +1,36 @@
+"""Keeping identifiers off every screen and out of every log."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+import warnings
+from pathlib import Path
+
+
+def where(error: Exception) -> str:
+    """The type and place of a foreign exception, whose text may hold an identifier."""
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    places = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames))
+    return f"{type(error).__name__} at {places}"
+
+
+def quiet_log(path: Path) -> None:
+    """Log Seriesport's own lines, which carry no identifier, to a file, and nobody else's."""
+    log = logging.getLogger("seriesport")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, mode="w", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.handlers = [handler]
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    silence_libraries()
+
+
+def silence_libraries() -> None:
+    """Keep the log lines and warnings of libraries, which quote header values, off every screen."""
+    warnings.simplefilter("ignore")
+    for name in ("pydicom", "pynetdicom", "PIL", "nibabel"):
+        library = logging.getLogger(name)
+        library.handlers = [logging.NullHandler()]
+        library.propagate = False
