@@ -7,7 +7,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, Self
 
-from seriesport.dimse import message, negotiation
+from seriesport.dimse import message
 from seriesport.dimse.link import Link
 from seriesport.dimse.message import COMMAND_MAXIMUM, Command
 from seriesport.dimse.pdu import (
@@ -19,13 +19,14 @@ from seriesport.dimse.pdu import (
     data_pdus,
     malformed,
 )
+from seriesport.dimse.tls import handshake
 from seriesport.errors import SeriesportError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
-    from seriesport.dimse.negotiation import Accepted, Proposal
+    from seriesport.dimse.contexts import Accepted, Proposal
     from seriesport.settings import Server
 
 DATA_SET_MAXIMUM = 16 * 1024**3
@@ -70,12 +71,12 @@ class Association:
                 association-rejected, association-busy, association-aborted, protocol-error,
                 address-invalid or config-invalid.
         """
+        from seriesport.dimse import negotiation  # noqa: PLC0415 - pynetdicom takes 0.5 s
+
         request = negotiation.request(called_aet, server.calling_aet, proposals)
         sock = _connect(server)
         try:
             if server.tls is not None:
-                from seriesport.dimse.tls import handshake
-
                 sock = handshake(sock, server, server.tls)
             return cls.negotiate(sock, server.timeout, proposals, request, deadline)
         except BaseException:
@@ -92,6 +93,8 @@ class Association:
         deadline: float,
     ) -> Association:
         """Negotiate over a connected socket; see `connect`."""
+        from seriesport.dimse import negotiation  # noqa: PLC0415 - pynetdicom takes 0.5 s
+
         made = cls(Link(sock, idle), proposals)
         made.deadline = deadline
         with made.ending_on_error():
@@ -239,9 +242,7 @@ class Association:
         self._open = False
         self._link.close()
 
-    def _part(
-        self, flag: int, accept: Callable[[int], bool], into: bytearray, limit: int
-    ) -> int:
+    def _part(self, flag: int, accept: Callable[[int], bool], into: bytearray, limit: int) -> int:
         def keep(pieces: list[memoryview]) -> None:
             for piece in pieces:
                 into.extend(piece)

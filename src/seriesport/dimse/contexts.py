@@ -6,15 +6,47 @@ among them, and some then transcode what they could have sent as it is.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from seriesport.dimse.negotiation import CONTEXTS_MAXIMUM, Proposal
-
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+CONTEXTS_MAXIMUM = 128
+"""Presentation context IDs are the odd numbers of a byte (PS3.8 section 9.3.2.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """One presentation context to propose."""
+
+    abstract_syntax: str
+    transfer_syntaxes: tuple[str, ...]
+    scp: bool = False
+    """Whether we take the SCP's role too, to be stored to within a C-GET (PS3.7 annex D.3.3.4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """One presentation context that the peer accepted."""
+
+    context_id: int
+    abstract_syntax: str
+    transfer_syntax: str
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What came of a negotiation."""
+
+    contexts: Mapping[int, Accepted]
+    send_maximum: int
+    """Longest P-DATA-TF to send, in bytes of its length field."""
+
 
 VERIFICATION = "1.2.840.10008.1.1"
 PATIENT_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.1.1"
+PATIENT_ROOT_GET = "1.2.840.10008.5.1.4.1.2.1.3"
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.3"
 
@@ -22,10 +54,13 @@ IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 IDENTIFIER_SYNTAXES = (EXPLICIT_LITTLE, IMPLICIT_LITTLE)
 
-VERIFY = Proposal(VERIFICATION, IDENTIFIER_SYNTAXES)
-FIND = Proposal(STUDY_ROOT_FIND, IDENTIFIER_SYNTAXES)
-FIND_PATIENT = Proposal(PATIENT_ROOT_FIND, IDENTIFIER_SYNTAXES)
-GET = Proposal(STUDY_ROOT_GET, IDENTIFIER_SYNTAXES)
+SERVICES = tuple(
+    Proposal(uid, IDENTIFIER_SYNTAXES)
+    for uid in (VERIFICATION, STUDY_ROOT_FIND, STUDY_ROOT_GET, PATIENT_ROOT_FIND, PATIENT_ROOT_GET)
+)
+"""What is proposed in every association, beside the storage classes."""
+STORAGE_MAXIMUM = CONTEXTS_MAXIMUM - len(SERVICES)
+"""How many storage contexts an association has room for."""
 
 _UNCOMPRESSED = (
     EXPLICIT_LITTLE,
@@ -137,7 +172,9 @@ def rare_syntaxes(sop_class_uid: str) -> tuple[str, ...]:
 
 
 def _dictionary() -> Iterator[tuple[str, str, str, str]]:
-    from pydicom._uid_dict import UID_dictionary  # pyright: ignore[reportPrivateUsage] - no other
+    from pydicom._uid_dict import (  # noqa: PLC0415 - pydicom takes 0.4 s
+        UID_dictionary,  # pyright: ignore[reportPrivateUsage] - there is no public one
+    )
 
     for uid, (name, kind, _, retired, _) in UID_dictionary.items():
         yield uid, name, kind, retired
@@ -149,34 +186,30 @@ def storage(pairs: Iterable[tuple[str, str]], *, scp: bool) -> list[Proposal]:
 
 
 def rounds(
-    classes: Collection[str],
-    modality: str,
-    syntaxes: Collection[str],
-    *,
-    certain: bool,
-    room: int = CONTEXTS_MAXIMUM,
+    likely: Collection[str], known: Collection[str], syntaxes: Collection[str]
 ) -> Iterator[list[Proposal]]:
     """What to propose in one association after the other until nothing is missing any more.
 
-    First what the archive reports (`classes`, `syntaxes`) or else what the modality suggests,
-    with the common syntaxes; then the rare ones; then, unless the classes are `certain`, every
-    storage class there is, each again with common syntaxes before rare ones. No list is longer
-    than `room`, and no pair comes twice.
+    First the `likely` SOP classes, then the others that the archive reports (`known`), with the
+    reported `syntaxes` and the common ones; then the same classes with rare ones. Where the
+    archive reports no classes, every storage class there is comes last. No list is longer than
+    STORAGE_MAXIMUM, and no pair of class and syntax comes twice.
     """
     seen: set[tuple[str, str]] = set()
-    for pairs in _tiers(tuple(classes) or candidates(modality), tuple(syntaxes), certain=certain):
+    for pairs in _tiers(tuple(likely), tuple(known), tuple(syntaxes)):
         fresh = [pair for pair in dict.fromkeys(pairs) if pair not in seen]
         seen.update(fresh)
-        for start in range(0, len(fresh), room):
-            yield storage(fresh[start : start + room], scp=True)
+        for start in range(0, len(fresh), STORAGE_MAXIMUM):
+            yield storage(fresh[start : start + STORAGE_MAXIMUM], scp=True)
 
 
 def _tiers(
-    known: tuple[str, ...], syntaxes: tuple[str, ...], *, certain: bool
+    likely: tuple[str, ...], known: tuple[str, ...], syntaxes: tuple[str, ...]
 ) -> Iterator[list[tuple[str, str]]]:
+    yield [(uid, s) for uid in likely for s in (*syntaxes, *common_syntaxes(uid))]
     yield [(uid, s) for uid in known for s in (*syntaxes, *common_syntaxes(uid))]
-    yield [(uid, s) for uid in known for s in rare_syntaxes(uid)]
-    if certain:
+    yield [(uid, s) for uid in (*likely, *known) for s in rare_syntaxes(uid)]
+    if known:
         return
     everything = storage_classes()
     yield [(uid, s) for uid in everything for s in (*syntaxes, *_UNCOMPRESSED[:2])]

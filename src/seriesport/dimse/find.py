@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seriesport.dimse import attributes
-from seriesport.dimse.contexts import PATIENT_ROOT_FIND, STUDY_ROOT_FIND
+from seriesport.dimse.contexts import STUDY_ROOT_FIND
 from seriesport.dimse.message import PRIORITY_MEDIUM, Field, Kind, encode
 from seriesport.dimse.pdu import malformed
 from seriesport.dimse.status import failure, pending, warning
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -22,17 +23,17 @@ _DATA_SET = 0x0001
 
 
 def find(
-    association: Association, keys: Mapping[Key, str], *, patient_root: bool = False
+    association: Association, keys: Mapping[Key, str], model: str = STUDY_ROOT_FIND
 ) -> Iterator[Answer]:
     """Ask one question and give its answers as they come. Left early, it aborts the association.
 
-    What an archive makes of the keys is its own affair: compare the answers with them.
+    `model` is the Study Root or the Patient Root information model. What an archive makes of the
+    keys is its own affair: compare the answers with them.
 
     Raises:
         SeriesportError: context-refused, dimse-failure, dimse-refused, protocol-error for more
             answers than ANSWERS_MAXIMUM, or what the association raises.
     """
-    model = PATIENT_ROOT_FIND if patient_root else STUDY_ROOT_FIND
     context = association.require(model, "queries (C-FIND)")
     message_id = association.next_message_id()
     request = {

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from seriesport.dimse import attributes, message
 from seriesport.dimse.association import check_response
-from seriesport.dimse.contexts import STUDY_ROOT_GET
 from seriesport.dimse.attributes import Key
+from seriesport.dimse.contexts import STUDY_ROOT_GET
 from seriesport.dimse.message import PRIORITY_MEDIUM, Command, Field, Kind
 from seriesport.dimse.pdu import malformed
 from seriesport.dimse.status import OUT_OF_RESOURCES, SUCCESS, pending
@@ -71,7 +71,7 @@ class Spool:
 
 
 def get(
-    association: Association, keys: Mapping[Key, str], spool: Spool
+    association: Association, keys: Mapping[Key, str], spool: Spool, model: str = STUDY_ROOT_GET
 ) -> Generator[Received, None, GetResult]:
     """Retrieve what the keys name; give each instance once it is whole and answered.
 
@@ -83,10 +83,10 @@ def get(
         SeriesportError: context-refused, file-unwritable, protocol-error, or what the
             association raises.
     """
-    context = association.require(STUDY_ROOT_GET, "retrieval by C-GET")
+    context = association.require(model, "retrieval by C-GET")
     message_id = association.next_message_id()
     request = {
-        Field.AFFECTED_SOP_CLASS_UID: STUDY_ROOT_GET,
+        Field.AFFECTED_SOP_CLASS_UID: model,
         Field.COMMAND_FIELD: Kind.C_GET_RQ,
         Field.MESSAGE_ID: message_id,
         Field.PRIORITY: PRIORITY_MEDIUM,
@@ -113,9 +113,7 @@ def get(
             association.abort()
 
 
-def _receive(
-    association: Association, context_id: int, command: Command, spool: Spool
-) -> Received:
+def _receive(association: Association, context_id: int, command: Command, spool: Spool) -> Received:
     """One C-STORE sub-operation (PS3.4 annex C.4.3.3.1): answered once its file is whole."""
     accepted = association.contexts[context_id]
     sop_class_uid = command.uid(Field.AFFECTED_SOP_CLASS_UID)

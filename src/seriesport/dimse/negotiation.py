@@ -1,14 +1,24 @@
 """A-ASSOCIATE: what is proposed, and what the peer makes of it (PS3.8 section 9.3, PS3.7 annex D).
 
-pynetdicom's PDU classes do the encoding and decoding; they are imported late, since they bring
-pydicom and NumPy with them.
+pynetdicom's PDU classes do the encoding and decoding. They bring pydicom and NumPy with them, so
+that this module is imported only when an association is made.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
+from pynetdicom.pdu_primitives import (
+    A_ASSOCIATE,
+    ImplementationClassUIDNotification,
+    ImplementationVersionNameNotification,
+    MaximumLengthNotification,
+    SCP_SCU_RoleSelectionNegotiation,
+)
+from pynetdicom.presentation import build_context
+
+from seriesport.dimse.contexts import CONTEXTS_MAXIMUM, Accepted, Agreement
 from seriesport.dimse.pdu import (
     RECEIVE_MAXIMUM,
     SEND_MAXIMUM,
@@ -21,41 +31,12 @@ from seriesport.errors import SeriesportError
 from seriesport.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-CONTEXTS_MAXIMUM = 128
-"""Presentation context IDs are the odd numbers of a byte (PS3.8 section 9.3.2.2)."""
+    from seriesport.dimse.contexts import Proposal
 
 _APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 _AET_MAXIMUM = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """One presentation context to propose."""
-
-    abstract_syntax: str
-    transfer_syntaxes: tuple[str, ...]
-    scp: bool = False
-    """Whether we take the SCP's role too, to be stored to within a C-GET (PS3.7 annex D.3.3.4)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """One presentation context that the peer accepted."""
-
-    context_id: int
-    abstract_syntax: str
-    transfer_syntax: str
-
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """What came of a negotiation."""
-
-    contexts: Mapping[int, Accepted]
-    send_maximum: int
-    """Longest P-DATA-TF to send, in bytes of its length field."""
 
 
 def request(called_aet: str, calling_aet: str, proposals: Sequence[Proposal]) -> bytes:
@@ -65,16 +46,6 @@ def request(called_aet: str, calling_aet: str, proposals: Sequence[Proposal]) ->
         SeriesportError: address-invalid or config-invalid, for an AE title that PS3.5 does not
             allow (1 to 16 printable ASCII characters, no backslash).
     """
-    from pynetdicom.pdu import A_ASSOCIATE_RQ
-    from pynetdicom.pdu_primitives import (
-        A_ASSOCIATE,
-        ImplementationClassUIDNotification,
-        ImplementationVersionNameNotification,
-        MaximumLengthNotification,
-        SCP_SCU_RoleSelectionNegotiation,
-    )
-    from pynetdicom.presentation import build_context
-
     if not 0 < len(proposals) <= CONTEXTS_MAXIMUM:
         raise ValueError("an association has 1 to 128 presentation contexts")
     primitive = A_ASSOCIATE()
@@ -87,7 +58,7 @@ def request(called_aet: str, calling_aet: str, proposals: Sequence[Proposal]) ->
     implementation.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     version = ImplementationVersionNameNotification()
     version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    primitive.user_information = [length, implementation, version]
+    roles: list[SCP_SCU_RoleSelectionNegotiation] = []
     contexts = [build_context(p.abstract_syntax, list(p.transfer_syntaxes)) for p in proposals]
     for i, made in enumerate(contexts):
         made.context_id = 2 * i + 1
@@ -96,12 +67,13 @@ def request(called_aet: str, calling_aet: str, proposals: Sequence[Proposal]) ->
         role = SCP_SCU_RoleSelectionNegotiation()
         role.sop_class_uid = uid
         role.scu_role, role.scp_role = False, True
-        primitive.user_information.append(role)
+        roles.append(role)
+    primitive.user_information = [length, implementation, version, *roles]
     return A_ASSOCIATE_RQ(primitive).encode()
 
 
 def _checked(code: str, which: str, aet: str) -> str:
-    fits = 0 < len(aet.strip(" ")) and len(aet) <= _AET_MAXIMUM
+    fits = len(aet.strip(" ")) > 0 and len(aet) <= _AET_MAXIMUM
     if not fits or not aet.isascii() or not aet.isprintable() or "\\" in aet:
         problem = f"the {which} AE title must be 1 to 16 ASCII characters without a backslash"
         raise SeriesportError(code, problem)
@@ -125,8 +97,6 @@ def answer(kind: PduType, body: bytes, proposals: Sequence[Proposal]) -> Agreeme
 
 
 def _accepted(body: bytes, proposals: Sequence[Proposal]) -> Agreement:
-    from pynetdicom.pdu import A_ASSOCIATE_AC
-
     pdu = A_ASSOCIATE_AC()
     try:
         pdu.decode(control_pdu(PduType.ASSOCIATE_AC, body))
@@ -136,7 +106,7 @@ def _accepted(body: bytes, proposals: Sequence[Proposal]) -> Agreement:
         ]
         information = pdu.user_information
         maximum = (information.maximum_length if information else None) or 0
-    except Exception as error:  # noqa: BLE001 - the decoder meets hostile bytes with any of them
+    except Exception as error:
         raise malformed("the answer to the association request cannot be read") from error
     contexts: dict[int, Accepted] = {}
     for context_id, result, syntax in items:
@@ -148,7 +118,7 @@ def _accepted(body: bytes, proposals: Sequence[Proposal]) -> Agreement:
         if syntax not in proposal.transfer_syntaxes or context_id in contexts:
             raise malformed("a transfer syntax was accepted that was not proposed")
         contexts[context_id] = Accepted(context_id, proposal.abstract_syntax, syntax)
-    if 0 < maximum < SEND_MINIMUM:
+    if maximum and maximum < SEND_MINIMUM:
         raise malformed(f"the archive receives only {maximum} bytes at a time")
     return Agreement(contexts, min(maximum or SEND_MAXIMUM, SEND_MAXIMUM))
 

@@ -11,8 +11,10 @@ from seriesport.errors import SeriesportError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    Sink = Callable[[list[memoryview]], None]
+
 RECEIVE_MAXIMUM = 1024 * 1024
-"""Longest P-DATA-TF that we offer to receive, in bytes (PS3.8 annex D.1); longer ones are refused."""
+"""Longest P-DATA-TF that we offer to receive, in bytes (PS3.8 annex D.1); more is refused."""
 CONTROL_MAXIMUM = 128 * 1024
 """Longest other PDU: an A-ASSOCIATE-AC with 128 contexts and roles takes about 20 kB."""
 SEND_MAXIMUM = 256 * 1024
@@ -63,7 +65,9 @@ class UnexpectedPdu(Exception):  # noqa: N818 - not a failure by itself: the ass
 
 def malformed(problem: str) -> SeriesportError:
     """The error for a peer that breaks the framing rules."""
-    return SeriesportError("protocol-error", f"the peer broke the DICOM network protocol: {problem}")
+    return SeriesportError(
+        "protocol-error", f"the peer broke the DICOM network protocol: {problem}"
+    )
 
 
 def control_pdu(kind: PduType, body: bytes = b"\0\0\0\0") -> bytes:
@@ -126,7 +130,7 @@ class PduReader:
         self,
         flag: int,
         accept: Callable[[int], bool],
-        sink: Callable[[list[memoryview]], None],
+        sink: Sink,
         limit: int,
     ) -> int:
         """Read the fragments of one command set (`flag` COMMAND) or data set (0) up to the last.
@@ -142,33 +146,30 @@ class PduReader:
         pieces: list[memoryview] = []
         while True:
             if pieces and self._end - self._start < _PDU_PDV.size:
-                sink(pieces)
-                pieces = []
-            current, flags, left = self._next_fragment()
-            if current != context:
-                if context or not accept(current):
-                    raise malformed("a fragment belongs to no accepted presentation context")
-                context = current
+                _flush(pieces, sink)
+            current, flags, size = self._next_fragment()
+            if current != context and (context or not accept(current)):
+                raise malformed("a fragment belongs to no accepted presentation context")
             if flags & COMMAND != flag or flags > LAST | COMMAND:
                 raise malformed("a fragment is of the wrong kind")
-            total += left
+            context, total = current, total + size
             if total > limit:
                 raise malformed(f"a message is longer than {limit} bytes")
-            while left:
-                if self._start == self._end:
-                    if pieces:
-                        sink(pieces)
-                        pieces = []
-                    self._fill()
-                count = min(self._end - self._start, left)
-                pieces.append(self._view[self._start : self._start + count])
-                self._start += count
-                left -= count
+            self._collect(size, pieces, sink)
             if flags & LAST:
-                break
-        if pieces:
-            sink(pieces)
-        return context
+                _flush(pieces, sink)
+                return context
+
+    def _collect(self, left: int, pieces: list[memoryview], sink: Sink) -> None:
+        """Add the next bytes to the pieces, which go to the sink before the buffer is refilled."""
+        while left:
+            if self._start == self._end:
+                _flush(pieces, sink)
+                self._fill()
+            count = min(self._end - self._start, left)
+            pieces.append(self._view[self._start : self._start + count])
+            self._start += count
+            left -= count
 
     def _next_fragment(self) -> tuple[int, int, int]:
         """Context ID, control header and length of the next fragment, whose data comes next."""
@@ -222,3 +223,9 @@ class PduReader:
         if self._start == self._end:
             self._start = self._end = 0
         self._end += self._source.receive_into(self._view[self._end :])
+
+
+def _flush(pieces: list[memoryview], sink: Sink) -> None:
+    if pieces:
+        sink(pieces)
+        pieces.clear()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from io import BufferedIOBase
 
     from seriesport.dimse.association import Association
-    from seriesport.dimse.negotiation import Accepted
+    from seriesport.dimse.contexts import Accepted
     from seriesport.instance import Instance
 
 _DATA_SET = 0x0001

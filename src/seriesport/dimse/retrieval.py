@@ -1,0 +1,156 @@
+"""Getting what a series lacks, over one association after the other until nothing more comes."""
+
+from __future__ import annotations
+
+import re
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+from seriesport.dimse.attributes import Key
+from seriesport.dimse.contexts import PATIENT_ROOT_GET, STUDY_ROOT_GET
+from seriesport.dimse.get import GetResult, Received, Spool, get
+from seriesport.dimse.status import SUCCESS, failure, warning
+from seriesport.errors import SeriesportError
+from seriesport.instance import FileSlice, Header, Instance
+from seriesport.part10 import load_instance
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Generator, Iterator
+    from pathlib import Path
+
+    from seriesport.dimse.association import Association
+    from seriesport.dimse.query import Study
+
+_BATCH = 100
+"""UIDs in one question: 6.5 kB."""
+_MISSES = 8
+"""How many in a row may fail singly before other contexts are tried first."""
+_NO_MATCHES_COUNTED = 0xA701
+_WILDCARD = re.compile(r"[*?\\]")
+
+
+class Retrieval:
+    """What is still missing of one series, and how to ask for it.
+
+    Args:
+        study: The study, with its patient.
+        series_uid: The Series Instance UID.
+        missing: SOP Instance UIDs to get. Where none are listed beforehand, what the archive
+            says it failed to send is asked for again.
+        whole: Whether nothing is there yet, so that the series is asked for as one.
+        folder: Where received files go.
+    """
+
+    def __init__(
+        self, study: Study, series_uid: str, missing: Collection[str], folder: Path, *, whole: bool
+    ) -> None:
+        self.missing = dict.fromkeys(missing)
+        self._listed = bool(missing)
+        self._whole = whole
+        self._study = study
+        self._series_uid = series_uid
+        self._spool = Spool(folder)
+        self._status = SUCCESS
+        self._received = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more needs to be asked for."""
+        return not self.missing and not self._whole
+
+    def over(self, association: Association, *, last: bool) -> Iterator[Instance]:
+        """Get as much as this association's contexts allow.
+
+        Raises:
+            SeriesportError: dimse-refused where the archive cannot even begin; file-unwritable,
+                context-refused, or what the association raises.
+        """
+        if self._whole:
+            self._whole = False
+            yield from self._get(association, ())
+        rest = list(self.missing)
+        for start in range(0, len(rest), _BATCH):
+            yield from self._batch(association, rest[start : start + _BATCH], last=last)
+
+    def check(self) -> None:
+        """Fail where something is missing and the archive's last word was a failure.
+
+        Raises:
+            SeriesportError: dimse-failure or dimse-refused, with the status.
+        """
+        if (self.missing or not self._listed) and self._status and not warning(self._status):
+            raise failure("C-GET", self._status)
+
+    def _batch(
+        self, association: Association, uids: list[str], *, last: bool
+    ) -> Iterator[Instance]:
+        """By a list as long as that brings something; then one by one, as some archives want."""
+        while uids:
+            before = self._received
+            yield from self._get(association, uids)
+            left = [uid for uid in uids if uid in self.missing]
+            if len(left) == len(uids) or self._received == before:
+                break
+            uids = left
+        if len(uids) == 1:
+            return
+        misses = 0
+        for uid in uids:
+            yield from self._get(association, [uid])
+            misses = misses + 1 if uid in self.missing else 0
+            if misses >= _MISSES and not last:
+                return
+
+    def _get(self, association: Association, uids: Collection[str]) -> Iterator[Instance]:
+        keys = {
+            Key.LEVEL: "IMAGE" if uids else "SERIES",
+            Key.STUDY_INSTANCE_UID: self._study.uid,
+            Key.SERIES_INSTANCE_UID: self._series_uid,
+        }
+        if uids:
+            keys[Key.SOP_INSTANCE_UID] = "\\".join(uids)
+        model = STUDY_ROOT_GET
+        if not association.context(model) and association.context(PATIENT_ROOT_GET):
+            model = PATIENT_ROOT_GET
+            keys[Key.PATIENT_ID] = self._patient()
+        with closing(get(association, keys, self._spool, model)) as arriving:
+            self._judge((yield from self._instances(arriving)))
+
+    def _instances(
+        self, arriving: Generator[Received, None, GetResult]
+    ) -> Generator[Instance, None, GetResult]:
+        while True:
+            try:
+                received = next(arriving)
+            except StopIteration as end:
+                return cast("GetResult", end.value)
+            instance = _instance(received)
+            self._received += 1
+            self.missing.pop(instance.uid, None)
+            yield instance
+
+    def _patient(self) -> str:
+        if _WILDCARD.search(self._study.patient_id):
+            raise SeriesportError(
+                "identifier-wildcard",
+                "the archive retrieves by patient only, and the patient's ID has a wildcard in it",
+            )
+        return self._study.patient_id
+
+    def _judge(self, result: GetResult) -> None:
+        self._status = result.status
+        if not self._listed:
+            self.missing |= dict.fromkeys(result.failed_uids)
+        if result.status == _NO_MATCHES_COUNTED:
+            raise failure("C-GET", result.status)
+
+
+def _instance(received: Received) -> Instance:
+    """The instance in a received file; by its command alone where the data set cannot be read."""
+    try:
+        return replace(load_instance(received.path), location=received.path)
+    except SeriesportError:
+        header = Header(received.sop_class_uid, received.sop_instance_uid, "", "", "")
+        payload = FileSlice(received.path, received.offset, received.size)
+        return Instance(header, received.transfer_syntax_uid, payload, received.path)
