@@ -1,1 +1,12 @@
-workflow/Snakefile
+# `snakemake` in the root of a clone runs workflow/Snakefile.
+configfile: "config/config.yaml"
+
+
+module seriesport:
+    snakefile:
+        "workflow/Snakefile"
+    config:
+        config
+
+
+use rule * from seriesport

@@ -3,11 +3,11 @@ rule convert:
         "results/dicom/{shard}/ledger.tsv",
     output:
         "results/converted/{shard}/ledger.tsv",
-    params:
-        formats=settings.formats,
     log:
         "results/logs/convert/{shard}.log",
     conda:
         "../../environment.yml"
+    params:
+        formats=settings.formats,
     script:
         "../../scripts/convert.py"

@@ -5,9 +5,9 @@ rule fetch:
         "results/dicom/{shard}/ledger.tsv",
     log:
         "results/logs/fetch/{shard}.log",
-    resources:
-        **fetching(INDEX, settings.settings.servers),
     conda:
         "../../environment.yml"
+    resources:
+        **fetching(INDEX, settings.settings.servers),
     script:
         "../../scripts/fetch.py"

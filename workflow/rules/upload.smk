@@ -5,9 +5,9 @@ rule upload:
         "results/uploaded/{shard}/ledger.tsv",
     log:
         "results/logs/upload/{shard}.log",
-    resources:
-        **uploading(INDEX, settings.settings.servers),
     conda:
         "../../environment.yml"
+    resources:
+        **uploading(INDEX, settings.settings.servers),
     script:
         "../../scripts/upload.py"

@@ -1,12 +1,3 @@
-def ledgers(wildcards):
-    index = checkpoints.plan.get().output[0]
-    return expand(
-        "results/{step}/{shard}/ledger.tsv",
-        step=["dicom", "converted", "uploaded"],
-        shard=shards(index),
-    )
-
-
 rule summary:
     input:
         ledgers,

@@ -1,0 +1,10 @@
+INDEX = "results/plan/shards.tsv"
+
+
+def ledgers(wildcards):
+    index = checkpoints.plan.get().output[0]
+    return expand(
+        "results/{step}/{shard}/ledger.tsv",
+        step=["dicom", "converted", "uploaded"],
+        shard=shards(index),
+    )
