@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote_to_bytes
 from seriesport.errors import SeriesportError
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_SLIP = re.compile(r"\s*(file|zip|dicom|xnat):", re.IGNORECASE)
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _UID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*)){2,}")
 _DICOM_PARTS = ("AE title", "patient", "study", "series")
@@ -18,7 +19,7 @@ _XNAT_PARTS = ("project", "subject", "experiment", "scan", "resource")
 
 
 def is_uid(text: str) -> bool:
-    """Whether a text has the form of a DICOM UID (PS3.5 section 9.1) of three or more components."""
+    """Whether a text is a DICOM UID (PS3.5 section 9.1) of three or more components."""
     return len(text) <= 64 and _UID.fullmatch(text) is not None
 
 
@@ -32,7 +33,7 @@ class FileAddress:
     @property
     def url(self) -> str:
         """The canonical form."""
-        return f"file://{quote(str(self.path))}"
+        return f"file://{_quote_path(self.path)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,8 @@ class ZipAddress:
     @property
     def url(self) -> str:
         """The canonical form."""
-        selection = f"?{quote(self.selection)}" if self.selection else ""
-        return f"zip://{quote(str(self.path))}{selection}"
+        selection = f"?{quote(os.fsencode(self.selection))}" if self.selection else ""
+        return f"zip://{_quote_path(self.path)}{selection}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +146,23 @@ def _join(scheme: str, server: str, port: int | None, parts: list[str]) -> str:
     return "/".join([f"{scheme}://{authority}", *(quote(part, safe="") for part in parts)])
 
 
+def _quote_path(path: Path) -> str:
+    return quote(os.fsencode(path))
+
+
 def _absolute(path: str) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps "..", resolve follows links
 
 
 def _plain_path(text: str) -> Address:
-    if Path(text).exists() or "?" not in text:
+    if Path(text).exists():
+        return _file_or_zip(text, "")
+    slip = _SLIP.match(text)
+    if slip is not None:
+        raise _invalid(f"write {slip[1].lower()}:// with two slashes, and nothing before it", 0)
+    if text == "~" or text.startswith("~/"):
+        raise _invalid("'~' is not expanded here; write out the home folder's path", 0)
+    if "?" not in text:
         return _file_or_zip(text, "")
     head, _, selection = text.partition("?")
     if not head:
@@ -165,8 +177,8 @@ def _file_url(scheme: str, rest: str, at: int) -> Address:
             raise _invalid(f"a {scheme}:// path is absolute and has three slashes", at)
         rest, at = rest[len(host) :], at + len(host)
     head, mark, selection = rest.partition("?")
-    path = _decode(head, "path", at)
-    chosen = _decode(selection, "selection", at + len(head) + 1)
+    path = _decode_path(head, "path", at)
+    chosen = _decode_path(selection, "selection", at + len(head) + 1)
     if scheme == "zip" or mark:
         return _zip(path, chosen, at + len(head) + 1)
     return _file_or_zip(path, "")
@@ -188,16 +200,17 @@ def _zip(path: str, selection: str, at: int) -> ZipAddress:
 
 def _dicom(rest: str, at: int) -> DicomAddress:
     server, port, parts = _network(rest, at, _DICOM_PARTS)
-    aet, patient, study, series = parts
-    here = at + len(rest.partition("/")[0]) + 1
-    if not aet.strip():
+    aet, patient, study, series = parts[0].strip(" "), *parts[1:]
+    here = at + min(len(rest.partition("/")[0]) + 1, len(rest))
+    if not aet:
         raise _invalid(
             "the called AE title is missing: dicom://host:port/AET/patient/study/series", here
         )
     if len(aet) > 16 or "\\" in aet or not aet.isascii():
         raise _invalid("an AE title has at most 16 ASCII characters and no backslash", here)
     if series and not study:
-        raise _invalid("a series needs its study", len(rest) + at - 1)
+        start = len(rest.rstrip("/").rpartition("/")[0]) + 1
+        raise _invalid("a series needs its study before it", at + start)
     return DicomAddress(server, port, aet, patient, study, series)
 
 
@@ -218,13 +231,11 @@ def _network(rest: str, at: int, names: tuple[str, ...]) -> tuple[str, int | Non
         raise _invalid("user names and passwords are never part of an address", at)
     host, mark, port_text = authority.partition(":")
     if _HOST.fullmatch(host) is None:
-        raise _invalid(f"{host!r} is not a host or server name", at)
+        raise _invalid("a host, or a server's name from the config, must stand here", at)
     port = None
     if mark:
         if not re.fullmatch("[0-9]{1,5}", port_text) or not 1 <= int(port_text) <= 65535:
-            raise _invalid(
-                f"the port {port_text!r} is not a number from 1 to 65535", at + len(host) + 1
-            )
+            raise _invalid("the port is not a number from 1 to 65535", at + len(host) + 1)
         port = int(port_text)
     return host, port, _split(path, at + len(authority) + 1, names)
 
@@ -247,15 +258,27 @@ def _split(path: str, at: int, names: tuple[str, ...]) -> list[str]:
     return decoded + [""] * (len(names) - len(decoded))
 
 
+def _decode_path(piece: str, name: str, at: int) -> str:
+    """Decode as the file system does: names need not be UTF-8 there."""
+    text = os.fsdecode(_unquote(piece, name, at))
+    if "\0" in text:
+        raise _invalid(f"the {name} contains a NUL character", at)
+    return text
+
+
 def _decode(piece: str, name: str, at: int) -> str:
-    bad = re.search("%(?![0-9A-Fa-f]{2})", piece)
-    if bad is not None:
-        raise _invalid(f"'%' in the {name} must be written as %25", at + bad.start())
     try:
-        text = unquote_to_bytes(piece).decode("utf-8")
+        text = _unquote(piece, name, at).decode("utf-8")
     except UnicodeDecodeError:
         raise _invalid(f"the percent-encoding of the {name} is not UTF-8", at) from None
     control = re.search(r"[\x00-\x1f\x7f]", text)
     if control is not None:
         raise _invalid(f"the {name} contains a control character", at)
     return text
+
+
+def _unquote(piece: str, name: str, at: int) -> bytes:
+    bad = re.search("%(?![0-9A-Fa-f]{2})", piece)
+    if bad is not None:
+        raise _invalid(f"'%' in the {name} must be written as %25", at + bad.start())
+    return unquote_to_bytes(piece)
