@@ -54,7 +54,7 @@ class ZipAddress:
 
 @dataclass(frozen=True, slots=True)
 class DicomAddress:
-    """A DICOM archive, or a patient, study or series in it. Parts are unencoded; empty means any."""
+    """A DICOM archive, or a patient, study or series in it. Parts are unencoded, empty for any."""
 
     server: str
     """A name from the config, or a host."""
