@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from fnmatch import translate
 from functools import lru_cache
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, cast
 
@@ -17,7 +18,6 @@ from seriesport.part10 import load_instance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     from seriesport.instance import Instance
 
@@ -199,7 +199,7 @@ def _files(folder: Path) -> list[Path]:
     for parent, folders, names in os.walk(folder):
         folders.sort()
         found += [
-            folder / parent / name for name in sorted(names) if not name.endswith(PART_SUFFIX)
+            Path(parent, name) for name in sorted(names) if not name.endswith(PART_SUFFIX)
         ]
     return found
 
