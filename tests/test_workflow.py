@@ -1,0 +1,222 @@
+"""The workflow as a user runs it: the demo, wrong input, reruns, additions, reports."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from project import SNAKEMAKE, Project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workflow")]
+
+LOCAL_COHORT = """
+defaults:
+  destinations: [delivered]
+  formats: [preview]
+cohort:
+  - label: one
+    source: demo/archive
+    patient: "98890234"
+    study: "1.3.6.1.4.1.5962.1.1.0.0.0.1194734704.16302.0.1"
+    series_number: "5"
+  - label: two
+    source: demo/folder
+"""
+THIRD = """
+  - label: three
+    source: demo/images.zip?CT_small.dcm
+"""
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The demo, run once."""
+    project = Project.clone(tmp_path_factory.mktemp("demo"))
+    done = project.demo()
+    assert done.returncode == 0, done.stdout + done.stderr
+    project.folder.joinpath("screen.txt").write_text(done.stdout + done.stderr)
+    return project
+
+
+def test_the_demo_brings_every_series_to_every_destination(demo: Project) -> None:
+    rows = demo.table()
+    assert {row["label"] for row in rows} == {
+        "angio", "lesion", "heart", "spine", "head", "thorax", "ultrasound", "phantom",
+    }  # fmt: skip
+    assert {row["status"] for row in rows} == {"complete"}
+    for row in rows:
+        files = " ".join((row["bundle"], row["outputs"], row["receipts"])).split()
+        assert all((demo.results / name).is_file() for name in files)
+        assert row["key"] in row["outputs"]
+    assert "9 of 9 proven complete" in demo.folder.joinpath("screen.txt").read_text()
+
+
+def test_the_demo_makes_the_formats_that_each_entry_asks_for(demo: Project) -> None:
+    outputs = {row["label"]: row["outputs"] for row in demo.table()}
+    assert ".npz" in outputs["lesion"]
+    assert ".nii.gz" not in outputs["ultrasound"]
+    assert all(".png" in names for names in outputs.values())
+    assert all(".nii.gz" in outputs[label] for label in ("angio", "heart", "thorax", "phantom"))
+
+
+def test_receipts_say_how_far_each_instance_is_proven(demo: Project) -> None:
+    row = next(row for row in demo.table() if row["label"] == "thorax")
+    receipts = json.loads((demo.results / row["receipts"]).read_text())
+    proofs = {d["kind"]: {i["proof"] for i in d["instances"]} for d in receipts["deliveries"]}
+    assert proofs["dicom"] == {"listed"}
+    assert proofs["file"] == {"digest"}
+
+
+def test_files_with_identifiers_are_readable_by_their_owner_alone(demo: Project) -> None:
+    private = [demo.results / "cohort.tsv", demo.results / "secret"]
+    private += (demo.results / "plan").glob("*.jsonl")
+    private += (demo.results / "plan" / "shards").iterdir()
+    assert len(private) > 4
+    assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
+
+
+def test_a_second_run_has_nothing_to_do(demo: Project) -> None:
+    again = demo.demo()
+    assert again.returncode == 0
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_lost_ledgers_are_written_again_without_fetching_or_sending(demo: Project) -> None:
+    before = demo.bundles()
+    delivered = demo.folder.joinpath("demo/delivered.zip").stat()
+    for ledger in demo.results.glob("*/*/ledger.tsv"):
+        ledger.unlink()
+    again = demo.snakemake()  # no archive is up: whatever asks one would fail
+    assert again.returncode == 0, again.stderr
+    assert demo.bundles() == before
+    now = demo.folder.joinpath("demo/delivered.zip").stat()
+    assert (now.st_ino, now.st_mtime_ns) == (delivered.st_ino, delivered.st_mtime_ns)
+
+
+def test_the_report_shows_the_summary_and_no_label(demo: Project) -> None:
+    done = demo.snakemake("--report", "report.html")
+    assert done.returncode == 0, done.stderr
+    html = demo.folder.joinpath("report.html").read_text()
+    assert "summary.tsv" in html
+    assert "lesion" not in html
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A clone with a cohort that needs no archive."""
+    made = Project.clone(tmp_path / "clone")
+    made.write_cohort(LOCAL_COHORT)
+    return made
+
+
+def test_rows_that_are_added_are_all_that_is_fetched(project: Project) -> None:
+    assert project.snakemake().returncode == 0
+    before = project.bundles()
+    project.write_cohort(LOCAL_COHORT + THIRD)
+    done = project.snakemake()
+    assert done.returncode == 0, done.stderr
+    after = project.bundles()
+    assert len(after) == len(before) + 1
+    assert {key: after[key] for key in before} == before
+    assert len(re.findall("^rule fetch:", done.stdout + done.stderr, re.MULTILINE)) == 1
+
+
+def test_an_edited_rule_makes_nothing_run_again(project: Project) -> None:
+    assert project.snakemake().returncode == 0
+    for path in ("workflow/rules/fetch.smk", "scripts/fetch.py", "workflow/Snakefile"):
+        with (project.folder / path).open("a") as stream:
+            stream.write("\n# edited\n")
+    again = project.snakemake()
+    assert again.returncode == 0
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_one_bad_series_holds_up_nothing_and_is_retried_alone(project: Project) -> None:
+    bad = project.folder / "demo" / "bad"
+    bad.mkdir()
+    whole = project.folder.joinpath("demo/folder/MR_small.dcm").read_bytes()
+    (bad / "a").write_bytes(whole[:-100])
+    config = project.folder / "config" / "config.yaml"
+    config.write_text(config.read_text() + "\nshard_size: 10\n")
+    project.write_cohort(LOCAL_COHORT + "  - label: bad\n    source: demo/bad\n" + THIRD)
+
+    first = project.snakemake()
+    assert first.returncode != 0
+    rows = {row["label"]: row for row in project.table()}
+    assert {label for label, row in rows.items() if row["status"] == "complete"} == {
+        "one", "two", "three",
+    }  # fmt: skip
+    assert rows["bad"]["reason"] == "instance-truncated"
+    assert "instance-truncated" in first.stdout
+    assert len({row["shard"] for row in rows.values()}) == 1
+
+    before = project.bundles()
+    (bad / "a").write_bytes(whole)
+    second = project.snakemake()
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert {row["status"] for row in project.table()} == {"complete"}
+    after = project.bundles()
+    assert {key: after[key] for key in before} == before
+
+
+def test_an_entry_that_finds_nothing_is_named_by_its_line_and_asked_for_again(
+    project: Project,
+) -> None:
+    entry = '  - label: absent\n    source: demo/later\n    patient: "4MR1"\n'
+    project.write_cohort(LOCAL_COHORT + entry)
+    first = project.snakemake()
+    assert first.returncode != 0
+    row = next(row for row in project.table() if row["label"] == "absent")
+    assert (row["status"], row["cohort_line"]) == ("failed", "14")
+    assert {r["status"] for r in project.table() if r["label"] != "absent"} == {"complete"}
+
+    project.folder.joinpath("demo/folder").rename(project.folder / "demo/later")
+    before = project.bundles()
+    second = project.snakemake()
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert before.items() <= project.bundles().items()
+
+
+def test_an_unquoted_patient_number_stops_the_plan_with_its_line(project: Project) -> None:
+    project.write_cohort(LOCAL_COHORT.replace('"98890234"', "0012345"))
+    done = project.snakemake()
+    assert done.returncode != 0
+    assert re.search(r"cohort\.yaml, line 8: .*quotes", done.stderr)
+    assert "5349" not in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_config_that_breaks_the_schema_is_refused_with_its_key(project: Project) -> None:
+    config = project.folder / "config" / "config.yaml"
+    config.write_text(config.read_text().replace("associations: 4", "associations: many"))
+    done = project.snakemake()
+    assert done.returncode != 0
+    assert "associations" in done.stdout + done.stderr
+
+
+def test_the_workflow_can_be_used_as_a_module(project: Project, tmp_path: Path) -> None:
+    user = tmp_path / "user"
+    user.mkdir()
+    for name in ("config", "demo"):
+        (project.folder / name).rename(user / name)
+    (user / "Snakefile").write_text(
+        f"""
+configfile: "config/config.yaml"
+
+module seriesport:
+    snakefile: "{project.folder}/workflow/Snakefile"
+    config: config
+
+use rule * from seriesport as seriesport_*
+"""
+    )
+    done = Project(user).run(*SNAKEMAKE, "seriesport_all")
+    assert done.returncode == 0, done.stderr
+    assert {row["status"] for row in Project(user).table()} == {"complete"}
