@@ -62,9 +62,8 @@ class Entry:
     def accepts(self, reference: SeriesReference) -> bool:
         """Whether a series that the source has is one that the entry asks for.
 
-        Identifiers are compared exactly, series numbers by value. A series that the source says
-        to be smaller than `min_instances` is left out where the entry does not name one series;
-        where it does, or where the source gives no count, that is for the caller to judge.
+        Identifiers are compared exactly, series numbers by value. Not judged here is the number
+        of instances, which many sources do not tell: see `too_small`.
         """
         return self._identified(reference) and self._filtered(reference)
 
@@ -80,10 +79,8 @@ class Entry:
     def _filtered(self, reference: SeriesReference) -> bool:
         if self.modalities and reference.modality not in self.modalities:
             return False
-        if self.description and not self.description.search(reference.series_description):
-            return False
-        counted = reference.instances is not None and self.min_instances is not None
-        return self.names_series or not counted or not self.too_small(reference.instances)
+        description = reference.series_description
+        return self.description is None or self.description.search(description) is not None
 
     def too_small(self, instances: int | None) -> bool:
         """Whether a series with so many instances has fewer than the entry asks for."""

@@ -172,9 +172,10 @@ def _in_archive(address: DicomAddress, given: Identifiers) -> tuple[DicomAddress
     if address.patient or address.study:
         merged = _merge(_carried(address), given)
     study = merged.study or merged.accession
-    if not study:
-        raise _Unfit("source", "an entry from an archive needs its study, or its accession number")
     series = merged.series or merged.series_number
+    if series and not study:
+        key = "series" if merged.series else "series_number"
+        raise _Unfit(key, f"{key} needs its study, or its accession number, beside it")
     composed = DicomAddress(
         address.server, address.port, address.aet, merged.patient, study, series
     )
