@@ -1,4 +1,4 @@
-"""Which transport serves which address: a line per scheme."""
+"""Which module serves which scheme. Each is imported only when it is needed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from seriesport.settings import Settings
     from seriesport.transports.protocol import Transport
 
-_TRANSPORTS = {
+_TRANSPORTS: dict[type, tuple[str, str]] = {
     FileAddress: ("file", "FileTransport"),
     ZipAddress: ("zip", "ZipTransport"),
     DicomAddress: ("dicom", "DicomTransport"),
@@ -23,15 +23,16 @@ _TRANSPORTS = {
 
 
 def open_transport(address: Address, settings: Settings) -> Transport:
-    """The transport for an address. Nothing is connected before its first use.
+    """The transport that serves an address; the caller closes it.
 
     Raises:
-        SeriesportError: scheme-unsupported, server-unknown.
+        SeriesportError: scheme-unsupported, or what the transport raises when it is opened.
     """
-    if type(address) not in _TRANSPORTS:
+    try:
+        module, name = _TRANSPORTS[type(address)]
+    except KeyError:
         scheme = address.url.partition(":")[0]
-        raise SeriesportError("scheme-unsupported", f"no transport serves {scheme}:// addresses")
-    module, name = _TRANSPORTS[type(address)]
-    # Imported when needed: a folder does not need the network's libraries.
-    transport = getattr(import_module(f"seriesport.transports.{module}"), name)
-    return cast("Callable[[Address, Settings], Transport]", transport)(address, settings)
+        problem = f"no transport serves {scheme}:// addresses"
+        raise SeriesportError("scheme-unsupported", problem) from None
+    opener = getattr(import_module(f"seriesport.transports.{module}"), name)
+    return cast("Callable[[Address, Settings], Transport]", opener)(address, settings)

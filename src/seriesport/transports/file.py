@@ -1,0 +1,254 @@
+"""The file transport: a folder searched to its leaves, or one file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, cast
+
+from seriesport.digest import chunks, digest_member
+from seriesport.errors import SeriesportError
+from seriesport.files import PART_SUFFIX, unreadable, write_all, writing
+from seriesport.instance import FileSlice
+from seriesport.part10 import encode_file_meta, read_path
+from seriesport.transports.listing import Listed, Listing
+from seriesport.transports.placing import check_name, choose_folder, place
+from seriesport.transports.protocol import Proof, Receipt, ReceiptEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from types import TracebackType
+
+    from seriesport.address import Address, FileAddress
+    from seriesport.instance import Instance
+    from seriesport.part10 import Part10
+    from seriesport.settings import Settings
+    from seriesport.transports.protocol import Expected, SeriesReference
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was read of a file, and the state that it was in."""
+
+    state: tuple[int, int, int, int]
+    part10: Part10 | None
+    problem: SeriesportError | None = None
+
+
+class FileTransport:
+    """Series in files below a folder, told apart by series UID and recognised by content.
+
+    Files that are no DICOM instances are passed over and counted, DICOMDIR among them. Links
+    to files and folders are followed, each folder once. A file that looks like DICOM and cannot
+    be read, or a link that leads nowhere, may be part of any series: `expect` then raises.
+    """
+
+    def __init__(self, address: Address, settings: Settings) -> None:
+        self.address = cast("FileAddress", address)
+        self.settings = settings
+        self.passed_over = 0
+        """Files below the address that are no DICOM instances, by the last listing."""
+        self.duplicates = 0
+        """Files of the series last listed that repeat an instance byte for byte."""
+        self._seen: dict[str, _Seen] = {}
+
+    def find(self, address: Address) -> list[SeriesReference]:
+        """See the protocol."""
+        return self._list(_path(address)).references(address)
+
+    def expect(self, series: SeriesReference) -> dict[str, Expected]:
+        """See the protocol."""
+        listing = self._list(_path(series.address))
+        expected = listing.expected(series)
+        self.duplicates = listing.duplicates
+        return expected
+
+    def fetch(
+        self,
+        series: SeriesReference,
+        expected: Mapping[str, Expected],
+        have: Collection[str],
+        spool: Path,  # noqa: ARG002 - the files are where they are
+    ) -> Iterator[Instance]:
+        """See the protocol."""
+        listed = self._list(_path(series.address)).whole(series)
+        for uid in expected:
+            if uid in listed and uid not in have:
+                yield self._unchanged(listed[uid])
+
+    def store(
+        self, instances: Sequence[Instance], address: Address, name: str | None = None
+    ) -> Receipt:
+        """See the protocol."""
+        root = _path(address)
+        if root.exists() and not root.is_dir():
+            raise SeriesportError("destination-conflict", "the destination folder is a file")
+        folder = self._folder(root, instances, name)
+        listing = self._list(folder) if folder.is_dir() else Listing("file")
+        present = [one for series in listing.series.values() for one in series]
+        taken = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set[str]()
+        placement = place(instances, present, taken)
+        for index, file, instance in placement.missing:
+            placement.entries[index] = write_instance(folder / file, instance)
+        return Receipt(tuple(entry for entry in placement.entries if entry is not None))
+
+    def close(self) -> None:
+        """See the protocol."""
+        self._seen.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _folder(self, root: Path, instances: Sequence[Instance], name: str | None) -> Path:
+        if name is not None:
+            check_name(name)
+            return root / name
+        if not root.is_dir():
+            return root / choose_folder(instances, Listing("file"), ())
+        taken = {entry.name for entry in root.iterdir()}
+        return root / choose_folder(instances, self._list(root), taken)
+
+    def _list(self, root: Path) -> Listing:
+        """Look at every file; only what is new or changed since the last look is read."""
+        listing = Listing("file")
+        for path, state, error in _files(root):
+            listing.total += 1
+            seen = _Seen(state, None, error) if error else self._look(path, state)
+            if seen.problem is not None:
+                listing.problems[listing.total] = seen.problem
+            elif seen.part10 is None:
+                listing.passed_over += 1
+            else:
+                listing.add(_listed(listing.total, root, path, seen.part10))
+        self.passed_over = listing.passed_over
+        return listing
+
+    def _look(self, path: str, state: tuple[int, int, int, int]) -> _Seen:
+        seen = self._seen.get(path)
+        if seen is not None and seen.state == state:
+            return seen
+        try:
+            read = read_path(path)
+        except SeriesportError as error:
+            seen = _Seen(state, None, error)
+        else:
+            seen = _Seen(state, None) if read is None else _Seen(_state(read[1]), read[0])
+        self._seen[path] = seen
+        return seen
+
+    def _unchanged(self, listed: Listed) -> Instance:
+        """The instance, if its file still is what was listed."""
+        path = str(cast("FileSlice", listed.payload).path)
+        try:
+            same = _state(os.stat(path)) == self._seen[path].state  # noqa: PTH116 - it is text
+        except OSError as error:
+            place = f"file {listed.number}, in order of names"
+            raise SeriesportError("source-changed", f"{place}, is gone") from error
+        if not same:
+            place = f"file {listed.number}, in order of names"
+            raise SeriesportError("source-changed", f"{place}, changed while it was read")
+        return listed.instance
+
+
+def _path(address: Address) -> Path:
+    return cast("FileAddress", address).path
+
+
+def _state(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _listed(number: int, root: Path, path: str, part10: Part10) -> Listed:
+    payload = FileSlice(Path(path), part10.data_set_offset, part10.size)
+    name = path.removeprefix(str(root)).lstrip("/")
+    return Listed(number, name, part10.header, part10.transfer_syntax_uid, payload)
+
+
+_Found = tuple[str, tuple[int, int, int, int], SeriesportError | None]
+_UNKNOWN = (0, 0, 0, 0)
+
+
+def _files(root: Path) -> Iterator[_Found]:
+    """Every regular file below a folder, in order of names, each folder once.
+
+    Raises:
+        SeriesportError: not-found, file-unreadable.
+    """
+    try:
+        status = root.stat()
+    except FileNotFoundError:
+        raise SeriesportError("not-found", "the file or folder does not exist") from None
+    except OSError as error:
+        raise unreadable(error) from error
+    if not root.is_dir():
+        yield str(root), _state(status), None
+        return
+    visited = {(status.st_dev, status.st_ino)}
+    waiting = [str(root)]
+    while waiting:
+        folder = waiting.pop()
+        folders: list[str] = []
+        yield from _entries(folder, folders, visited)
+        waiting += reversed(folders)
+
+
+def _entries(folder: str, folders: list[str], visited: set[tuple[int, int]]) -> Iterator[_Found]:
+    try:
+        with os.scandir(folder) as scan:
+            entries = sorted(scan, key=lambda entry: entry.name)
+    except OSError as error:
+        yield folder, _UNKNOWN, unreadable(error, "a folder")
+        return
+    for entry in entries:
+        try:
+            status = entry.stat()
+            if entry.is_dir():
+                if (status.st_dev, status.st_ino) not in visited:
+                    visited.add((status.st_dev, status.st_ino))
+                    folders.append(entry.path)
+            elif entry.is_file() and not entry.name.endswith(PART_SUFFIX):
+                yield entry.path, _state(status), None
+        except OSError as error:
+            yield entry.path, _UNKNOWN, unreadable(error)
+
+
+def write_instance(path: Path, instance: Instance) -> ReceiptEntry:
+    """Write one instance into a new file, whole or not at all, and read it back.
+
+    Raises:
+        SeriesportError: file-unwritable, file-unreadable, source-changed.
+    """
+    meta = encode_file_meta(
+        instance.header.sop_class_uid, instance.uid, instance.transfer_syntax_uid
+    )
+    sha256 = hashlib.sha256()
+    try:
+        with writing(path, replace=False) as stream:
+            write_all(stream, meta)
+            for chunk in chunks(instance.payload):
+                sha256.update(chunk)
+                write_all(stream, chunk)
+    except SeriesportError as error:
+        if error.code != "destination-conflict":
+            raise
+        return ReceiptEntry(instance.uid, sent=False, proof=None, code=error.code)
+    written = FileSlice(path, len(meta), instance.payload.size)
+    if digest_member(replace(instance, payload=written)).sha256 == sha256.hexdigest():
+        return ReceiptEntry(instance.uid, sent=True, proof=Proof.DIGEST)
+    return ReceiptEntry(
+        instance.uid,
+        sent=True,
+        proof=None,
+        code="store-unverified",
+        detail="the file reads back with other bytes",
+    )

@@ -1,0 +1,237 @@
+"""The ZIP transport: instances in members, read in place and added without touching the others."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, cast
+
+from seriesport.errors import SeriesportError
+from seriesport.files import PART_SUFFIX, locked, unreadable
+from seriesport.part10 import read_header
+from seriesport.transports.listing import Listed, Listing
+from seriesport.transports.placing import check_name, choose_folder, place
+from seriesport.transports.protocol import Receipt
+from seriesport.transports.selection import is_glob, select
+from seriesport.zipappend import append
+from seriesport.zipread import check_stored, member_payload, member_reader
+from seriesport.zipsafe import Directory, ZipMember, read_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+    from types import TracebackType
+
+    from seriesport.address import Address, ZipAddress
+    from seriesport.instance import Instance
+    from seriesport.settings import Settings
+    from seriesport.transports.protocol import Expected, SeriesReference
+
+_State = tuple[int, int, int, int]
+
+
+class ZipTransport:
+    """Series in the members of a ZIP, recognised by content; ZIPs within it are not opened.
+
+    The whole directory is checked before any member is read, see `zipsafe.read_directory`.
+    Writing adds members to a copy beside, which then takes the ZIP's name: old members keep
+    their bytes, and whatever happens there is one whole ZIP.
+    """
+
+    def __init__(self, address: Address, settings: Settings) -> None:
+        self.address = cast("ZipAddress", address)
+        self.settings = settings
+        self.passed_over = 0
+        """Members of the selection that are no DICOM instances, by the last listing."""
+        self.duplicates = 0
+        """Members of the series last listed that repeat an instance byte for byte."""
+        self._state: dict[Path, _State] = {}
+        self._directories: dict[Path, Directory] = {}
+        self._listings: dict[tuple[Path, str], Listing] = {}
+
+    def find(self, address: Address) -> list[SeriesReference]:
+        """See the protocol."""
+        return self._list(cast("ZipAddress", address)).references(address)
+
+    def expect(self, series: SeriesReference) -> dict[str, Expected]:
+        """See the protocol."""
+        listing = self._list(cast("ZipAddress", series.address))
+        expected = listing.expected(series)
+        self.duplicates = listing.duplicates
+        return expected
+
+    def fetch(
+        self,
+        series: SeriesReference,
+        expected: Mapping[str, Expected],
+        have: Collection[str],
+        spool: Path,  # noqa: ARG002 - the members are where they are
+    ) -> Iterator[Instance]:
+        """See the protocol. Also zip-invalid, where a member does not have its CRC."""
+        address = cast("ZipAddress", series.address)
+        listed = self._list(address).whole(series)
+        members = {member.number: member for member in self._directories[address.path].members}
+        with _opened(address.path) as fd:
+            for uid in expected:
+                if uid in listed and uid not in have:
+                    if _state(fd) != self._state[address.path]:
+                        raise SeriesportError("source-changed", "the ZIP changed while it was read")
+                    check_stored(fd, members[listed[uid].number])
+                    yield listed[uid].instance
+
+    def store(
+        self, instances: Sequence[Instance], address: Address, name: str | None = None
+    ) -> Receipt:
+        """See the protocol."""
+        target = cast("ZipAddress", address)
+        path = Path(os.path.realpath(target.path))
+        with locked(path.with_name(f".{path.name}.lock{PART_SUFFIX}")):
+            directory, listing = self._present(path)
+            names = [member.name for member in directory.members] if directory else []
+            folder = _folder(target, names, listing, instances, name)
+            present = [
+                one
+                for series in listing.series.values()
+                for one in series
+                if one.name.startswith(folder)
+            ]
+            taken = {n.removeprefix(folder) for n in names if n.startswith(folder)}
+            placement = place(instances, present, taken)
+            if placement.missing:
+                additions = [(folder + file, instance) for _, file, instance in placement.missing]
+                written = append(path, directory, additions)
+                for (index, _, _), entry in zip(placement.missing, written, strict=True):
+                    placement.entries[index] = entry
+        return Receipt(tuple(entry for entry in placement.entries if entry is not None))
+
+    def close(self) -> None:
+        """See the protocol."""
+        self._forget()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _present(self, path: Path) -> tuple[Directory | None, Listing]:
+        """What a destination has; nothing where there is no file yet."""
+        if not path.exists():
+            return None, Listing("member")
+        with _opened(path) as fd:
+            self._read_directory(path, fd)
+            listing = self._listing(path, "", fd)
+        return self._directories[path], listing
+
+    def _list(self, address: ZipAddress) -> Listing:
+        with _opened(address.path) as fd:
+            self._read_directory(address.path, fd)
+            listing = self._listing(address.path, address.selection, fd)
+        self.passed_over = listing.passed_over
+        return listing
+
+    def _read_directory(self, path: Path, fd: int) -> None:
+        """Read and check the directory, unless the file is what it was."""
+        state = _state(fd)
+        if self._state.get(path) != state:
+            self._forget()
+            self._directories[path] = read_directory(fd, self.settings.zip_limits)
+            self._state[path] = state
+
+    def _listing(self, path: Path, selection: str, fd: int) -> Listing:
+        key = (path, selection)
+        if key not in self._listings:
+            self._listings[key] = _scan(path, fd, self._directories[path], selection)
+        return self._listings[key]
+
+    def _forget(self) -> None:
+        self._state.clear()
+        self._directories.clear()
+        self._listings.clear()
+
+
+@contextmanager
+def _opened(path: Path) -> Generator[int]:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise SeriesportError("not-found", "the ZIP does not exist") from None
+    except OSError as error:
+        raise unreadable(error, "the ZIP") from error
+    try:
+        yield fd
+    except OSError as error:
+        raise unreadable(error, "the ZIP") from error
+    finally:
+        os.close(fd)
+
+
+def _state(fd: int) -> _State:
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _scan(path: Path, fd: int, directory: Directory, selection: str) -> Listing:
+    """Read the headers of the selected members."""
+    listing = Listing("member", total=len(directory.members))
+    members = [member for member in directory.members if not member.is_folder]
+    if selection:
+        chosen = select((member.name for member in members), selection)
+        members = [member for member in members if member.name in chosen]
+    for member in members:
+        try:
+            listed = _read(path, fd, member)
+        except SeriesportError as error:
+            if error.code == "zip-bomb":
+                raise
+            listing.problems[member.number] = error
+            continue
+        if listed is None:
+            listing.passed_over += 1
+        else:
+            listing.add(listed)
+    return listing
+
+
+def _read(path: Path, fd: int, member: ZipMember) -> Listed | None:
+    member.require_readable()
+    part10 = read_header(member_reader(fd, member), member.size)
+    if part10 is None:
+        return None
+    payload = member_payload(path, member, part10.data_set_offset)
+    return Listed(member.number, member.name, part10.header, part10.transfer_syntax_uid, payload)
+
+
+def _folder(
+    address: ZipAddress,
+    names: list[str],
+    listing: Listing,
+    instances: Sequence[Instance],
+    name: str | None,
+) -> str:
+    """The folder for a series in the ZIP, with a `/` at its end, or empty for the root."""
+    parts = address.selection.split("/") if address.selection else []
+    for part in parts:
+        check_name(part)
+    if is_glob(address.selection):
+        raise SeriesportError("address-invalid", "a pattern cannot say where in a ZIP to write")
+    below = "".join(f"{part}/" for part in parts)
+    if name is None:
+        inside = Listing("member")
+        for one in (one for found in listing.series.values() for one in found):
+            if one.name.startswith(below):
+                inside.add(one)
+        folder = choose_folder(instances, inside, names, below)
+    else:
+        check_name(name)
+        folder = below + name
+    above = {folder[:i] for i, c in enumerate(folder) if c == "/"} | {folder}
+    if above.intersection(names):
+        problem = "the ZIP has a member where a folder would have to be"
+        raise SeriesportError("destination-conflict", problem)
+    return f"{folder}/" if folder else ""
