@@ -120,8 +120,9 @@ def _element(field: Field, value: int | str) -> bytes:
 def decode(data: bytes) -> Command:
     """Read a command set.
 
-    The group length is not relied upon. Elements of other groups, doubled elements and lengths
-    that do not fit are errors.
+    The group length is not relied upon. Doubled elements and lengths that do not fit are errors.
+    Elements of other groups are passed over: Orthanc 1.10 puts the list of failed instances
+    (0008,0058) of a C-GET response here.
 
     Raises:
         SeriesportError: protocol-error.
@@ -133,11 +134,12 @@ def decode(data: bytes) -> Command:
             raise malformed("a command set ends within an element")
         group, element, length = _ELEMENT.unpack_from(data, at)
         at += _ELEMENT.size
-        if group != 0 or element in values:
-            raise malformed("a command set has a doubled element, or one of another group")
         if length > len(data) - at:
             raise malformed("a command set ends within an element")
-        values[element] = data[at : at + length]
+        if group == 0:
+            if element in values:
+                raise malformed("a command set has a doubled element")
+            values[element] = data[at : at + length]
         at += length
     return Command(values)
 
