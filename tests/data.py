@@ -243,6 +243,8 @@ def jpeg_ls(folder: Path, who: Identity, *, instances: int = 3) -> Made:
         one = pydicom.dcmread(WHEEL / "MR_small_jpeg_ls_lossless.dcm")
         _identify(one, who, i + 1)
         _place(one, z=5.0 * i, pixel=0.3125, thickness=5.0)
+        one["PixelData"].VR = "OB"  # as PS3.5 annex A.4 wants it; DCMTK corrects it on its way
+        one.pop("DataSetTrailingPadding", None)
         made.append(one)
     return _write(folder, who, made, "jpeg-ls")
 

@@ -165,11 +165,7 @@ class Storescp(Peer):
             "-od",
             str(self.received),
         ]
-        return [*command, *self._tls(), *self._options, str(self.port)]
-
-    def _tls(self) -> list[str]:
-        options = tls_options(self._certificate)
-        return [*options, "-ic"] if options else []
+        return [*command, *tls_options(self._certificate), *self._options, str(self.port)]
 
     def _ready(self) -> bool:
         return echo(self.port, self.aet, tls_options(self._certificate))

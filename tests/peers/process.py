@@ -166,4 +166,5 @@ def tls_options(certificate: Certificate | None) -> list[str]:
     """What makes a DCMTK requestor speak TLS with this certificate as its own."""
     if certificate is None:
         return []
-    return ["+tls", str(certificate.key), str(certificate.chain), "+cf", str(certificate.ca)]
+    # An expired certificate must not keep the echo from telling that the server is there.
+    return ["+tls", str(certificate.key), str(certificate.chain), "+cf", str(certificate.ca), "-ic"]

@@ -5,6 +5,7 @@ Data sets leave as they lie on disk, in their own transfer syntax or not at all.
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -127,7 +128,7 @@ class Session:
     def _held_syntax(self, proposed: Proposed) -> str:
         """Of several transfer syntaxes, the one that most instances of the class are held in."""
         offered = proposed.transfer_syntaxes
-        held = self.catalog.syntaxes.get(proposed.abstract_syntax, {})
+        held = self.catalog.syntaxes.get(proposed.abstract_syntax, Counter[str]())
         return max(offered, key=lambda syntax: held.get(syntax, 0))
 
     # Messages
