@@ -95,9 +95,18 @@ class Walker:
         size: Length of the data set.
         syntax: Explicit or implicit, and the byte order.
         descend: Look into sequences of defined length, too.
+        fills: Most pieces of 8 kB to read, if not as many as there are.
     """
 
-    def __init__(self, read: Reader, size: int, syntax: Syntax, *, descend: bool) -> None:
+    def __init__(
+        self,
+        read: Reader,
+        size: int,
+        syntax: Syntax,
+        *,
+        descend: bool,
+        fills: int | None = None,
+    ) -> None:
         mark = "<" if syntax.little else ">"
         self._explicit = struct.Struct(mark + "HH2sH").unpack_from
         self._implicit = struct.Struct(mark + "HHL").unpack_from
@@ -105,6 +114,7 @@ class Walker:
         self._read = read
         self._size = size
         self._descend = descend
+        self._fills_left = size if fills is None else fills
         self._buffer = b""
         self._base = 0
         self._last = -1
@@ -332,6 +342,9 @@ class Walker:
         self.found.values[tag] = self._buffer[i : i + length]
 
     def _fill(self, at: int, need: int = 0) -> None:
+        self._fills_left -= 1
+        if self._fills_left < 0:
+            raise invalid("the identifying attributes come too late")
         want = min(max(_CHUNK, need), self._size - at)
         data = self._read(at, want)
         if len(data) < want:

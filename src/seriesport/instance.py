@@ -30,7 +30,7 @@ class Payload(Protocol):
 class FileSlice:
     """A data set that lies unencoded in a file: all of it, or the part behind a header."""
 
-    path: Path
+    path: Path | str
     offset: int
     """Of the data set's first byte in the file."""
     size: int

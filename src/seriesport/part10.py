@@ -14,6 +14,7 @@ from seriesport.elements import MAX_VALUE, VALUE_AT, Syntax, Walker
 from seriesport.errors import SeriesportError
 from seriesport.files import unreadable
 from seriesport.instance import FileSlice, Header, Instance
+from seriesport.quickscan import scan_explicit, scan_implicit, swapped
 from seriesport.readers import ForwardReader, Inflater, Reader, fd_reader, invalid, stream_reader
 from seriesport.whole import check_whole
 
@@ -60,6 +61,13 @@ _HEADER_TAGS = frozenset(
         _INSTANCE_NUMBER,
     }
 )
+_HEADER_SWAPPED = {swapped(tag): tag for tag in _HEADER_TAGS}
+_META_TAGS = (0x00020002, 0x00020010)
+_META_SWAPPED = {swapped(tag): tag for tag in _META_TAGS}
+_MAX_META = 1 << 20
+_MAX_FILLS = 8192
+"""Most reads of 8 kB that a header may need: no file keeps a scan busy for ever."""
+_STORAGE_CLASSES = b"1.2.840.10008.5.1.4.1.1."
 _UID_TEXT = re.compile(r"[0-9A-Za-z.-]{1,64}")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,12}(\.0*)?")
 # PS3.3 C.12.1.1.2; what is missing here, and code extensions, are left to pydicom.
@@ -122,15 +130,18 @@ def read_header(read: Reader, size: int) -> Part10 | None:
     first = _Prefetched(read, start)
     try:
         meta = _read_meta(first, size, 132 if marked else 0, start)
-        if meta is None or meta.sop_class_uid == DICOMDIR:
+        if meta.sop_class_uid == DICOMDIR:
             return None
         offset = meta.data_set_offset
-        header = _header_at(first, offset, size - offset, meta.transfer_syntax_uid)
+        values = _quick_values(start, meta)
+        if values is None:
+            values = _values_at(first, offset, size - offset, meta.transfer_syntax_uid)
+        if values.get(_SOP_CLASS, b"").strip(b" \0") == DICOMDIR.encode():
+            return None
+        header = _header(values)
     except SeriesportError:
-        if marked:
+        if marked or _STORAGE_CLASSES in start:
             raise
-        return None
-    if header.sop_class_uid == DICOMDIR:
         return None
     return Part10(header, meta.transfer_syntax_uid, offset, size - offset)
 
@@ -186,7 +197,7 @@ def read_data_set_header(stream: BinaryIO, size: int, transfer_syntax_uid: str) 
     Raises:
         SeriesportError: instance-truncated, instance-invalid.
     """
-    return _header_at(stream_reader(stream), 0, size, transfer_syntax_uid)
+    return _header(_values_at(stream_reader(stream), 0, size, transfer_syntax_uid))
 
 
 def encode_file_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
@@ -236,26 +247,32 @@ class _Prefetched:
         return self._read(at, count)
 
 
-def _read_meta(read: Reader, size: int, at: int, start: bytes) -> _Meta | None:
+def _read_meta(read: Reader, size: int, at: int, start: bytes) -> _Meta:
     """The file meta information from `at`, if there is any, and the transfer syntax."""
-    data, base = start, 0
-    sop_class = syntax = ""
-    while True:
-        if at - base + 12 > len(data):
-            data, base = read(at, min(_FIRST_READ, size - at)), at
-        head = data[at - base : at - base + 12].ljust(12, b"\0")
-        if head[:2] != b"\x02\0":
-            break
+    quick = scan_explicit(start, at, _META_SWAPPED, 2)
+    if quick is not None:
+        values, at = quick
+        head = start[at : at + 12]
+    else:
+        values, at, head = _walk_meta(read, size, at)
+    sop_class, syntax = (_uid(values.get(tag, b"")) for tag in _META_TAGS)
+    return _Meta(sop_class, syntax or _guess_syntax(head), at)
+
+
+def _walk_meta(read: Reader, size: int, at: int) -> tuple[dict[int, bytes], int, bytes]:
+    values: dict[int, bytes] = {}
+    end = min(size, at + _MAX_META)
+    while (head := read(at, min(12, size - at)).ljust(12, b"\0"))[:2] == b"\x02\0":
         offset, length = _meta_extent(head)
         if at + offset + length > size:
             raise SeriesportError("instance-truncated", "the file ends in its meta information")
-        if head[2:4] in (b"\x02\0", b"\x10\0"):
-            if length > MAX_VALUE:
-                raise invalid("a UID in the file meta information is too long")
-            value = _uid(read(at + offset, length))
-            sop_class, syntax = (value, syntax) if head[2] == 2 else (sop_class, value)
+        tag = 0x00020000 | int.from_bytes(head[2:4], "little")
+        if tag in _META_TAGS:
+            values[tag] = read(at + offset, min(length, MAX_VALUE))
         at += offset + length
-    return _Meta(sop_class, syntax or _guess_syntax(head), at)
+        if at > end:
+            raise invalid("the file meta information is too long")
+    return values, at, head
 
 
 def _meta_extent(head: bytes) -> tuple[int, int]:
@@ -274,15 +291,29 @@ def _guess_syntax(head: bytes) -> str:
     return _EXPLICIT_BIG if head[0] == 0 else _EXPLICIT_LITTLE
 
 
-def _header_at(read: Reader, offset: int, size: int, transfer_syntax_uid: str) -> Header:
+def _quick_values(start: bytes, meta: _Meta) -> dict[int, bytes] | None:
+    """The header's attributes, where the file's first bytes hold them plainly."""
+    syntax = Syntax.of(meta.transfer_syntax_uid)
+    if syntax.deflated or not syntax.little:
+        return None
+    scan = scan_explicit if syntax.explicit else scan_implicit
+    quick = scan(start, meta.data_set_offset, _HEADER_SWAPPED, _LAST_HEADER_TAG >> 16)
+    return None if quick is None else quick[0]
+
+
+def _values_at(read: Reader, offset: int, size: int, transfer_syntax_uid: str) -> dict[int, bytes]:
     syntax = Syntax.of(transfer_syntax_uid)
+
+    def data_set(at: int, count: int) -> bytes:
+        return read(offset + at, count)
+
     if syntax.deflated:
-        return _deflated_header(lambda at, n: read(offset + at, n), size, syntax)
-    walker = Walker(lambda at, n: read(offset + at, n), size, syntax, descend=False)
-    return _header(walker.walk(_HEADER_TAGS, stop=_LAST_HEADER_TAG).values)
+        return _deflated_values(data_set, size, syntax)
+    walker = Walker(data_set, size, syntax, descend=False, fills=_MAX_FILLS)
+    return walker.walk(_HEADER_TAGS, stop=_LAST_HEADER_TAG).values
 
 
-def _deflated_header(read: Reader, size: int, syntax: Syntax) -> Header:
+def _deflated_values(read: Reader, size: int, syntax: Syntax) -> dict[int, bytes]:
     inflater = Inflater(read, size)
     data = bytearray()
     while len(data) < _MAX_HEADER_INFLATED:
@@ -292,7 +323,7 @@ def _deflated_header(read: Reader, size: int, syntax: Syntax) -> Header:
             ForwardReader(iter([bytes(data), b""]).__next__), len(data), syntax, descend=False
         )
         try:
-            return _header(walker.walk(_HEADER_TAGS, stop=_LAST_HEADER_TAG).values)
+            return walker.walk(_HEADER_TAGS, stop=_LAST_HEADER_TAG).values
         except SeriesportError as error:
             if error.code != "instance-truncated" or not piece:
                 raise

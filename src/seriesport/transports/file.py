@@ -169,7 +169,7 @@ def _state(status: os.stat_result) -> tuple[int, int, int, int]:
 
 
 def _listed(number: int, root: Path, path: str, part10: Part10) -> Listed:
-    payload = FileSlice(Path(path), part10.data_set_offset, part10.size)
+    payload = FileSlice(path, part10.data_set_offset, part10.size)
     name = path.removeprefix(str(root)).lstrip("/")
     return Listed(number, name, part10.header, part10.transfer_syntax_uid, payload)
 
