@@ -318,6 +318,10 @@ def _tags(look: _Lookup) -> dict[str, float]:
     return tags
 
 
+_EPOCH = date(1970, 1, 1).toordinal() * 86400
+"""Keeps microseconds within a float's digits."""
+
+
 def _seconds(text: str, look: _Lookup) -> float | None:
     """A DT or TM value in seconds; a TM without its date counts from midnight."""
     text = text.strip()
@@ -336,5 +340,5 @@ def _seconds(text: str, look: _Lookup) -> float | None:
     seconds = int(clock[:2]) * 3600 + int(clock[2:4]) * 60 + int(clock[4:6])
     part = float(f"0.{fraction}") if fraction.isdigit() else 0.0
     if len(day) == 8 and day.isdigit():
-        seconds += date(int(day[:4]), int(day[4:6]), int(day[6:])).toordinal() * 86400
+        seconds += date(int(day[:4]), int(day[4:6]), int(day[6:])).toordinal() * 86400 - _EPOCH
     return seconds + part

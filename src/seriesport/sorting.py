@@ -81,7 +81,7 @@ def arrange(frames: Sequence[Frame]) -> Arrangement:
     tag, columns = _tagged(positions)
     values = tuple(min(_value(f, tag) for f in c) for c in zip(*columns, strict=True))
     if tag == "time":
-        values = tuple(v - values[0] for v in values)
+        values = tuple(round(v - values[0], 6) for v in values)
     rows = tuple(tuple(column[t] for column in columns) for t in range(volumes))
     return Arrangement(rows, tag, values, affine)
 
