@@ -98,9 +98,8 @@ class Association:
         made = cls(Link(sock, idle), proposals)
         made.deadline = deadline
         with made.ending_on_error():
-            made._link.send(request)
-            made._link.expect_message()
-            agreement = negotiation.answer(*made._reader.control(), proposals)
+            answer = made._ask(request)
+            agreement = negotiation.answer(*answer, proposals)
         made.contexts = agreement.contexts
         made.send_maximum = agreement.send_maximum
         return made
@@ -237,6 +236,18 @@ class Association:
             self.release()
         else:
             self.abort()
+
+    def _ask(self, request: bytes) -> tuple[PduType, bytes]:
+        try:
+            self._link.send(request)
+            self._link.expect_message()
+            return self._reader.control()
+        except SeriesportError as error:
+            # A server that misses the client certificate says so only now (TLS 1.3), or hangs up
+            if self._link.tls and not self._link.heard and error.code == "association-aborted":
+                problem = "the server ended the TLS connection; it may want a client certificate"
+                raise SeriesportError("tls-failed", problem) from error
+            raise
 
     def _close(self) -> None:
         self._open = False

@@ -185,32 +185,45 @@ def storage(pairs: Iterable[tuple[str, str]], *, scp: bool) -> list[Proposal]:
     return [Proposal(uid, (syntax,), scp) for uid, syntax in dict.fromkeys(pairs)]
 
 
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What to propose in one association, beside the services."""
+
+    proposals: tuple[Proposal, ...]
+    alone: bool
+    """Whether contexts of other rounds would do harm."""
+
+
 def rounds(
     likely: Collection[str], known: Collection[str], syntaxes: Collection[str]
-) -> Iterator[list[Proposal]]:
+) -> Iterator[Round]:
     """What to propose in one association after the other until nothing is missing any more.
 
     First the `likely` SOP classes, then the others that the archive reports (`known`), with the
-    reported `syntaxes` and the common ones; then the same classes with rare ones. Where the
-    archive reports no classes, every storage class there is comes last. No list is longer than
-    STORAGE_MAXIMUM, and no pair of class and syntax comes twice.
+    reported `syntaxes` and the common ones. Then again without the uncompressed ones: an archive
+    that cannot decompress may choose one of those all the same, and fail (dcmqrscp does). Then
+    rare ones, then each compressed one alone. Where the archive reports no classes, every storage
+    class there is comes last. No round has more than STORAGE_MAXIMUM proposals, and none of the
+    first two comes twice.
     """
-    seen: set[tuple[str, str]] = set()
-    for pairs in _tiers(tuple(likely), tuple(known), tuple(syntaxes)):
-        fresh = [pair for pair in dict.fromkeys(pairs) if pair not in seen]
-        seen.update(fresh)
-        for start in range(0, len(fresh), STORAGE_MAXIMUM):
-            yield storage(fresh[start : start + STORAGE_MAXIMUM], scp=True)
+    usual = tuple(dict.fromkeys((*likely, *known)))
+    reported = tuple(syntaxes)
+    first = [(uid, s) for uid in likely for s in (*reported, *common_syntaxes(uid))]
+    yield from _rounds(first)
+    others = [(uid, s) for uid in known for s in (*reported, *common_syntaxes(uid))]
+    yield from _rounds([pair for pair in others if pair not in set(first)])
+    imaging = [uid for uid in usual if common_syntaxes(uid) != _UNCOMPRESSED]
+    yield from _rounds([(uid, s) for uid in imaging for s in _COMPRESSED], alone=True)
+    yield from _rounds([(uid, s) for uid in usual for s in rare_syntaxes(uid)], alone=True)
+    for syntax in _COMPRESSED:
+        yield from _rounds([(uid, syntax) for uid in imaging], alone=True)
+    if not known:
+        everything = storage_classes()
+        for some in (_UNCOMPRESSED[:2], _UNCOMPRESSED[2:] + _COMPRESSED):
+            yield from _rounds([(uid, s) for uid in everything for s in some], alone=True)
 
 
-def _tiers(
-    likely: tuple[str, ...], known: tuple[str, ...], syntaxes: tuple[str, ...]
-) -> Iterator[list[tuple[str, str]]]:
-    yield [(uid, s) for uid in likely for s in (*syntaxes, *common_syntaxes(uid))]
-    yield [(uid, s) for uid in known for s in (*syntaxes, *common_syntaxes(uid))]
-    yield [(uid, s) for uid in (*likely, *known) for s in rare_syntaxes(uid)]
-    if known:
-        return
-    everything = storage_classes()
-    yield [(uid, s) for uid in everything for s in (*syntaxes, *_UNCOMPRESSED[:2])]
-    yield [(uid, s) for uid in everything for s in common_syntaxes(uid)]
+def _rounds(pairs: Iterable[tuple[str, str]], *, alone: bool = False) -> Iterator[Round]:
+    proposals = storage(pairs, scp=True)
+    for start in range(0, len(proposals), STORAGE_MAXIMUM):
+        yield Round(tuple(proposals[start : start + STORAGE_MAXIMUM]), alone)

@@ -22,11 +22,15 @@ class Link:
 
     def __init__(self, sock: socket.socket, idle: float) -> None:
         self._socket = sock
+        self.tls = isinstance(sock, ssl.SSLSocket)
+        """Whether it is encrypted."""
         self._idle = idle
         self._timeout = -1.0
         self._patience = inf
         self.deadline = inf
         """Absolute, of `time.monotonic`."""
+        self.heard = False
+        """Whether the peer has sent anything."""
         self._quickack = False
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -53,6 +57,7 @@ class Link:
             raise self._failure(error, "the peer is silent") from error
         if not count:
             raise SeriesportError("association-aborted", "the peer closed the connection")
+        self.heard = True
         if self._quickack:
             self._acknowledge_at_once()
         return count
@@ -73,7 +78,7 @@ class Link:
         """Whether nothing has arrived unasked; between requests anything would be an end."""
         self._socket.settimeout(0)
         self._timeout = -1.0
-        flags = 0 if isinstance(self._socket, ssl.SSLSocket) else socket.MSG_PEEK
+        flags = 0 if self.tls else socket.MSG_PEEK
         try:
             self._socket.recv(1, flags)
         except (BlockingIOError, ssl.SSLWantReadError):

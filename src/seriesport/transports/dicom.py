@@ -101,9 +101,9 @@ class DicomTransport:
         retrieval = Retrieval(study, series.series_instance_uid, missing, spool, whole=not have)
         rounds = list(self._rounds(series, [expected[uid] for uid in missing]))
         served = False
-        for i, proposals in enumerate(rounds):
-            association = self._associate(proposals, deadline)
-            if not any(_serves(association, proposal) for proposal in proposals):
+        for i, some in enumerate(rounds):
+            association = self._associate(some.proposals, deadline, alone=some.alone)
+            if not any(_serves(association, proposal) for proposal in some.proposals):
                 continue
             served = True
             yield from retrieval.over(association, last=i == len(rounds) - 1)
@@ -157,21 +157,26 @@ class DicomTransport:
             raise SeriesportError("address-invalid", "the address is of another archive")
         return address
 
-    def _associate(self, needed: Iterable[Proposal], deadline: float) -> Association:
+    def _associate(
+        self, needed: Iterable[Proposal], deadline: float, *, alone: bool = False
+    ) -> Association:
         """The association at hand where it proposed what is needed, or a new one.
 
-        A new one proposes again what earlier series needed, as far as there is room, so that it
-        fits the next series too.
+        Unless they shall be `alone`, a new one proposes again what earlier series needed, as far
+        as there is room, so that it fits the next series too.
         """
         wanted = dict.fromkeys(needed)
         held = self._association
-        if held is not None and wanted.keys() <= set(held.proposals) and held.usable:
+        fits = held is not None and not alone and wanted.keys() <= set(held.proposals)
+        if held is not None and fits and held.usable:
             held.deadline = deadline
             return held
         self.close()
-        self._proposed = wanted | {p: None for p in self._proposed if p not in wanted}
-        self._proposed = dict.fromkeys(list(self._proposed)[: contexts.STORAGE_MAXIMUM])
-        proposals = (*contexts.SERVICES, *self._proposed)
+        earlier = () if alone else self._proposed
+        proposals = list(dict.fromkeys((*contexts.SERVICES, *wanted, *earlier)))
+        del proposals[contexts.CONTEXTS_MAXIMUM :]
+        if not alone:
+            self._proposed = dict.fromkeys(proposals[len(contexts.SERVICES) :])
         self._association = Association.connect(
             self._server, self._address.aet, proposals, deadline
         )
@@ -184,7 +189,7 @@ class DicomTransport:
             self._sop_classes[study.uid] = found[0].sop_classes if found else ()
         return self._sop_classes[study.uid]
 
-    def _rounds(self, series: SeriesReference, missing: list[Expected]) -> Iterator[list[Proposal]]:
+    def _rounds(self, series: SeriesReference, missing: list[Expected]) -> Iterator[contexts.Round]:
         reported = [e.sop_class_uid for e in missing if e.sop_class_uid]
         if missing and len(reported) == len(missing):
             known = likely = tuple(dict.fromkeys(reported))
