@@ -133,9 +133,9 @@ def _report(
     if error.validator == "additionalProperties":
         schema = cast("dict[str, Any]", error.schema)
         for key in cast("dict[str, object]", error.instance).keys() - schema["properties"].keys():
-            inside = f" of {_dotted(where)}" if where else ""
-            text = unknown(key, schema["properties"].keys(), f"key{inside}")
-            problems.add(_CODE, line((*where, key)), text)
+            inside = f"{_dotted(where)}: " if where else ""
+            text = unknown(key, schema["properties"].keys())
+            problems.add(_CODE, line((*where, key)), f"{inside}{text}")
         return
     subject = _dotted(where) or "the file"
     if "propertyNames" in error.schema_path:

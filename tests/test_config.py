@@ -1,0 +1,265 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+import config_tables
+from seriesport.config import Config, environment_name, load_config
+from seriesport.errors import SeriesportError
+from seriesport.schema import load_schema
+from seriesport.settings import Server, ZipLimits
+
+ROOT = Path(__file__).parents[1]
+HOST = "a host name or an IP address, without scheme, port or user name"
+
+
+def read(tmp_path: Path, text: str, environ: dict[str, str] | None = None) -> Config:
+    file = tmp_path / "config.yaml"
+    file.write_text(text, encoding="utf-8")
+    return load_config(file, environ or {})
+
+
+def problems(tmp_path: Path, text: str) -> list[str]:
+    with pytest.raises(SeriesportError) as caught:
+        read(tmp_path, text)
+    assert caught.value.code == "config-invalid"
+    return [
+        line.removeprefix(str(tmp_path / "config.yaml"))
+        for line in caught.value.message.split("\n")
+    ]
+
+
+def test_an_empty_file_gives_the_defaults(tmp_path: Path):
+    config = read(tmp_path, "")
+    assert config.cohort == Path("config/cohort.yaml")
+    assert config.formats == ("nifti", "preview")
+    assert config.shard_size == 0
+    assert config.settings.zip_limits == ZipLimits()
+    assert not config.settings.servers
+
+
+def test_every_key_reaches_the_settings(tmp_path: Path):
+    config = read(
+        tmp_path,
+        """
+        cohort: my/list.tsv
+        formats: []
+        shard_size: 7
+        servers:
+          pacs:
+            host: pacs.example.org
+            port: 2762
+            calling_aet: ME
+            tls: {ca: ca.pem, certificate: me.pem, key: me.key, server_name: other}
+            associations: 2
+            connect_timeout: 1.5
+            timeout: 2
+            wall_clock: 3
+            instances_per_second: 4
+            attempts: 5
+            backoff: 0
+          plain: {host: 10.0.0.1, port: 104}
+          system: {host: h, port: 104, tls: {}}
+        zip_limits: {members: 1, bytes: 2, member_bytes: 3, ratio: 4}
+        """,
+    )
+    assert (config.cohort, config.formats, config.shard_size) == (Path("my/list.tsv"), (), 7)
+    servers = config.settings.servers
+    pacs = servers["pacs"]
+    assert pacs.tls is not None
+    assert (pacs.tls.ca, pacs.tls.certificate) == (Path("ca.pem"), Path("me.pem"))
+    assert (pacs.tls.key, pacs.tls.server_name) == (Path("me.key"), "other")
+    assert (pacs.name, pacs.host, pacs.port, pacs.calling_aet) == (
+        "pacs",
+        "pacs.example.org",
+        2762,
+        "ME",
+    )
+    assert (pacs.associations, pacs.connect_timeout, pacs.timeout, pacs.wall_clock) == (
+        2,
+        1.5,
+        2,
+        3,
+    )
+    assert (pacs.instances_per_second, pacs.attempts, pacs.backoff) == (4, 5, 0)
+    assert servers["plain"] == Server("plain", "10.0.0.1", 104)
+    assert servers["system"].tls is not None
+    assert config.settings.zip_limits == ZipLimits(1, 2, 3, 4)
+
+
+def test_the_schema_names_the_defaults_of_the_settings():
+    properties = load_schema("config")["properties"]
+    server = properties["servers"]["additionalProperties"]["properties"]
+    plain = Server("x", "h", 1)
+    assert {k: v["default"] for k, v in server.items() if "default" in v} == {
+        k: getattr(plain, k) for k, v in server.items() if "default" in v
+    }
+    limits = properties["zip_limits"]["properties"]
+    assert {k: v["default"] for k, v in limits.items()} == {
+        k: getattr(ZipLimits(), k) for k in limits
+    }
+
+
+def test_a_mistake_is_shown_with_its_line_and_what_was_expected(tmp_path: Path):
+    server = "servers:\n  pacs:\n    host: dicom://pacs\n    port: '104'\n    asociations: 2\n"
+    text = server + "shard_size: -1\nformats: [nfti]\n"
+    assert problems(tmp_path, text) == [
+        f", line 3: servers.pacs.host must be {HOST}",
+        ", line 4: servers.pacs.port must be a whole number, not text",
+        ", line 5: servers.pacs: the key 'asociations' is unknown; did you mean 'associations'?",
+        ", line 6: shard_size must be at least 0",
+        ", line 7: formats must be one of: nifti, npz, preview",
+    ]
+
+
+def test_a_server_needs_host_and_port(tmp_path: Path):
+    assert problems(tmp_path, "servers:\n  pacs:\n    calling_aet: A\n") == [
+        ", line 2: servers.pacs lacks host, port"
+    ]
+
+
+@pytest.mark.parametrize("name", ["a b", "a/b", "-a", "a:1"])
+def test_a_server_name_must_fit_into_an_address(tmp_path: Path, name: str):
+    [line] = problems(tmp_path, f"servers:\n  '{name}': {{host: h, port: 1}}\n")
+    assert line.startswith(", line 2: a server's name must be a name of letters")
+
+
+@pytest.mark.parametrize(
+    "key", ["password", "passwd", "passphrase", "xnat_password", "token", "api_key", "secret"]
+)
+def test_a_password_is_refused_and_not_repeated(tmp_path: Path, key: str):
+    lines = problems(tmp_path, f"servers:\n  pacs:\n    host: h\n    port: 1\n    {key}: CANARY\n")
+    assert lines == [f", line 5: servers.pacs.{key}: config.yaml holds no password; remove it"]
+    with pytest.raises(SeriesportError) as caught:
+        Config.from_mapping({key: "CANARY"}, {})
+    assert "CANARY" not in str(caught.value)
+
+
+def test_a_host_with_a_password_in_it_is_refused_and_not_repeated(tmp_path: Path):
+    lines = problems(tmp_path, "servers: {pacs: {host: 'me:CANARY@h', port: 1}}")
+    assert "CANARY" not in "".join(lines)
+
+
+def test_a_client_key_needs_its_certificate(tmp_path: Path):
+    text = "servers:\n  pacs:\n    host: h\n    port: 1\n    tls:\n      key: me.key\n"
+    assert problems(tmp_path, text) == [
+        ", line 6: servers.pacs.tls.key has no certificate beside it"
+    ]
+
+
+@pytest.mark.parametrize("text", ["just text", "[1]", "a: [", "cohort: 1\ncohort: 2"])
+def test_what_is_no_config_is_refused(tmp_path: Path, text: str):
+    assert problems(tmp_path, text)
+
+
+def test_a_missing_file_is_named(tmp_path: Path):
+    with pytest.raises(SeriesportError) as caught:
+        load_config(tmp_path / "none.yaml")
+    assert caught.value.code == "file-unreadable"
+    assert "none.yaml" in caught.value.message
+
+
+def test_a_mapping_gives_the_same_as_the_file_and_is_not_changed():
+    data: dict[str, Any] = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    before = yaml.safe_dump(data)
+    assert Config.from_mapping(data, {}) == load_config(ROOT / "config/config.yaml", {})
+    assert yaml.safe_dump(data) == before
+
+
+def test_the_environment_stands_in_for_host_and_port(tmp_path: Path):
+    text = "servers: {my-pacs: {host: h, port: 1, calling_aet: ME}}"
+    assert environment_name("my-pacs") == "SERIESPORT_SERVER_MY_PACS"
+    config = read(tmp_path, text, {"SERIESPORT_SERVER_MY_PACS": "127.0.0.1:40123"})
+    server = config.settings.server("my-pacs", None)
+    assert (server.host, server.port, server.calling_aet) == ("127.0.0.1", 40123, "ME")
+    six = read(tmp_path, text, {"SERIESPORT_SERVER_MY_PACS": "[::1]:104"})
+    assert six.settings.server("my-pacs", None).host == "::1"
+
+
+@pytest.mark.parametrize("value", ["", "host", "host:", ":104", "host:0", "host:99999", "host:x"])
+def test_a_wrong_environment_variable_is_named(tmp_path: Path, value: str):
+    with pytest.raises(SeriesportError) as caught:
+        read(tmp_path, "servers: {p: {host: h, port: 1}}", {"SERIESPORT_SERVER_P": value})
+    assert "SERIESPORT_SERVER_P" in caught.value.message
+
+
+def test_one_environment_variable_cannot_mean_two_servers(tmp_path: Path):
+    text = "servers: {a-b: {host: h, port: 1}, a_b: {host: h, port: 1}}"
+    with pytest.raises(SeriesportError, match="both"):
+        read(tmp_path, text, {"SERIESPORT_SERVER_A_B": "h:1"})
+
+
+@pytest.mark.parametrize("name", ["config", "cohort"])
+def test_the_schemas_are_schemas_with_a_description_and_an_example_on_every_key(name: str):
+    schema = load_schema(name)
+    Draft202012Validator.check_schema(schema)
+    for path, key in keys(schema):
+        assert key["description"], path
+        for example in key["examples"]:
+            whole = Draft202012Validator({**key, "$defs": schema.get("$defs", {})})
+            assert whole.is_valid(example), path
+
+
+def keys(schema: dict[str, Any], prefix: str = "") -> list[tuple[str, dict[str, Any]]]:
+    found: list[tuple[str, dict[str, Any]]] = []
+    for key, below in schema.get("properties", {}).items():
+        if "$ref" not in below:
+            found += [(f"{prefix}{key}", below), *keys(below, f"{prefix}{key}.")]
+    for below in (schema.get("additionalProperties"), schema.get("$defs", {}).get("entry")):
+        if isinstance(below, dict):
+            found += keys(below, f"{prefix}*.")
+    return found
+
+
+def test_both_schemas_offer_the_same_formats():
+    config = load_schema("config")["properties"]["formats"]["items"]["enum"]
+    cohort = load_schema("cohort")["$defs"]["entry"]["properties"]["formats"]["items"]["enum"]
+    assert config == cohort
+
+
+def test_the_readme_describes_every_key_as_the_schemas_do():
+    text = config_tables.README.read_text(encoding="utf-8")
+    assert config_tables.with_tables(text) == text, "run: python tests/config_tables.py"
+    for name in ("config", "cohort"):
+        for path, _ in keys(load_schema(name)):
+            assert f"`{path.replace('*', 'NAME').removeprefix('NAME.')}`" in text
+
+
+def test_the_examples_of_the_readme_are_valid(tmp_path: Path):
+    text = config_tables.README.read_text(encoding="utf-8")
+    cohort, config = (block.split("```")[0] for block in text.split("```yaml\n")[1:])
+    assert read(tmp_path, config).settings.servers["pacs"].tls is not None
+    Draft202012Validator(load_schema("cohort")).validate(yaml.safe_load(cohort))
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_carries_the_schemas(tmp_path: Path):
+    build = "import sys, hatchling.build as b; print(b.build_wheel(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", build, tmp_path], cwd=ROOT, check=True, timeout=60)
+    [wheel] = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    code = (
+        "import seriesport.schema as s; from seriesport.cohort_check import Checker;"
+        "print(s.__file__, s.load_schema('config')['title'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == [
+        str(tmp_path / "site/seriesport/schema.py"),
+        "config/config.yaml",
+    ]
