@@ -213,6 +213,8 @@ class Walker:
 
     def _special(self, tag: int, vr: bytes, offset: int, length: int) -> None:
         """Handle what no plain element is: a delimiter, or an undefined length."""
+        if self._at + 8 > self._size:
+            raise self._overrun(self._at + 8)
         if tag >> 16 == 0xFFFE:
             self._end_of_item(self._at, tag)
         elif tag >> 16 == 0:

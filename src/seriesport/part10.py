@@ -65,7 +65,7 @@ _HEADER_SWAPPED = {swapped(tag): tag for tag in _HEADER_TAGS}
 _META_TAGS = (0x00020002, 0x00020010)
 _META_SWAPPED = {swapped(tag): tag for tag in _META_TAGS}
 _MAX_META = 1 << 20
-_MAX_FILLS = 8192
+_MAX_FILLS = 1024
 """Most reads of 8 kB that a header may need: no file keeps a scan busy for ever."""
 _STORAGE_CLASSES = b"1.2.840.10008.5.1.4.1.1."
 _UID_TEXT = re.compile(r"[0-9A-Za-z.-]{1,64}")

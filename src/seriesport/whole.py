@@ -21,10 +21,11 @@ _CONTENT = frozenset({_PIXEL_URL, _SPECTROSCOPY, _FLOAT_PIXELS, _DOUBLE_PIXELS, 
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 _IMAGE_SUFFIXES = (
-    "1 1.1 1.1.1 1.2 1.2.1 1.3 1.3.1 2 2.1 2.2 3 3.1 4 4.1 4.3 4.4 5 6 6.1 6.2 7 7.1 7.2 7.3 7.4 "
+    "1 1.1 1.1.1 1.2 1.2.1 1.3 1.3.1 2 2.1 2.2 3 3.1 4 4.1 4.3 4.4 5 6 6.1 6.3 7 7.1 7.2 7.3 7.4 "
     "12.1 12.1.1 12.2 12.2.1 12.3 13.1.1 13.1.2 13.1.3 13.1.4 13.1.5 14.1 14.2 20 "
     "77.1.1 77.1.1.1 77.1.2 77.1.2.1 77.1.3 77.1.4 77.1.4.1 77.1.5.1 77.1.5.2 77.1.5.4 "
-    "77.1.5.5 77.1.5.6 77.1.5.7 77.1.5.8 77.1.6 77.1.7 128 128.1 130 481.1"
+    "77.1.5.5 77.1.5.6 77.1.5.7 77.1.6 77.1.7 77.1.8 77.1.9 128 128.1 130 481.1 481.23 "
+    "481.24 501.1 501.2.1 501.2.2 601.1 601.2"
 )
 IMAGE_CLASSES = frozenset(_STORAGE + suffix for suffix in _IMAGE_SUFFIXES.split())
 """The SOP classes named "… Image Storage" (PS3.6 annex A): each instance has pixels."""
@@ -86,6 +87,8 @@ def _check_pixels(found: Found, transfer_syntax_uid: str, *, little: bool) -> No
 
     pixels = number(_ROWS) * number(_COLUMNS)
     sop_class = found.values.get(_SOP_CLASS, b"").decode("latin-1").strip(" \0")
+    if not sop_class:
+        raise _truncated("the data set has no SOP Class UID")
     if not found.lengths:
         if pixels or sop_class in IMAGE_CLASSES:
             raise _truncated("the image has no pixel data")
