@@ -144,6 +144,8 @@ def test_anchors_and_merge_keys_work_as_in_any_yaml(desk: Desk):
         ("description: '*mprage'", {}, True),
         ("description: t1", {}, False),
         ("description: T1_*", {}, False),
+        ("description: mprage", {}, False),
+        ("description: '1_*'", {}, False),
         ("description: 't?_[lmn]*'", {}, True),
         ("description: 't1[*]'", {"series_description": "t1*"}, True),
         ("description: 't1[*]'", {"series_description": "t1x"}, False),
@@ -307,6 +309,18 @@ def test_what_contradicts_itself_is_refused(desk: Desk, entry: str, says: str):
     assert code == "cohort-invalid"
     assert line.startswith(", line 2: ")
     assert says in line
+
+
+def test_a_truth_value_is_no_number_even_beside_one(desk: Desk):
+    _, [line] = desk.refusal(
+        "cohort:\n- {source: a, min_instances: 1}\n- {source: a, min_instances: true}\n"
+    )
+    assert line == ", line 3: min_instances must be a whole number, not true or false"
+
+
+def test_a_line_feed_at_the_end_of_a_path_is_refused(desk: Desk):
+    _, [line] = desk.refusal('cohort:\n- source: "scans\\n"\n')
+    assert line == ", line 2: source must be an address or a path"
 
 
 def test_a_label_stands_once(desk: Desk):
