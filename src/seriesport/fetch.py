@@ -96,19 +96,19 @@ def _listed(transport: Transport, series: SeriesReference) -> Mapping[str, Expec
 def _why_missing(
     missing: list[Expected], total: int, stage: Staging, broken: SeriesportError | None
 ) -> SeriesportError:
-    what = f"{len(missing)} of {total} instances are missing ({numbers(missing)})"
+    what = f"{len(missing)} of {total} instances missing ({numbers(missing)})"
     reasons = Counter(stage.refused[e.uid] for e in missing if e.uid in stage.refused)
     if reasons:
         code, count = reasons.most_common(1)[0]
-        return SeriesportError(code, f"{what}; {count} arrived but were put aside")
+        return SeriesportError(code, f"{what}; put aside on arrival: {count}")
     if broken is not None:
         return SeriesportError(broken.code, f"{what}; {broken.message}")
-    aside = f"; {stage.aside} that were not expected were put aside" if stage.aside else ""
+    aside = f"; put aside, since not expected: {stage.aside}" if stage.aside else ""
     return SeriesportError("incomplete", what + aside)
 
 
 def numbers(instances: Iterable[Expected]) -> str:
-    """Instance numbers as ranges, as in `instances 7, 12-14`, and how many have none."""
+    """Instance numbers as ranges, as in `numbers 7, 12-14`, and how many have none."""
     known: list[int] = []
     unnumbered = 0
     for instance in instances:
@@ -116,7 +116,7 @@ def numbers(instances: Iterable[Expected]) -> str:
             unnumbered += 1
         else:
             known.append(instance.instance_number)
-    parts = [f"instances {_ranges(sorted(known))}"] if known else []
+    parts = [f"numbers {_ranges(sorted(known))}"] if known else []
     if unnumbered:
         parts.append(f"{unnumbered} without a number")
     return " and ".join(parts)

@@ -35,7 +35,7 @@ class Patience:
             retry=retry_if_exception(_is_worth_a_retry),
             stop=stop_after_attempt(self.attempts),
             wait=wait_exponential_jitter(
-                initial=self.backoff, max=_LONGEST_WAIT, jitter=self.backoff / 4
+                multiplier=self.backoff, max=_LONGEST_WAIT, jitter=self.backoff / 4
             ),
             reraise=True,
         )
@@ -105,7 +105,7 @@ def server_of(address: Address, settings: Settings) -> Server | None:
 def patience(address: Address, settings: Settings) -> Patience:
     """How often to ask at an address."""
     server = server_of(address, settings)
-    return Patience(server.attempts, server.backoff) if server else Patience()
+    return Patience(server.attempts, server.backoff) if server else Patience(attempts=1)
 
 
 class Flows:

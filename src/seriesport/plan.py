@@ -240,8 +240,12 @@ class PlanFolder:
 
     @property
     def again(self) -> Path:
-        """A file whose youth makes the workflow plan again, after entries that found nothing."""
+        """A file that makes the workflow plan again, after entries that found nothing."""
         return self.folder / "again"
+
+    def retry(self, step: str, shard: str) -> Path:
+        """A file that makes the workflow repeat a step for a shard, after a series failed in it."""
+        return self.folder / "retry" / step / shard
 
     @property
     def index(self) -> Path:

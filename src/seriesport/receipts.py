@@ -28,10 +28,9 @@ class Delivery:
     """Scheme of the destination."""
     expected: int
     delivered: int
-    sent: int
-    """How many were sent by the run that wrote this; the others were there already."""
     instances: Sequence[dict[str, Any]]
-    """Per instance: member of the bundle, sent, proof, reason code, detail."""
+    """Per instance: member of the bundle, proof, reason code, detail. Whether this run sent it or
+    an earlier one is not said, so that a run that was killed ends with the same receipts."""
 
     @property
     def complete(self) -> bool:
@@ -49,7 +48,6 @@ def delivery(destination: str, kind: str, receipt: Receipt, manifest: Manifest) 
     rows = [
         {
             "member": member.name,
-            "sent": entry.sent,
             "proof": entry.proof,
             "code": entry.code,
             "detail": entry.detail,
@@ -57,8 +55,7 @@ def delivery(destination: str, kind: str, receipt: Receipt, manifest: Manifest) 
         for member, entry in zip(manifest.instances, receipt.entries, strict=True)
     ]
     delivered = sum(entry.arrived for entry in receipt.entries)
-    sent = sum(entry.sent for entry in receipt.entries)
-    return Delivery(destination, kind, len(rows), delivered, sent, rows)
+    return Delivery(destination, kind, len(rows), delivered, rows)
 
 
 def read_receipts(path: Path, bundle_sha256: str) -> dict[str, Delivery]:

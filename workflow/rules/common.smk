@@ -8,3 +8,11 @@ def ledgers(wildcards):
         step=["dicom", "converted", "uploaded"],
         shard=shards(index),
     )
+
+
+def retry(step):
+    return lambda wildcards: [
+        path
+        for path in [f"results/plan/retry/{step}/{wildcards.shard}"]
+        if exists(path)
+    ]

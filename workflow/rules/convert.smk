@@ -1,6 +1,7 @@
 rule convert:
     input:
         "results/dicom/{shard}/ledger.tsv",
+        retry=retry("converted"),
     output:
         "results/converted/{shard}/ledger.tsv",
     log:

@@ -1,6 +1,7 @@
 rule fetch:
     input:
         "results/plan/shards/{shard}.jsonl",
+        retry=retry("dicom"),
     output:
         "results/dicom/{shard}/ledger.tsv",
     log:

@@ -1,6 +1,7 @@
 rule upload:
     input:
         "results/dicom/{shard}/ledger.tsv",
+        retry=retry("uploaded"),
     output:
         "results/uploaded/{shard}/ledger.tsv",
     log:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from seriesport.settings import Settings
 
 STEP = "uploaded"
+_log = logging.getLogger("seriesport")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,9 @@ def _store(upload: _Upload, series: _Series, name: str, address: Address) -> Del
     def attempt() -> Delivery:
         manifest = series.manifest
         receipt = transport.store(flow.send(read_bundle(series.bundle)), address, series.key)
+        sent = sum(entry.sent for entry in receipt.entries)
+        there = len(receipt.entries) - sent
+        _log.info("series %s: sent %d instances, %d not", series.key, sent, there)
         kind = type(address).__name__.removesuffix("Address").lower()
         done = delivery(name, kind, receipt, manifest)
         if not done.complete and any(REASONS[c].transient for c in done.codes):

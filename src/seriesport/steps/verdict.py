@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -82,19 +83,26 @@ def judge(results: Results) -> None:
 def show(found: Sequence[Outcome], console: Console) -> None:
     """Print the table: every series of a small cohort, else those that failed."""
     failed = [outcome for outcome in found if not outcome.ok]
-    shown = found if len(found) <= _MOST_ROWS else failed[:_MOST_ROWS]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("line", "key", "type"):
         table.add_column(name, no_wrap=True)
     for name in ("instances", "fetched", "converted", "uploaded"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("reason", overflow="fold")
-    for outcome in shown:
+    for outcome in found if len(found) <= _MOST_ROWS else failed[:_MOST_ROWS]:
         table.add_row(*map(Text, _cells(outcome)), style=None if outcome.ok else "red")
     console.print(table)
     console.print(f"{len(found) - len(failed)} of {len(found)} proven complete", highlight=False)
+    for outcome in failed[:_MOST_ROWS]:
+        where = f"line {', '.join(map(str, outcome.lines))} {outcome.key}".rstrip()
+        _say(console, f"{where}: {outcome.detail} [{outcome.code}]")
+    if len(failed) > _MOST_ROWS:
+        _say(console, f"and {len(failed) - _MOST_ROWS} more; see results/summary.tsv")
     for code in dict.fromkeys(outcome.code for outcome in failed):
-        console.print(f"{code}: {REASONS[code].advice}", highlight=False, markup=False)
+        _say(console, f"{code}: {REASONS[code].advice}")
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _plan(results: Results) -> Plan:
@@ -125,11 +133,15 @@ def _table(found: Sequence[Outcome], *, private: bool) -> str:
 
 
 def _retry_next_time(results: Results, plan: Plan, found: Sequence[Outcome]) -> None:
-    # A shard's plan that is younger than its ledgers makes the next run repeat the shard.
-    for shard in {outcome.shard for outcome in found if not outcome.ok and outcome.shard}:
-        results.plan.shard_file(shard).touch()
+    # The workflow takes these files as inputs. Their text changes as well as their time, since
+    # Snakemake does not run again for an input that is younger but the same.
+    now = f"{time.time_ns()}\n"
+    for outcome in found:
+        for step, line in zip(STEPS, outcome.steps, strict=False):
+            if not line.ok and line.code != "not-attempted":
+                write_text(results.plan.retry(step, outcome.shard), now)
     if plan.problems:
-        results.plan.again.touch()
+        write_text(results.plan.again, now)
 
 
 def _unplanned(problem: Problem) -> Outcome:
@@ -173,7 +185,6 @@ def _cells(outcome: Outcome) -> Iterator[str]:
     else:
         yield str(outcome.steps[0].done)
         yield from (_mark(step) for step in outcome.steps)
-    yield "" if outcome.ok else f"{outcome.code}: {outcome.detail}"
 
 
 def _mark(step: LedgerLine) -> str:

@@ -1,0 +1,98 @@
+"""Killed at any moment, a rerun ends with the same bytes."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+import zipfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from project import SERVE, SNAKEMAKE, Project, tree
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kill"), pytest.mark.timeout(900)]
+
+KILLS = 20
+# What tells of a run and not of its result: logs, and the order to repeat something.
+NOT_RESULTS = ("logs", "retry", "again")
+
+
+def _delivered(project: Project) -> dict[str, object]:
+    demo = project.folder / "demo"
+    with zipfile.ZipFile(demo / "delivered.zip") as archive:
+        members = {info.filename: info.CRC for info in archive.infolist()}
+    return {**tree(demo / "delivered"), **members, **tree(demo / "archive")}
+
+
+def _start_anew(project: Project, archive: Path) -> None:
+    secret = (project.results / "secret").read_bytes()
+    shutil.rmtree(project.results)
+    project.results.mkdir()
+    (project.results / "secret").write_bytes(secret)
+    (project.results / "secret").chmod(0o600)
+    shutil.rmtree(project.folder / "demo" / "archive")
+    shutil.copytree(archive, project.folder / "demo" / "archive")
+    shutil.rmtree(project.folder / "demo" / "delivered", ignore_errors=True)
+    (project.folder / "demo" / "delivered.zip").unlink(missing_ok=True)
+    shutil.rmtree(project.folder / ".snakemake", ignore_errors=True)
+
+
+def _run_and_kill(project: Project, after: float) -> bool:
+    """Start the demo and kill everything it started; False where it ended before."""
+    run = subprocess.Popen(
+        [*SERVE, *SNAKEMAKE],
+        cwd=project.folder,
+        env=project.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        run.wait(timeout=after)
+    except subprocess.TimeoutExpired:
+        return True
+    else:
+        return False
+    finally:
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+
+
+def test_a_run_killed_at_random_moments_ends_with_the_same_results(tmp_path: Path) -> None:
+    project = Project.clone(tmp_path / "clone")
+    config = project.folder / "config" / "config.yaml"
+    config.write_text(config.read_text() + "\nshard_size: 3\n")
+    archive = tmp_path / "archive"
+    shutil.copytree(project.folder / "demo" / "archive", archive)
+
+    started = time.monotonic()
+    whole = project.demo()
+    seconds = time.monotonic() - started
+    assert whole.returncode == 0, whole.stderr
+    results, delivered = tree(project.results, NOT_RESULTS), _delivered(project)
+
+    moments = random.Random(2026)
+    killed = 0
+    _start_anew(project, archive)
+    while killed < KILLS:
+        if _run_and_kill(project, moments.uniform(1, seconds)):
+            killed += 1
+            project.snakemake("--unlock")
+            partial = project.results.glob("*/*/*")
+            assert not [p for p in partial if p.suffix == ".zip" and not zipfile.is_zipfile(p)]
+            if killed % 3:
+                continue  # killed again on the way, before it may end
+        again = project.demo()
+        assert again.returncode == 0, again.stdout + again.stderr
+        assert tree(project.results, NOT_RESULTS) == results
+        assert _delivered(project) == delivered
+        _start_anew(project, archive)
