@@ -79,9 +79,9 @@ class Staging:
             self._finish(*self._checks.pop(0))
 
     def discard(self) -> None:
-        """Remove the folder, once the bundle is in its place; what was put aside stays."""
+        """Remove the folder, once the bundle is in its place; what was ever put aside stays."""
         self._checker.shutdown(wait=True)
-        if self.aside:
+        if (self._folder / "quarantine").exists():
             for path in self._folder.glob("*.dcm"):
                 path.unlink()
         else:

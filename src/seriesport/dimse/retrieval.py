@@ -51,7 +51,7 @@ class Retrieval:
         self._study = study
         self._series_uid = series_uid
         self._spool = Spool(folder)
-        self._status = SUCCESS
+        self._status: int | None = None
         self._received = 0
 
     @property
@@ -66,15 +66,23 @@ class Retrieval:
             SeriesportError: dimse-refused where the archive cannot even begin; file-unwritable,
                 context-refused, or what the association raises.
         """
+        status = SUCCESS
         if self._whole:
             self._whole = False
-            yield from self._get(association, ())
+            status = yield from self._get(association, ())
         rest = list(self.missing)
         for start in range(0, len(rest), _BATCH):
-            yield from self._batch(association, rest[start : start + _BATCH], last=last)
+            status = yield from self._batch(
+                association, rest[start : start + _BATCH], status, last=last
+            )
+        if self._status is None:
+            self._status = status
 
     def check(self) -> None:
-        """Fail where something is missing and the archive's last word was a failure.
+        """Fail where something is missing and the archive's last word to it was a failure.
+
+        That is the last word within the first association: in later ones, with fewer or rarer
+        contexts, a failure is what is to be expected.
 
         Raises:
             SeriesportError: dimse-failure or dimse-refused, with the status.
@@ -83,26 +91,32 @@ class Retrieval:
             raise failure("C-GET", self._status)
 
     def _batch(
-        self, association: Association, uids: list[str], *, last: bool
-    ) -> Iterator[Instance]:
-        """By a list as long as that brings something; then one by one, as some archives want."""
+        self, association: Association, uids: list[str], status: int, *, last: bool
+    ) -> Generator[Instance, None, int]:
+        """By a list as long as that brings something; then one by one, as some archives want.
+
+        Gives the status of the last answer, or `status` where nothing was asked.
+        """
         while uids:
             before = self._received
-            yield from self._get(association, uids)
+            status = yield from self._get(association, uids)
             left = [uid for uid in uids if uid in self.missing]
             if len(left) == len(uids) or self._received == before:
                 break
             uids = left
         if len(uids) == 1:
-            return
+            return status
         misses = 0
         for uid in uids:
-            yield from self._get(association, [uid])
+            status = yield from self._get(association, [uid])
             misses = misses + 1 if uid in self.missing else 0
             if misses >= _MISSES and not last:
-                return
+                break
+        return status
 
-    def _get(self, association: Association, uids: Collection[str]) -> Iterator[Instance]:
+    def _get(
+        self, association: Association, uids: Collection[str]
+    ) -> Generator[Instance, None, int]:
         keys = {
             Key.LEVEL: "IMAGE" if uids else "SERIES",
             Key.STUDY_INSTANCE_UID: self._study.uid,
@@ -115,7 +129,9 @@ class Retrieval:
             model = PATIENT_ROOT_GET
             keys[Key.PATIENT_ID] = self._patient()
         with closing(get(association, keys, self._spool, model)) as arriving:
-            self._judge((yield from self._instances(arriving)))
+            result = yield from self._instances(arriving)
+        self._judge(result)
+        return result.status
 
     def _instances(
         self, arriving: Generator[Received, None, GetResult]
@@ -139,7 +155,6 @@ class Retrieval:
         return self._study.patient_id
 
     def _judge(self, result: GetResult) -> None:
-        self._status = result.status
         if not self._listed:
             self.missing |= dict.fromkeys(result.failed_uids)
         if result.status == _NO_MATCHES_COUNTED:
