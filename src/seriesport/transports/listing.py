@@ -57,7 +57,13 @@ class Listing:
         self.series.setdefault(key_of(listed.header), []).append(listed)
 
     def references(self, address: Address) -> list[SeriesReference]:
-        """The series, in order of patient, study, series number and UID."""
+        """The series, in order of patient, study, series number and UID.
+
+        Raises:
+            SeriesportError: what cannot be read, where that leaves no series at all.
+        """
+        if not self.series:
+            self._raise_problem()
         found = [self._reference(address, listed) for listed in self.series.values()]
         return sorted(found, key=_rank)
 
@@ -88,10 +94,15 @@ class Listing:
             first = found.setdefault(one.header.sop_instance_uid, one)
             if first is not one:
                 self._require_same(first, one)
-        for number, error in sorted(self.problems.items()):
-            place = f"{self.what} {number} of {self.total}, in order of names"
-            raise SeriesportError(error.code, f"{place}: {error.message}")
+        self._raise_problem()
         return found
+
+    def _raise_problem(self) -> None:
+        if self.problems:
+            number = min(self.problems)
+            place = f"{self.what} {number} of {self.total}, in order of names"
+            error = self.problems[number]
+            raise SeriesportError(error.code, f"{place}: {error.message}")
 
     def _require_same(self, first: Listed, other: Listed) -> None:
         if not same_content(first.instance, other.instance):
