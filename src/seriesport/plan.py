@@ -297,11 +297,15 @@ def _to_json(row: PlannedSeries) -> dict[str, Any]:
 
 
 def _from_json(data: dict[str, Any]) -> PlannedSeries:
-    reference = data.pop("reference")
-    address = parse(reference.pop("address"))
-    formats = data.pop("formats")
+    reference = data["reference"]
+    formats = data["formats"]
     return PlannedSeries(
-        reference=SeriesReference(address=address, **reference),
+        key=data["key"],
+        shard=data["shard"],
+        reference=SeriesReference(**reference | {"address": parse(reference["address"])}),
+        destinations=tuple(data["destinations"]),
         formats=None if formats is None else tuple(formats),
-        **{name: tuple(v) if isinstance(v, list) else v for name, v in data.items()},
+        lines=tuple(data["lines"]),
+        labels=tuple(data["labels"]),
+        entries=tuple(data["entries"]),
     )

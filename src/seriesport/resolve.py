@@ -44,9 +44,10 @@ def fingerprint(entry: Entry) -> str:
     return hashlib.sha256(repr(asked).encode()).hexdigest()
 
 
-def ask(
-    entries: list[tuple[str, Entry]], settings: Settings
-) -> dict[str, list[SeriesReference] | SeriesportError]:
+def ask(entries: list[tuple[str, Entry]], settings: Settings) -> dict[str, Answer]:
+    """What the sources say to entries, by the entries' fingerprints; each source is asked in
+    as many threads as it allows associations.
+    """
     groups: dict[Address, list[tuple[str, Entry]]] = {}
     for name, entry in entries:
         groups.setdefault(source_root(entry.source), []).append((name, entry))
@@ -54,17 +55,18 @@ def ask(
     for root, group in groups.items():
         shares = workers([root], settings, len(group))
         parts += [(root, group[i::shares]) for i in range(shares)]
-    found: dict[str, list[SeriesReference] | SeriesportError] = {}
+    found: dict[str, Answer] = {}
     with ThreadPoolExecutor(_MOST_THREADS) as pool:
-        for answers in pool.map(lambda part: _ask_part(*part, settings), parts):
-            found |= answers
+        answering = [pool.submit(_ask_part, root, part, settings) for root, part in parts]
+        for answers in answering:
+            found |= answers.result()
     return found
 
 
 def _ask_part(
     root: Address, part: list[tuple[str, Entry]], settings: Settings
-) -> dict[str, list[SeriesReference] | SeriesportError]:
-    answers: dict[str, list[SeriesReference] | SeriesportError] = {}
+) -> dict[str, Answer]:
+    answers: dict[str, Answer] = {}
     try:
         with open_transport(root, settings) as transport:
             for name, entry in part:

@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
 
 def print_json(value: Any) -> None:
@@ -49,16 +49,21 @@ def _plain(cell: object) -> str:
 
 
 @contextmanager
-def progress(label: str, instances: int | None) -> Iterator[Callable[[int], None]]:
+def progress(label: str, instances: int | None) -> Generator[Callable[[int], None]]:
     """A progress bar on a terminal, nothing in a log; gives a function that counts an instance.
 
     The bar shows instances, their rate in bytes, and the time left.
     """
     console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("instances"),
-        TaskProgressColumn(), TextColumn("{task.fields[size]}"), TimeRemainingColumn(),
-    )  # fmt: skip
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("instances"),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[size]}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         task = bars.add_task(label, total=instances, size="")
         sizes = [0]

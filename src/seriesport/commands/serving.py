@@ -56,8 +56,12 @@ def _run(command: Sequence[str], environment: dict[str, str]) -> int:
 
 def _until_stopped() -> int:
     stop = threading.Event()
+
+    def end(_: int, __: FrameType | None) -> None:
+        stop.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, end)
     stop.wait()
     sys.stdout.flush()
     return 0

@@ -15,15 +15,13 @@ from seriesport.errors import SeriesportError
 from seriesport.files import write_text
 from seriesport.formats import Output, convert
 from seriesport.ledger import LedgerLine, Status, read_ledger
-from seriesport.steps import fetch
-from seriesport.steps.shard import Results, not_attempted, run_shard, trusted
+from seriesport.steps.shard import CONVERTED, FETCHED, Results, not_attempted, run_shard, trusted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from seriesport.plan import PlannedSeries
 
-STEP = "converted"
 _RECORD = 1
 _log = logging.getLogger("seriesport")
 
@@ -34,18 +32,18 @@ Made = dict[str, list[Output]]
 def convert_shard(results: Results, shard: str, formats: Sequence[str]) -> list[LedgerLine]:
     """Convert what is not converted yet, and write the shard's ledger."""
     rows = results.plan.read_shard(shard)
-    fetched = read_ledger(results.ledger(fetch.STEP, shard))
-    folder = results.step(STEP, shard)
+    fetched = read_ledger(results.ledger(FETCHED, shard))
+    folder = results.step(CONVERTED, shard)
 
     def work(row: PlannedSeries) -> LedgerLine:
         source = fetched[row.key]
         if not source.ok:
             return not_attempted(source)
         wanted = formats if row.formats is None else row.formats
-        bundle = results.step(fetch.STEP, shard) / f"{row.key}.zip"
+        bundle = results.step(FETCHED, shard) / f"{row.key}.zip"
         return _convert(row.key, source, bundle, folder, wanted)
 
-    return run_shard(results.ledger(STEP, shard), rows, work)
+    return run_shard(results.ledger(CONVERTED, shard), rows, work)
 
 
 def _convert(

@@ -10,7 +10,7 @@ from seriesport.errors import SeriesportError
 from seriesport.fetch import fetch_series
 from seriesport.flow import Flows, patience, workers
 from seriesport.ledger import LedgerLine, Status
-from seriesport.steps.shard import Results, Transports, run_shard
+from seriesport.steps.shard import FETCHED, Results, Transports, run_shard
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,13 +19,11 @@ if TYPE_CHECKING:
     from seriesport.plan import PlannedSeries
     from seriesport.settings import Settings
 
-STEP = "dicom"
-
 
 def fetch_shard(results: Results, shard: str, settings: Settings) -> list[LedgerLine]:
     """Fetch what is not there yet, and write the shard's ledger."""
     rows = results.plan.read_shard(shard)
-    folder = results.step(STEP, shard)
+    folder = results.step(FETCHED, shard)
 
     addresses = [row.reference.address for row in rows]
     at_once = workers(addresses, settings, len(rows))
@@ -48,7 +46,7 @@ def fetch_shard(results: Results, shard: str, settings: Settings) -> list[Ledger
                 )
             return _line(row, manifest)
 
-        return run_shard(results.ledger(STEP, shard), rows, work, at_once)
+        return run_shard(results.ledger(FETCHED, shard), rows, work, at_once)
 
 
 def existing(bundle: Path) -> Manifest | None:

@@ -14,13 +14,13 @@ from seriesport.privacy import quiet_log, where
 from seriesport.steps.shard import Results
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Mapping
 
 _log = logging.getLogger("seriesport")
 
 
 @contextmanager
-def job(log: str, config: Mapping[str, object]) -> Iterator[tuple[Results, Config]]:
+def job(log: str, config: Mapping[str, object]) -> Generator[tuple[Results, Config]]:
     """Run a job's work: what it raises becomes one line in its log and on the terminal."""
     quiet_log(Path(log))
     try:

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("seriesport")
 
+FETCHED, CONVERTED, UPLOADED = "dicom", "converted", "uploaded"
+STEPS = (FETCHED, CONVERTED, UPLOADED)
+"""The folders of the steps below results/, in the order in which a series passes them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Results:
@@ -96,7 +100,8 @@ def run_shard(
 ) -> list[LedgerLine]:
     """Bring every series of a shard to an end, good or bad, and write the ledger."""
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        lines = list(pool.map(lambda row: guarded(row, work), rows))
+        ending = [pool.submit(guarded, row, work) for row in rows]
+        lines = [line.result() for line in ending]
     write_ledger(ledger, lines)
     return lines
 

@@ -14,8 +14,15 @@ from seriesport.flow import Flows, patience, workers
 from seriesport.keys import keyed_hash, load_secret
 from seriesport.ledger import LedgerLine, Status, read_ledger
 from seriesport.receipts import Delivery, delivery, read_receipts, write_receipts
-from seriesport.steps import fetch
-from seriesport.steps.shard import Results, Transports, not_attempted, run_shard, trusted
+from seriesport.steps.shard import (
+    FETCHED,
+    UPLOADED,
+    Results,
+    Transports,
+    not_attempted,
+    run_shard,
+    trusted,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +32,6 @@ if TYPE_CHECKING:
     from seriesport.plan import PlannedSeries
     from seriesport.settings import Settings
 
-STEP = "uploaded"
 _log = logging.getLogger("seriesport")
 
 
@@ -43,12 +49,12 @@ class _Upload:
 def upload_shard(results: Results, shard: str, settings: Settings) -> list[LedgerLine]:
     """Deliver what is not delivered yet, and write the shard's ledger."""
     rows = results.plan.read_shard(shard)
-    fetched = read_ledger(results.ledger(fetch.STEP, shard))
+    fetched = read_ledger(results.ledger(FETCHED, shard))
     addresses = [parse(url) for row in rows for url in row.destinations]
     with Transports(settings) as transports:
         upload = _Upload(results, shard, load_secret(results.secret), transports, Flows(settings))
         return run_shard(
-            results.ledger(STEP, shard),
+            results.ledger(UPLOADED, shard),
             rows,
             lambda row: _deliver(upload, row, fetched[row.key]),
             workers(addresses, settings, len(rows)),
@@ -60,13 +66,13 @@ def _deliver(upload: _Upload, row: PlannedSeries, source: LedgerLine) -> LedgerL
         return not_attempted(source)
     if not row.destinations:
         return LedgerLine(row.key, Status.NOTHING)
-    path = upload.results.step(STEP, upload.shard) / f"{row.key}.json"
+    path = upload.results.step(UPLOADED, upload.shard) / f"{row.key}.json"
     done = read_receipts(path, source.sha256)
     wanted = {keyed_hash(upload.secret, url): parse(url) for url in row.destinations}
     kept = {name: done[name] for name in wanted if name in done}
     failures: list[SeriesportError] = []
     if len(kept) < len(wanted):
-        series = _Series(row.key, upload.results.step(fetch.STEP, upload.shard), source.sha256)
+        series = _Series(row.key, upload.results.step(FETCHED, upload.shard), source.sha256)
         for number, (name, address) in enumerate(wanted.items(), 1):
             if name in kept:
                 continue

@@ -16,7 +16,7 @@ from seriesport.errors import REASONS, SeriesportError
 from seriesport.files import write_text
 from seriesport.ledger import LedgerLine, Status, read_ledger
 from seriesport.resolve import word
-from seriesport.steps import convert, fetch, upload
+from seriesport.steps.shard import STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from seriesport.plan import Plan, PlannedSeries, Problem
     from seriesport.steps.shard import Results
 
-STEPS = (fetch.STEP, convert.STEP, upload.STEP)
 _MOST_ROWS = 60
 _COLUMNS = (
     "cohort_line", "key", "shard", "modality", "status", "fetched", "converted",
