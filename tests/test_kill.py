@@ -29,7 +29,9 @@ def _delivered(project: Project) -> dict[str, object]:
     demo = project.folder / "demo"
     with zipfile.ZipFile(demo / "delivered.zip") as archive:
         members = {info.filename: info.CRC for info in archive.infolist()}
-    return {**tree(demo / "delivered"), **members, **tree(demo / "archive")}
+    # The archive numbers its files as they arrive.
+    archived = sorted(tree(demo / "archive").values())
+    return {**tree(demo / "delivered"), **members, "archive": archived}
 
 
 def _start_anew(project: Project, archive: Path) -> None:
