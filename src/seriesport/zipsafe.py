@@ -327,8 +327,8 @@ def _locate(fd: int, entry: _Entry, limit: int) -> ZipMember:
 
 def _check_overlap(members: list[ZipMember], limit: int) -> None:
     ordered = sorted(members, key=lambda member: member.header_offset)
-    starts = [member.header_offset for member in ordered[1:]] + [limit]
-    for member, following in zip(ordered, starts, strict=True):
+    ends = [member.header_offset for member in ordered[1:]] + [limit]
+    for member, following in zip(ordered, ends, strict=False):
         if member.data_offset + member.compressed > following:
             text = f"member {member.number} overlaps what follows it"
             raise SeriesportError("zip-overlap", text)
