@@ -7,7 +7,13 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO
 
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+from tenacity import (
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_exponential,
+    wait_random,
+)
 
 from seriesport.address import DicomAddress
 from seriesport.errors import SeriesportError
@@ -34,9 +40,8 @@ class Patience:
         return Retrying(
             retry=retry_if_exception(_is_worth_a_retry),
             stop=stop_after_attempt(self.attempts),
-            wait=wait_exponential_jitter(
-                multiplier=self.backoff, max=_LONGEST_WAIT, jitter=self.backoff / 4
-            ),
+            wait=wait_exponential(self.backoff, max=_LONGEST_WAIT)
+            + wait_random(0, self.backoff / 4),
             reraise=True,
         )
 
