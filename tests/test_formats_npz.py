@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zipfile
 from typing import TYPE_CHECKING
 
 import nibabel
@@ -52,6 +53,8 @@ def test_a_picture_has_no_affine(tmp_path: Path) -> None:
 def test_the_same_series_gives_the_same_bytes(tmp_path: Path) -> None:
     made = data.pet(tmp_path / "in", data.identity("npz same"))
     first = make(made.paths, tmp_path).read_bytes()
+    with zipfile.ZipFile(tmp_path / "out" / "k3y.npz") as archive:
+        assert {m.date_time for m in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
     assert make(made.paths, tmp_path).read_bytes() == first
 
 

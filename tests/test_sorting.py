@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -213,7 +214,35 @@ def test_a_truncated_image_is_refused(tmp_path: Path) -> None:
         Series.read(made.paths)
 
 
+@pytest.mark.parametrize(
+    ("frames", "expected"), [("2000000000", "instance-invalid"), ("2", "conversion-failed")]
+)
+def test_an_image_that_declares_more_frames_than_it_has_is_refused(
+    tmp_path: Path, frames: str, expected: str
+) -> None:
+    made = data.ct(tmp_path, data.identity("frames"), slices=1)
+
+    def declare(dataset: Any, _: int) -> None:
+        dataset.NumberOfFrames = frames
+
+    assert code(images.vary(made.paths, declare)) == expected
+
+
 def test_a_dose_grid_takes_its_planes_from_the_offset_vector() -> None:
     series = Series.read([data.WHEEL / "rtdose.dcm"])
     assert series.array.shape == (15, 10, 10)
     assert series.spacing == (5.0, 10.0, 10.0)
+
+
+@pytest.mark.parametrize("kind", ["ct", "enhanced", "pet"])
+def test_reading_takes_the_memory_of_the_array_and_little_more(tmp_path: Path, kind: str) -> None:
+    count = {"frames" if kind == "enhanced" else "slices": 60}
+    made = getattr(data, kind)(tmp_path, data.identity("memory"), size=256, **count)
+    Series.read(made.paths)
+    tracemalloc.start()
+    try:
+        series = Series.read(made.paths)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < series.array.nbytes + 4 * 256 * 256 * 8

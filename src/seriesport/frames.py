@@ -179,6 +179,10 @@ def _frames(header: Dataset, path: Path, instance: int) -> list[Frame]:
             "instance-invalid",
             f"instance {instance} has {count} frames and functional groups for {len(per_frame)}",
         )
+    if count > path.stat().st_size:  # no frame takes less than a byte
+        raise SeriesportError(
+            "instance-invalid", f"instance {instance} declares more frames than it can hold"
+        )
     frames: list[Frame] = []
     window: Window | None = None
     for k in range(count):

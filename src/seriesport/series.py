@@ -140,7 +140,7 @@ def _fill(grid: tuple[tuple[Frame, ...], ...]) -> Array:
         for (frame, t, s), image in zip(path_places, decoded, strict=True):
             if array is None:
                 dtype = image.dtype if whole or not scaled else _float_for(image.dtype)
-                array = np.empty((len(grid), len(grid[0]), *image.shape), dtype)
+                array = _room((len(grid), len(grid[0]), *image.shape), dtype)
             if image.shape != array.shape[2:]:
                 raise SeriesportError("geometry-irregular", "the images differ in size")
             if whole or not scaled:
@@ -150,6 +150,15 @@ def _fill(grid: tuple[tuple[Frame, ...], ...]) -> Array:
                 array[t, s] = image * frame.slope + frame.intercept
     assert array is not None
     return _rescale_whole(array, grid) if scaled and whole else array
+
+
+def _room(shape: tuple[int, ...], dtype: np.dtype[Any] | type[np.floating[Any]]) -> Array:
+    try:
+        return np.empty(shape, dtype)
+    except MemoryError:
+        raise SeriesportError(
+            "conversion-failed", "the series is too large for this machine's memory"
+        ) from None
 
 
 def _float_for(stored: np.dtype[Any]) -> type[np.floating[Any]]:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from seriesport.formats.source import Source
 
 GZIP_LEVEL = 2
-"""Of isal: 1 to 3 differ by 4 percent in size, and 2 is within 3 percent of zlib at its level 6."""
+"""Of isal: 2 takes as long as 1, a fifth less than 3, and is within 3 percent of zlib's level 6."""
 TIMEOUT = 3600.0
 """Longest time that dcm2niix may take for a series, in seconds."""
 _GZIP_BLOCK = 1 << 20
