@@ -4,14 +4,19 @@ import os
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydicom.dataset import Dataset
-from pynetdicom import AE
+from pynetdicom import AE, build_role
+from pynetdicom.events import EVT_C_STORE, Event
 from pynetdicom.sop_class import (
     PatientRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelGet,
 )
 
 import data
@@ -19,6 +24,10 @@ from peers import wait_until
 from peers.dcmtk import send
 from peers.process import echo, program
 from seriesport.dimse import message
+from seriesport.dimse.acceptor import decode_request
+from seriesport.dimse.catalog import ATTRIBUTES, matcher
+from seriesport.dimse.contexts import IDENTIFIER_SYNTAXES
+from seriesport.dimse.identifier import Identifier
 from seriesport.dimse.message import Field, Kind
 from seriesport.dimse.scp import Archive
 from seriesport.errors import SeriesportError
@@ -34,7 +43,9 @@ def archive(tmp_path: Path) -> Iterator[Archive]:
         yield running
 
 
-def find(archive: Archive, level: str, *, patient_root: bool = False, **keys: str) -> list[Dataset]:
+def find(
+    archive: Archive, level: str, *, patient_root: bool = False, **keys: str | None
+) -> list[Dataset]:
     """Ask as pynetdicom does: the answers, or a ValueError with the status of a failure."""
     model = (
         PatientRootQueryRetrieveInformationModelFind
@@ -168,6 +179,72 @@ def test_keys_match_as_the_standard_says(
     with Archive(tmp_path) as archive:
         found = find(archive, "STUDY", **({"PatientID": ""} | keys))
     assert sorted(one.PatientID for one in found) == sorted(expected)
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
+def test_every_real_file_is_listed_with_all_that_can_be_asked() -> None:
+    keys = {one.keyword: None for one in ATTRIBUTES.values()}
+    with Archive(data.WHEEL) as archive:
+        images = find(archive, "IMAGE", patient_root=True, **keys)
+        series = find(archive, "SERIES", patient_root=True, **keys)
+    assert len(images) == len({one.SOPInstanceUID for one in images}) > 100
+    assert {"CT", "MR", "SR", "RTDOSE", "US"} <= {one.Modality for one in series}
+    assert sum(one.NumberOfSeriesRelatedInstances for one in series) == len(images)
+
+
+def test_a_retrieval_can_be_cancelled(tmp_path: Path) -> None:
+    made = data.ct(tmp_path, data.identity("cancel"), slices=20)
+    model = StudyRootQueryRetrieveInformationModelGet
+    received: list[str] = []
+
+    def keep(event: Event) -> int:
+        received.append(event.request.AffectedSOPInstanceUID)
+        if len(received) == 2:
+            event.assoc.send_c_cancel(1, query_model=model)
+        return 0
+
+    query = Dataset()
+    query.QueryRetrieveLevel = "STUDY"
+    query.StudyInstanceUID = made.identity.study_instance_uid
+    entity = AE()
+    entity.add_requested_context(model)
+    entity.add_requested_context(made.sop_class_uid, made.transfer_syntax_uid)
+    role = build_role(made.sop_class_uid, scp_role=True)
+    with Archive(tmp_path) as archive:
+        association = entity.associate(
+            archive.host,
+            archive.port,
+            ae_title=archive.aet,
+            ext_neg=[role],
+            evt_handlers=[(EVT_C_STORE, keep)],
+        )
+        statuses = [status.Status for status, _ in association.send_c_get(query, model)]
+        association.release()
+    assert statuses[-1] == 0xFE00
+    assert 2 <= len(received) < 20
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=300))
+def test_no_association_request_breaks_the_archive(body: bytes) -> None:
+    with suppress(SeriesportError):
+        decode_request(body)
+    with suppress(SeriesportError):
+        decode_request(bytes(68) + body)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=300), st.sampled_from(IDENTIFIER_SYNTAXES))
+def test_no_identifier_breaks_the_archive(body: bytes, syntax: str) -> None:
+    with suppress(SeriesportError):
+        Identifier.decode(body, syntax)
+
+
+@given(st.text(max_size=20), st.text(max_size=20), st.sampled_from(["LO", "PN", "IS", "UI", "DA"]))
+def test_a_key_always_matches_itself_or_not_but_never_fails(key: str, value: str, vr: str) -> None:
+    matches = matcher(vr, key)
+    assert matches(key) or vr in ("UI", "DA")
+    assert matches(value) in (True, False)
 
 
 def test_a_list_of_uids_matches_each(tmp_path: Path) -> None:

@@ -66,7 +66,11 @@ class Answer:
 
     def text(self, key: Key) -> str:
         """A value without padding, backslashes kept; empty where there is none."""
-        value = self.values.get(key.tag, b"").strip(b"\0 ")
+        return self.text_at(key.tag)
+
+    def text_at(self, tag: int) -> str:
+        """The same of any tag that holds text."""
+        value = self.values.get(tag, b"").strip(b"\0 ")
         if value.isascii() and b"\x1b" not in value:
             return value.decode("ascii")
         return _decoded(value, self.values.get(Key.CHARACTER_SET.tag, b""))

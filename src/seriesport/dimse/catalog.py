@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+import zlib
 from collections import Counter
 from dataclasses import dataclass, replace
 from fnmatch import translate
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
+from seriesport.dimse.attributes import Answer
+from seriesport.elements import Syntax, Walker
 from seriesport.errors import SeriesportError
 from seriesport.files import PART_SUFFIX
 from seriesport.part10 import load_instance
+from seriesport.readers import bytes_reader, stream_reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -51,24 +55,61 @@ _COUNTS = {
     "NumberOfSeriesRelatedInstances": (2, 3),
 }
 _LISTS = {"ModalitiesInStudy": "Modality", "SOPClassesInStudy": "SOPClassUID"}
-_FROM_FILE = (
-    "PatientName",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "StudyDescription",
-    "ReferringPhysicianName",
-    "SeriesDate",
-    "SeriesTime",
-    "BodyPartExamined",
-    "ProtocolName",
-    "AcquisitionNumber",
-    "NumberOfFrames",
-    "Rows",
-    "Columns",
-)
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """An attribute that can be asked for, by keyword and value representation (PS3.6)."""
+
+    keyword: str
+    vr: str
+
+
+ATTRIBUTES = {
+    0x00080016: Attribute("SOPClassUID", "UI"),
+    0x00080018: Attribute("SOPInstanceUID", "UI"),
+    0x00080020: Attribute("StudyDate", "DA"),
+    0x00080021: Attribute("SeriesDate", "DA"),
+    0x00080030: Attribute("StudyTime", "TM"),
+    0x00080031: Attribute("SeriesTime", "TM"),
+    0x00080050: Attribute("AccessionNumber", "SH"),
+    0x00080060: Attribute("Modality", "CS"),
+    0x00080061: Attribute("ModalitiesInStudy", "CS"),
+    0x00080062: Attribute("SOPClassesInStudy", "UI"),
+    0x00080090: Attribute("ReferringPhysicianName", "PN"),
+    0x00081030: Attribute("StudyDescription", "LO"),
+    0x0008103E: Attribute("SeriesDescription", "LO"),
+    0x00100010: Attribute("PatientName", "PN"),
+    0x00100020: Attribute("PatientID", "LO"),
+    0x00100030: Attribute("PatientBirthDate", "DA"),
+    0x00100040: Attribute("PatientSex", "CS"),
+    0x00180015: Attribute("BodyPartExamined", "CS"),
+    0x00181030: Attribute("ProtocolName", "LO"),
+    0x0020000D: Attribute("StudyInstanceUID", "UI"),
+    0x0020000E: Attribute("SeriesInstanceUID", "UI"),
+    0x00200010: Attribute("StudyID", "SH"),
+    0x00200011: Attribute("SeriesNumber", "IS"),
+    0x00200012: Attribute("AcquisitionNumber", "IS"),
+    0x00200013: Attribute("InstanceNumber", "IS"),
+    0x00201200: Attribute("NumberOfPatientRelatedStudies", "IS"),
+    0x00201202: Attribute("NumberOfPatientRelatedSeries", "IS"),
+    0x00201204: Attribute("NumberOfPatientRelatedInstances", "IS"),
+    0x00201206: Attribute("NumberOfStudyRelatedSeries", "IS"),
+    0x00201208: Attribute("NumberOfStudyRelatedInstances", "IS"),
+    0x00201209: Attribute("NumberOfSeriesRelatedInstances", "IS"),
+    0x00280008: Attribute("NumberOfFrames", "IS"),
+    0x00280010: Attribute("Rows", "US"),
+    0x00280011: Attribute("Columns", "US"),
+}
+"""By tag, all that a query may ask for."""
+_FROM_FILE = frozenset(one.keyword for one in ATTRIBUTES.values()) - {
+    *_PART_KEYS,
+    *_COUNTS,
+    *_LISTS,
+}
+_CHARACTER_SET = 0x00080005
+_INFLATED = 1 << 22
+"""As much of a deflated data set as is looked at, in bytes: the beginning."""
 _RANGES = frozenset({"DA", "TM", "DT"})
 _WITHOUT_WILDCARDS = frozenset({"UI", "IS", "DS", "US", "DA", "TM", "DT"})
 
@@ -147,7 +188,7 @@ class Catalog:
         )
 
     def _matching(self, instances: list[Instance], key: Key) -> list[Instance]:
-        matches = _matcher(key.vr, key.value)
+        matches = matcher(key.vr, key.value)
         if key.keyword in _LISTS:
             member = _PART_KEYS[_LISTS[key.keyword]]
             studies = {
@@ -185,9 +226,7 @@ def attribute(one: Instance, keyword: str) -> str:
     getter = _PART_KEYS.get(keyword)
     if getter is not None:
         return getter(one)
-    if keyword not in _FROM_FILE or one.location is None:
-        return ""
-    return _from_file(one.location).get(keyword, "")
+    return _from_file(one).get(keyword, "") if keyword in _FROM_FILE else ""
 
 
 def _identity(one: Instance, depth: int) -> tuple[str, ...]:
@@ -198,33 +237,40 @@ def _files(folder: Path) -> list[Path]:
     found: list[Path] = []
     for parent, folders, names in os.walk(folder):
         folders.sort()
-        found += [
-            Path(parent, name) for name in sorted(names) if not name.endswith(PART_SUFFIX)
-        ]
+        found += [Path(parent, name) for name in sorted(names) if not name.endswith(PART_SUFFIX)]
     return found
 
 
 @lru_cache(maxsize=10_000)
-def _from_file(path: Path) -> dict[str, str]:
+def _from_file(one: Instance) -> dict[str, str]:
     """What a query may ask for beyond an instance's header, read when somebody asks."""
-    # pydicom leaves os.PathLike without its type argument
-    from pydicom import dcmread  # pyright: ignore[reportUnknownVariableType]  # noqa: PLC0415
-
+    syntax = Syntax.of(one.transfer_syntax_uid)
     try:
-        data = dcmread(path, stop_before_pixels=True, specific_tags=list(_FROM_FILE), force=True)
-        values = {keyword: cast("object", data.get(keyword)) for keyword in _FROM_FILE}
-    except (OSError, ValueError, RecursionError):
+        with one.payload.open() as stream:
+            read, size = stream_reader(stream), one.payload.size
+            if syntax.deflated:
+                inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream.read(), _INFLATED)
+                read, size = bytes_reader(inflated), len(inflated)
+            walker = Walker(read, size, syntax, descend=False)
+            values = walker.walk((*ATTRIBUTES, _CHARACTER_SET), stop=max(ATTRIBUTES)).values
+    except (OSError, SeriesportError, zlib.error):
         return {}
-    return {keyword: _text(value) for keyword, value in values.items() if value is not None}
+    found = Answer(values)
+    return {
+        known.keyword: _numbers(values.get(tag, b""), syntax)
+        if known.vr == "US"
+        else found.text_at(tag)
+        for tag, known in ATTRIBUTES.items()
+    }
 
 
-def _text(value: object) -> str:
-    if isinstance(value, list):
-        return "\\".join(map(str, cast("list[object]", value)))
-    return str(value)
+def _numbers(value: bytes, syntax: Syntax) -> str:
+    order = "little" if syntax.little else "big"
+    pairs = (value[i : i + 2] for i in range(0, len(value) - 1, 2))
+    return "\\".join(str(int.from_bytes(pair, order)) for pair in pairs)
 
 
-def _matcher(vr: str, wanted: str) -> Callable[[str], bool]:
+def matcher(vr: str, wanted: str) -> Callable[[str], bool]:
     """Attribute matching: list of UIDs, range, wildcard or single value (PS3.4 C.2.2.2)."""
     if vr == "UI":
         uids = frozenset(wanted.split("\\"))

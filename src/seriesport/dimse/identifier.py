@@ -3,103 +3,82 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from io import BytesIO
-from typing import TYPE_CHECKING, cast
+from struct import pack
+from typing import TYPE_CHECKING
 
-from seriesport.dimse.catalog import Key
-from seriesport.dimse.pdu import malformed
+from seriesport.dimse import attributes
+from seriesport.dimse.catalog import ATTRIBUTES, Key
+from seriesport.dimse.contexts import EXPLICIT_LITTLE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from pydicom import Dataset
-
-IMPLICIT_LITTLE = "1.2.840.10008.1.2"
-EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
+CHARACTER_SET, LEVEL, RETRIEVE_AET = 0x00080005, 0x00080052, 0x00080054
+FAILED_UIDS = 0x00080058
 UTF_8 = "ISO_IR 192"
-
-_NO_KEYS = frozenset({"QueryRetrieveLevel", "SpecificCharacterSet", "RetrieveAETitle"})
+_SHORT_MAXIMUM = 0xFFFE
 
 
 @dataclass(frozen=True, slots=True)
 class Identifier:
-    """What a request asks for, or what a response says."""
+    """What a request asks for: its level, and the keys that the archive supports."""
 
     level: str
     keys: tuple[Key, ...]
 
     @staticmethod
     def decode(data: bytes, transfer_syntax_uid: str) -> Identifier:
-        """Read a request's identifier.
+        """Read a request's identifier. Keys that are not supported are passed over.
 
         Raises:
             SeriesportError: protocol-error.
         """
-        from pydicom.filereader import read_dataset  # noqa: PLC0415 - 0.3 s, see `serve`
-
-        try:
-            dataset = read_dataset(
-                BytesIO(data),
-                is_implicit_VR=transfer_syntax_uid == IMPLICIT_LITTLE,
-                is_little_endian=True,
-            )
-            dataset.decode()
-            level = str(dataset.get("QueryRetrieveLevel", "")).strip()
-            keys = tuple(
-                Key(element.keyword, str(element.VR), _text(cast("object", element.value)))
-                for element in dataset
-                if element.keyword not in _NO_KEYS and element.VR != "SQ"
-            )
-        except Exception as error:  # hostile bytes bring pydicom to raise any of them
-            raise malformed("an identifier cannot be read") from error
-        return Identifier(level, keys)
+        asked = attributes.decode(data, transfer_syntax_uid)
+        keys = tuple(
+            Key(ATTRIBUTES[tag].keyword, ATTRIBUTES[tag].vr, asked.text_at(tag))
+            for tag in sorted(asked.values)
+            if tag in ATTRIBUTES
+        )
+        return Identifier(asked.text_at(LEVEL), keys)
 
     def answer(self, values: Mapping[str, str], aet: str, transfer_syntax_uid: str) -> bytes:
         """Encode a C-FIND response with the values of the keys that were asked for."""
-        from pydicom import Dataset  # noqa: PLC0415 - 0.3 s, see `serve`
-
-        dataset = Dataset()
-        dataset.SpecificCharacterSet = UTF_8
-        dataset.QueryRetrieveLevel, dataset.RetrieveAETitle = self.level, aet
-        for key in self.keys:
-            value = values.get(key.keyword, "")
-            if key.keyword:
-                setattr(dataset, key.keyword, _value(key.vr, value))
-        return _encode(dataset, transfer_syntax_uid)
+        asked = {key.keyword for key in self.keys}
+        elements = [(CHARACTER_SET, "CS", UTF_8), (LEVEL, "CS", self.level)]
+        elements.append((RETRIEVE_AET, "AE", aet))
+        elements += [
+            (tag, one.vr, values.get(one.keyword, ""))
+            for tag, one in ATTRIBUTES.items()
+            if one.keyword in asked
+        ]
+        return _encode(elements, transfer_syntax_uid)
 
 
 def encode_failed_list(uids: Sequence[str], transfer_syntax_uid: str) -> bytes:
     """The identifier of a C-GET response with failures (PS3.4 section C.4.3.1.3.2)."""
-    from pydicom import Dataset  # noqa: PLC0415 - 0.3 s, see `serve`
-
-    dataset = Dataset()
-    dataset.FailedSOPInstanceUIDList = list(uids)
-    return _encode(dataset, transfer_syntax_uid)
+    return _encode([(FAILED_UIDS, "UI", "\\".join(uids))], transfer_syntax_uid)
 
 
-def _text(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, str | int | float):
-        return str(value)
-    if hasattr(value, "__iter__") and not hasattr(value, "components"):
-        return "\\".join(str(one) for one in cast("Sequence[object]", value))
-    return str(value)
+def _encode(elements: Iterable[tuple[int, str, str]], transfer_syntax_uid: str) -> bytes:
+    return b"".join(
+        _element(tag, vr, text, explicit=transfer_syntax_uid == EXPLICIT_LITTLE)
+        for tag, vr, text in sorted(elements)
+    )
 
 
-def _value(vr: str, value: str) -> str | int | list[str] | list[int] | None:
+def _element(tag: int, vr: str, text: str, *, explicit: bool) -> bytes:
     if vr == "US":
-        numbers = [int(one) for one in value.split("\\") if one.isdigit()]
-        return numbers or None
-    return value.split("\\") if vr in ("UI", "CS") and "\\" in value else value
+        value = b"".join(pack("<H", int(n)) for n in text.split("\\") if _is_us(n))
+    else:
+        value = text.encode()
+        value += (b"\0" if vr == "UI" else b" ") * (len(value) % 2)
+    head = pack("<HH", tag >> 16, tag & 0xFFFF)
+    if not explicit:
+        return head + pack("<I", len(value)) + value
+    if len(value) > _SHORT_MAXIMUM:  # PS3.5 section 6.2.2, note on UN
+        return head + b"UN\0\0" + pack("<I", len(value)) + value
+    return head + vr.encode() + pack("<H", len(value)) + value
 
 
-def _encode(dataset: Dataset, transfer_syntax_uid: str) -> bytes:
-    from pydicom.filebase import DicomBytesIO  # noqa: PLC0415 - 0.3 s, see `serve`
-    from pydicom.filewriter import write_dataset  # noqa: PLC0415
-
-    stream = DicomBytesIO()
-    stream.is_little_endian = True
-    stream.is_implicit_VR = transfer_syntax_uid == IMPLICIT_LITTLE
-    write_dataset(stream, dataset)
-    return stream.getvalue()
+def _is_us(text: str) -> bool:
+    return text.isascii() and text.isdigit() and int(text) <= 0xFFFF

@@ -17,12 +17,8 @@ from seriesport.dimse.acceptor import (
     encode_acceptance,
 )
 from seriesport.dimse.catalog import UNIQUE_KEYS
-from seriesport.dimse.identifier import (
-    EXPLICIT_LITTLE,
-    IMPLICIT_LITTLE,
-    Identifier,
-    encode_failed_list,
-)
+from seriesport.dimse.contexts import IDENTIFIER_SYNTAXES
+from seriesport.dimse.identifier import Identifier, encode_failed_list
 from seriesport.dimse.link import Link
 from seriesport.dimse.message import Field, Kind
 from seriesport.dimse.pdu import (
@@ -115,9 +111,7 @@ class Session:
         uid = proposed.abstract_syntax
         chosen: str | int = self._held_syntax(proposed)
         if uid == VERIFICATION or uid in FIND_MODELS or uid in GET_MODELS:
-            readable = [
-                s for s in (EXPLICIT_LITTLE, IMPLICIT_LITTLE) if s in proposed.transfer_syntaxes
-            ]
+            readable = [s for s in IDENTIFIER_SYNTAXES if s in proposed.transfer_syntaxes]
             chosen = readable[0] if readable else TRANSFER_SYNTAXES_REFUSED
         elif uid.startswith(DICOM_UIDS) and not uid.startswith(STORAGE):
             chosen = ABSTRACT_SYNTAX_REFUSED
