@@ -1,0 +1,222 @@
+"""`seriesport` as a person at the terminal, or a script, meets it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+import data
+from project import BIN
+from seriesport.dimse.scp import Archive
+from seriesport.errors import REASONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+WHO = data.identity("cli", patient_id="0047 cli")
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory: pytest.TempPathFactory) -> data.Made:
+    return data.mr(tmp_path_factory.mktemp("cli") / "series", WHO, times=1, slices=4)
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Iterator[Archive]:
+    with Archive(tmp_path / "archive", "ARCHIVE") as archive:
+        yield archive
+
+
+class Terminal:
+    """Types commands in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = os.environ | {"XDG_CACHE_HOME": str(folder / "cache")}
+
+    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(BIN / "seriesport"), *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def json(self, *arguments: str) -> list[dict[str, object]]:
+        done = self(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def fails(self, *arguments: str) -> str:
+        """One line on stderr that ends with what to do; gives it."""
+        done = self(*arguments)
+        assert done.returncode not in (0, 70)
+        assert done.stderr.count("\n") == 1, done.stderr
+        assert done.stderr.startswith("seriesport: ")
+        return done.stderr
+
+
+@pytest.fixture
+def seriesport(tmp_path: Path) -> Terminal:
+    return Terminal(tmp_path)
+
+
+def test_a_series_goes_round_by_way_of_archive_zip_and_folder(
+    seriesport: Terminal, series: data.Made, archive: Archive
+) -> None:
+    folder = str(series.paths[0].parent)
+    up = seriesport.json("cp", folder, archive.url)
+    assert (up[0]["instances"], up[0]["sent"], up[0]["proof"]) == (4, 4, "listed")
+    address = f"{archive.url}/0047%20cli/{WHO.accession_number}/1"
+    assert seriesport.json("cp", address, "all.zip")[0]["proof"] == "digest"
+    assert seriesport.json("cp", "all.zip", "back")[0]["instances"] == 4
+    back = sorted((seriesport.folder / "back").rglob("*.dcm"))
+    assert [data.dataset_bytes(path) for path in back] == list(series.datasets.values())
+
+
+def test_a_second_copy_sends_nothing(
+    seriesport: Terminal, series: data.Made, archive: Archive
+) -> None:
+    folder = str(series.paths[0].parent)
+    for destination in (archive.url, "out", "out.zip"):
+        assert seriesport.json("cp", folder, destination)[0]["sent"] == 4
+        again = seriesport.json("cp", folder, destination)[0]
+        assert (again["sent"], again["there_already"]) == (0, 4)
+
+
+def test_a_copy_leaves_nothing_behind_in_its_cache(seriesport: Terminal, series: data.Made) -> None:
+    seriesport.json("cp", str(series.paths[0].parent), "out")
+    assert [p.name for p in (seriesport.folder / "cache" / "seriesport").iterdir()] == ["secret"]
+
+
+def test_ls_lists_series_with_their_identifiers(
+    seriesport: Terminal, series: data.Made, archive: Archive
+) -> None:
+    seriesport.json("cp", str(series.paths[0].parent), archive.url)
+    (row,) = seriesport.json("ls", archive.url)
+    assert row["patient"] == "0047 cli"
+    assert row["series"] == WHO.series_instance_uid
+    assert row["instances"] == 4
+    plain = seriesport("ls", archive.url).stdout.splitlines()
+    assert plain[0].split("\t")[0] == "patient"
+    assert len(plain) == 2
+
+
+def test_verify_tells_a_whole_series_from_a_damaged_one(
+    seriesport: Terminal, series: data.Made
+) -> None:
+    seriesport.json("cp", str(series.paths[0].parent), "out")
+    assert seriesport("verify", "out").returncode == 0
+    victim = sorted((seriesport.folder / "out").rglob("*.dcm"))[2]
+    victim.write_bytes(victim.read_bytes()[:-10])
+    line = seriesport.fails("verify", "out")
+    assert "[instance-truncated]" in line
+    assert "1 of 4" in line
+
+
+def test_verify_against_an_archive_names_what_is_not_there(
+    seriesport: Terminal, series: data.Made, archive: Archive, tmp_path: Path
+) -> None:
+    part = tmp_path / "part"
+    part.mkdir()
+    for path in series.paths[:3]:
+        (part / path.name).write_bytes(path.read_bytes())
+    seriesport.json("cp", str(part), archive.url)
+    assert seriesport("verify", str(part), "--against", archive.url).returncode == 0
+    line = seriesport.fails("verify", str(series.paths[0].parent), "--against", archive.url)
+    assert "1 of 4 instances are not there (numbers 4)" in line
+
+
+def test_echo_says_whether_the_archive_answers(seriesport: Terminal, archive: Archive) -> None:
+    assert "answers in" in seriesport("echo", archive.url).stdout
+    assert "[association-rejected]" in seriesport.fails("echo", archive.url[:-1] + "X")
+    assert "[archive-unreachable]" in seriesport.fails("echo", "dicom://127.0.0.1:1/ARCHIVE")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("ls", "dicom://host:x/A"), "address-invalid"),
+        (("ls", "dicom://pacs/A"), "server-unknown"),
+        (("ls", "absent"), "not-found"),
+        (("ls", "xnat://host/project"), "scheme-unsupported"),
+        (("cp", "absent", "out"), "not-found"),
+        (("echo", "folder"), "scheme-unsupported"),
+        (("plan", "--config", "absent.yaml"), "file-unreadable"),
+        (("serve", "absent"), "file-unreadable"),
+    ],
+)
+def test_wrong_input_is_one_line_with_a_reason_code(
+    seriesport: Terminal, arguments: tuple[str, ...], code: str
+) -> None:
+    line = seriesport.fails(*arguments)
+    assert f"[{code}]" in line
+    assert line.rstrip().endswith(REASONS[code].advice)
+
+
+def test_serve_gives_the_exit_code_of_its_command_and_stops_with_it(
+    seriesport: Terminal, series: data.Made
+) -> None:
+    folder = str(series.paths[0].parent)
+    command = 'echo "$SERIESPORT_SERVER_DEMO"; exit 7'
+    done = seriesport("serve", folder, "--name", "demo", "--", "sh", "-c", command)
+    assert done.returncode == 7
+    host, port = done.stdout.strip().split(":")
+    line = seriesport.fails("echo", f"dicom://{host}:{port}/SERIESPORT")
+    assert "[archive-unreachable]" in line
+
+
+def test_serve_without_a_command_serves_until_it_is_told_to_stop(
+    seriesport: Terminal, series: data.Made
+) -> None:
+    folder = str(series.paths[0].parent)
+    server = subprocess.Popen(
+        [str(BIN / "seriesport"), "serve", folder], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert server.stdout is not None
+        url = server.stdout.readline().split()[0]
+        assert len(seriesport.json("ls", url)) == 1
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=10) == 0
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_explain_tells_what_every_code_means(seriesport: Terminal) -> None:
+    assert REASONS["incomplete"].advice in seriesport("explain", "incomplete").stdout
+    listed = seriesport("explain").stdout
+    assert all(re.search(f"^{code}: ", listed, re.MULTILINE) for code in REASONS)
+    assert seriesport("explain", "no-such-code").returncode == 2
+
+
+def test_a_killed_copy_goes_on_where_it_was(
+    seriesport: Terminal, tmp_path: Path, archive: Archive
+) -> None:
+    big = data.ct(tmp_path / "ct", data.identity("cli kill"), slices=40)
+    copy = subprocess.Popen(
+        [str(BIN / "seriesport"), "cp", str(big.paths[0].parent), archive.url],
+        cwd=tmp_path,
+        env=seriesport.environment,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 30
+    while not list((tmp_path / "archive").rglob("*.dcm")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    copy.kill()
+    copy.wait()
+    row = seriesport.json("cp", str(big.paths[0].parent), archive.url)[0]
+    assert row["instances"] == 40
+    assert len(list((tmp_path / "archive").rglob("*.dcm"))) == 40

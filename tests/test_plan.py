@@ -1,0 +1,232 @@
+"""The plan: what entries mean, which keys and shards they get, and what a re-plan leaves alone."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import data
+from seriesport.cohort import read_cohort
+from seriesport.plan import MOST_SHARDS, Plan, PlanFolder, _place, make_plan, read_index
+from seriesport.settings import Settings
+from seriesport.steps.plan import plan_cohort
+from seriesport.steps.shard import Results
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+SECRET = b"s" * 32
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of three series, and a folder with another patient's."""
+    folder = tmp_path_factory.mktemp("sources")
+    who = data.identity("plan", series_description="t1 axial")
+    data.mr(folder / "study" / "a", who, times=1, slices=3)
+    data.mr(folder / "study" / "b", who.series(2, series_description="t2"), times=1, slices=5)
+    data.ct(folder / "study" / "c", who.series(3, series_description="ct"), slices=2)
+    data.mr(folder / "other", data.identity("plan other"), times=1, slices=2)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def room(tmp_path: Path, sources: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with the sources in it."""
+    shutil.copytree(sources, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _entries(*lines: str) -> str:
+    return "cohort:\n" + "".join(f"  - {{{line}, destinations: [out]}}\n" for line in lines)
+
+
+def _plan(
+    *lines: str, previous: Plan | None = None, shard_size: int = 0, settings: Settings | None = None
+) -> Plan:
+    path = Path("cohort.yaml")
+    path.write_text(_entries(*lines))
+    path.chmod(0o600)
+    return make_plan(
+        read_cohort(path),
+        settings or Settings(),
+        SECRET,
+        previous=previous,
+        shard_size=shard_size,
+    )
+
+
+def _problem(*lines: str) -> tuple[str, str]:
+    plan = _plan(*lines)
+    assert plan.series == ()
+    return plan.problems[0].code, plan.problems[0].message
+
+
+def _keys(plan: Plan) -> dict[str, str]:
+    return {row.key: row.shard for row in plan.series}
+
+
+WHO = data.identity("plan")
+STUDY = f'source: study, study: "{WHO.study_instance_uid}"'
+
+
+def test_an_entry_for_a_study_means_all_its_series() -> None:
+    assert sorted(row.reference.instances or 0 for row in _plan(STUDY).series) == [2, 3, 5]
+
+
+@pytest.mark.parametrize(
+    ("filters", "counts"),
+    [
+        ("modality: [MR]", [3, 5]),
+        ("modality: [CT]", [2]),
+        ('description: "t*"', [3, 5]),
+        ('description_regex: "^t1 "', [3]),
+        ("min_instances: 3", [3, 5]),
+        ("modality: [MR], min_instances: 4", [5]),
+        ('series_number: "3"', [2]),
+    ],
+)
+def test_filters_choose_among_the_series_of_a_study(filters: str, counts: list[int]) -> None:
+    plan = _plan(f"{STUDY}, {filters}")
+    assert sorted(row.reference.instances or 0 for row in plan.series) == counts
+
+
+def test_a_folder_with_several_series_is_refused_with_a_list() -> None:
+    code, message = _problem("source: study")
+    assert code == "ambiguous"
+    assert "3 series match" in message
+    assert "series 3 (CT, 2 instances)" in message
+    assert data.ROOT not in message
+    assert WHO.patient_id not in message
+
+
+def test_more_series_than_an_entry_may_have_are_refused() -> None:
+    assert _problem(f"{STUDY}, max_series: 2")[0] == "ambiguous"
+
+
+def test_an_entry_that_finds_nothing_is_named_by_its_line_and_the_others_go_on() -> None:
+    plan = _plan("source: other", f'source: study, study: "{data.ROOT}.1.1"', "source: absent")
+    assert len(plan.series) == 1
+    assert [problem.line for problem in plan.problems] == [3, 4]
+    assert plan.problems[0].code == "not-found"
+
+
+def test_a_filter_that_no_series_passes_says_how_many_there_were() -> None:
+    code, message = _problem(f"{STUDY}, modality: [PT]")
+    assert code == "not-found"
+    assert "3 series are there" in message
+
+
+def test_a_series_with_too_few_instances_is_refused_with_its_count() -> None:
+    code, message = _problem("source: other, min_instances: 3")
+    assert code == "too-few-instances"
+    assert "there are 2" in message
+
+
+def test_two_entries_for_one_series_are_one_row_with_both_destinations() -> None:
+    plan = _plan(
+        f'{STUDY}, series_number: "1"',
+        f'{STUDY}, series: "{WHO.series_instance_uid}"',
+    )
+    row = plan.series[0]
+    assert len(plan.series) == 1
+    assert row.lines == (2, 3)
+    assert len(row.destinations) == 1
+
+
+def test_keys_are_the_same_for_the_same_secret_and_hide_the_identity() -> None:
+    plan = _plan(STUDY)
+    assert _keys(plan) == _keys(_plan(STUDY))
+    for key in _keys(plan):
+        assert key.isalnum()
+        assert WHO.patient_id not in key
+
+
+def test_a_project_that_is_moved_keeps_its_keys(
+    room: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = _keys(_plan(STUDY))
+    moved = room.with_name(room.name + "-moved")
+    room.rename(moved)
+    monkeypatch.chdir(moved)
+    assert _keys(_plan(STUDY)) == before
+
+
+def test_new_series_get_new_shards_and_old_ones_stay_in_theirs() -> None:
+    first = _plan(STUDY, shard_size=2)
+    assert sorted(first.shards()) == ["local-0001", "local-0002"]
+    second = _plan("source: other", STUDY, previous=first, shard_size=2)
+    assert _keys(first).items() <= _keys(second).items()
+    assert sorted(second.shards()) == ["local-0001", "local-0002", "local-0003"]
+
+
+def test_what_is_planned_is_not_asked_for_again(room: Path) -> None:
+    first = _plan(STUDY)
+    room.joinpath("study").rename(room / "gone")
+    again = _plan(STUDY, previous=first)
+    assert again.series == first.series
+    assert again.problems == ()
+
+
+def test_a_changed_filter_is_asked_for_again() -> None:
+    first = _plan(STUDY)
+    assert len(_plan(f"{STUDY}, modality: [CT]", previous=first).series) == 1
+
+
+@pytest.mark.parametrize(("series", "shards"), [(7, 7), (200, 200), (1000, 200)])
+def test_shards_are_about_200_at_the_most(series: int, shards: int) -> None:
+    plan = _plan("source: other")
+    row = plan.series[0]
+    rows = [replace(row, key=str(i)) for i in range(series)]
+    placed = list(_place(rows, None, 0))
+    assert len({r.shard for r in placed}) == shards <= MOST_SHARDS
+
+
+def _write(results: Results, *lines: str) -> Sequence[int]:
+    path = Path("cohort.yaml")
+    path.write_text(_entries(*lines))
+    path.chmod(0o600)
+    plan_cohort(results, path, Settings(), shard_size=2)
+    return [p.stat().st_mtime_ns for p in sorted((results.plan.folder / "shards").iterdir())]
+
+
+def test_the_files_of_unchanged_shards_are_not_touched(room: Path) -> None:
+    results = Results(room / "results")
+    before = _write(results, STUDY)
+    after = _write(results, STUDY, "source: other")
+    assert after[: len(before)] == before
+    assert len(after) == len(before) + 1
+
+
+def test_a_plan_reads_back_as_it_was_written_and_only_its_owner_reads_it(room: Path) -> None:
+    results = Results(room / "results")
+    _write(results, STUDY, "source: absent")
+    folder = PlanFolder(room / "results" / "plan")
+    plan = folder.read()
+    assert plan is not None
+    assert len(plan.series) == 3
+    assert len(plan.problems) == 1
+    rows = [row for name in plan.shards() for row in folder.read_shard(name)]
+    assert rows == list(plan.series)
+    for path in folder.folder.rglob("*.jsonl"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_the_index_of_shards_holds_nothing_that_identifies(room: Path) -> None:
+    results = Results(room / "results")
+    _write(results, STUDY)
+    text = results.plan.index.read_text()
+    assert [shard.series for shard in read_index(results.plan.index)] == [2, 1]
+    assert data.ROOT not in text
+    assert WHO.patient_id not in text
+
+
+def test_an_archive_as_a_whole_is_not_planned_by_mistake() -> None:
+    archive = "source: 'dicom://127.0.0.1:1/ARCHIVE'"
+    assert _problem(archive)[0] == "ambiguous"
+    assert _problem(f"{archive}, max_series: 5")[0] == "archive-unreachable"
