@@ -421,7 +421,7 @@ def test_compressed_frames_that_are_missing_are_noticed() -> None:
     ],
 )
 def test_broken_structure_is_refused(content: bytes, code: str) -> None:
-    assert refusal(content) == code
+    assert refusal(SOP_CLASS + content) == code
 
 
 def test_undefined_length_un_is_read_as_implicit_and_as_explicit() -> None:
@@ -435,7 +435,7 @@ def test_undefined_length_un_is_read_as_implicit_and_as_explicit() -> None:
 
 def test_ten_thousand_nested_sequences_are_refused_at_once() -> None:
     nested = element(0x00081140, "SQ", item(b"", UNDEFINED), UNDEFINED) * 10_000
-    assert refusal(nested) == "instance-invalid"
+    assert refusal(SOP_CLASS + nested) == "instance-invalid"
     fine = element(0x00081140, "SQ", item(b"", UNDEFINED), UNDEFINED) * 100
     fine += (ITEM_END + SEQUENCE_END) * 100
     assert MAX_DEPTH > 200

@@ -276,6 +276,7 @@ def test_a_zip64_locator_that_points_elsewhere_is_refused(tmp_path: Path) -> Non
         zips.with_zip64(parts, locator=0),
         zips.with_zip64(parts, locator=1 << 40),
         zips.with_zip64(parts, magic=b"PK\6\0"),
+        zips.with_zip64(parts, gap=b"room for another record"),
     ):
         assert refusal(content, tmp_path / "x.zip") == "zip-invalid"
 
@@ -360,7 +361,7 @@ def test_a_member_that_expands_beyond_its_declared_size_is_a_bomb(tmp_path: Path
     path.write_bytes(zips.build([Part(b"a", honest, method=8, compressed=packed_body)]))
     with pytest.raises(SeriesportError) as caught:
         fetched(path)
-    assert caught.value.code in ("zip-bomb", "zip-invalid")
+    assert caught.value.code == "zip-bomb"
 
 
 @pytest.mark.parametrize(("method", "flags"), [(12, 0), (14, 0), (93, 0), (9, 0), (0, 1), (8, 1)])

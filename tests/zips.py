@@ -98,7 +98,11 @@ def build(
 
 
 def with_zip64(
-    parts: Sequence[Part], *, locator: int | None = None, magic: bytes = b"PK\6\6"
+    parts: Sequence[Part],
+    *,
+    locator: int | None = None,
+    magic: bytes = b"PK\6\6",
+    gap: bytes = b"",
 ) -> bytes:
     """A ZIP with a zip64 end record; `locator` says where that is, rightly or not."""
     plain = build(parts)
@@ -109,7 +113,7 @@ def with_zip64(
     at = record_at if locator is None else locator
     pointer = struct.pack("<4sLQL", b"PK\6\7", 0, at, 1)
     narrow = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
-    return plain[:-22] + record + pointer + narrow
+    return plain[:-22] + record + gap + pointer + narrow
 
 
 def renamed(part: Part, name: bytes) -> Part:
