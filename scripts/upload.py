@@ -1,7 +1,7 @@
 """Rule upload: see seriesport.steps.upload."""
 
-from seriesport.steps.upload import upload_shard
 from seriesport.steps.job import job
+from seriesport.steps.upload import upload_shard
 
 with job(snakemake.log[0], snakemake.config) as (results, config):
     upload_shard(results, snakemake.wildcards.shard, config.settings)

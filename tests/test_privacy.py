@@ -79,7 +79,13 @@ cohort:
     study: "{who.study_instance_uid}.999"
 """
     )
-    uids = [who.study_instance_uid, who.series_instance_uid, other.series_instance_uid, bad.series_instance_uid, *made.uids]
+    uids = [
+        who.study_instance_uid,
+        who.series_instance_uid,
+        other.series_instance_uid,
+        bad.series_instance_uid,
+        *made.uids,
+    ]
     return [*NAME.split("^")[:1], PATIENT, ACCESSION, LABEL, *uids]
 
 

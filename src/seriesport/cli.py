@@ -35,7 +35,7 @@ ConfigOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 
-def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
+def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"seriesport {__version__}")
         raise typer.Exit
@@ -53,7 +53,7 @@ def _options(
 @app.command()
 def ls(address: AddressArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """List the series below an address, with their identifiers."""
-    from seriesport.commands import listing  # noqa: PLC0415 - keeps `--help` quick
+    from seriesport.commands import listing
 
     listing.ls(address, _settings(config), as_json=as_json)
 
@@ -66,7 +66,7 @@ def cp(
     as_json: JsonOption = False,
 ) -> None:
     """Copy every series below SOURCE to DESTINATION, proven complete at both ends."""
-    from seriesport.commands import copying  # noqa: PLC0415
+    from seriesport.commands import copying
 
     copying.cp(source, destination, _settings(config), as_json=as_json)
 
@@ -81,7 +81,7 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Check that every instance below ADDRESS is whole, and bundles against their manifests."""
-    from seriesport.commands import verifying  # noqa: PLC0415
+    from seriesport.commands import verifying
 
     verifying.verify(address, against, _settings(config), as_json=as_json)
 
@@ -91,7 +91,7 @@ def echo(
     address: AddressArgument, config: ConfigOption = None, as_json: JsonOption = False
 ) -> None:
     """Ask an archive whether it is there (C-ECHO), and say what is wrong if not."""
-    from seriesport.commands import listing  # noqa: PLC0415
+    from seriesport.commands import listing
 
     listing.echo(address, _settings(config), as_json=as_json)
 
@@ -105,7 +105,7 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Plan the cohort that config.yaml names, as the workflow would, and show what it means."""
-    from seriesport.commands import planning  # noqa: PLC0415
+    from seriesport.commands import planning
 
     planning.plan(config or _CONFIG, refresh=refresh, as_json=as_json)
 
@@ -123,7 +123,7 @@ def serve(
     ] = "demo",
 ) -> None:
     """Serve a folder as a DICOM archive on loopback, while COMMAND runs or until Ctrl-C."""
-    from seriesport.commands import serving  # noqa: PLC0415
+    from seriesport.commands import serving
 
     raise typer.Exit(serving.serve(folder, command or [], aet=aet, port=port, name=name))
 
@@ -143,8 +143,8 @@ def explain(code: Annotated[str, typer.Argument(help="A reason code, or nothing.
 
 
 def _settings(path: Path | None) -> Settings:
-    from seriesport.config import load_config  # noqa: PLC0415
-    from seriesport.settings import Settings  # noqa: PLC0415
+    from seriesport.config import load_config
+    from seriesport.settings import Settings
 
     if path is None and not _CONFIG.exists():
         return Settings()
@@ -158,7 +158,7 @@ def _fail(message: str, status: int) -> NoReturn:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a failure that a user can cause is one line and exit code 1."""
-    from seriesport.privacy import silence_libraries, where  # noqa: PLC0415
+    from seriesport.privacy import silence_libraries, where
 
     silence_libraries()
     try:
@@ -169,5 +169,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail("interrupted; run again: what is complete is kept", 130)
     except BrokenPipeError:
         sys.exit(141)
-    except Exception as error:  # noqa: BLE001 - a traceback may quote identifiers
+    except Exception as error:
         _fail(f"{where(error)} [internal] {REASONS['internal'].advice}", 70)

@@ -81,7 +81,6 @@ class Settings:
             return self.servers[name]
         if port is None:
             known = ", ".join(sorted(self.servers)) or "none"
-            raise SeriesportError(
-                "server-unknown", f"no server {name!r} in the config (it has: {known}), and no port given"
-            )
+            what = f"no server {name!r} in the config (it has: {known}), and no port given"
+            raise SeriesportError("server-unknown", what)
         return Server(name=f"{name}:{port}", host=name, port=port)

@@ -57,7 +57,7 @@ def cp(source_text: str, destination_text: str, settings: Settings, *, as_json: 
         raise _summary(failures)
 
 
-def _copy(  # noqa: PLR0913, PLR0917 - the parts of one copy
+def _copy(
     reader: Transport,
     writer: Transport,
     series: SeriesReference,

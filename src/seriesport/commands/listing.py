@@ -72,4 +72,4 @@ def echo(text: str, settings: Settings, *, as_json: bool) -> None:
     if as_json:
         print_json({"ok": True, "milliseconds": milliseconds})
     else:
-        print(f"{address.aet} answers in {milliseconds} ms")  # noqa: T201
+        print(f"{address.aet} answers in {milliseconds} ms")

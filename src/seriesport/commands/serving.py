@@ -32,7 +32,7 @@ def serve(folder: Path, command: Sequence[str], *, aet: str, port: int, name: st
         raise SeriesportError("file-unreadable", f"{folder} is not a folder")
     with Archive(folder, aet, port=port) as archive:
         if not command:
-            print(f"{archive.url} serves {folder}; stop with Ctrl-C", flush=True)  # noqa: T201
+            print(f"{archive.url} serves {folder}; stop with Ctrl-C", flush=True)
             return _until_stopped()
         environment = os.environ | {environment_name(name): f"127.0.0.1:{archive.port}"}
         return _run(command, environment)
@@ -40,7 +40,7 @@ def serve(folder: Path, command: Sequence[str], *, aet: str, port: int, name: st
 
 def _run(command: Sequence[str], environment: dict[str, str]) -> int:
     try:
-        child = subprocess.Popen(command, env=environment)  # noqa: S603 - the user's own command
+        child = subprocess.Popen(command, env=environment)
     except OSError as error:
         what = f"cannot run {command[0]}: {os.strerror(error.errno or 0)}"
         raise SeriesportError("file-unreadable", what) from None
