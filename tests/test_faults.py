@@ -336,6 +336,18 @@ def test_a_drip_ends_at_the_wall_clock(job: Job) -> None:
     assert 1.4 < time.monotonic() - started < 5
 
 
+def test_an_identifier_padded_on_both_sides_is_the_same_identifier(tmp_path: Path) -> None:
+    who = data.identity("padded", patient_id="  0012 ", accession_number=" A1")
+    made = data.ct(tmp_path / "padded", who, slices=2)
+    with FaultyArchive(made.paths) as archive:
+        job = Job(archive, made, tmp_path)
+        with job.transport() as transport:
+            place = replace(job.series.address, patient="0012", study="A1")
+            (job.series,) = transport.find(place)
+        assert (job.series.patient_id, job.series.accession_number) == ("0012", "A1")
+        job.run()
+
+
 # Upload
 
 

@@ -92,7 +92,8 @@ class Staging:
         same = (
             header.series_instance_uid == series.series_instance_uid
             and header.study_instance_uid == series.study_instance_uid
-            and header.patient_id == series.patient_id
+            # spaces before and behind an LO are padding (PS3.5 section 6.2)
+            and header.patient_id.strip(" ") == series.patient_id.strip(" ")
         )
         return None if same else "instance-foreign"
 
