@@ -169,5 +169,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail("interrupted; run again: what is complete is kept", 130)
     except BrokenPipeError:
         sys.exit(141)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a traceback may quote identifiers
         _fail(f"{where(error)} [internal] {REASONS['internal'].advice}", 70)
