@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+import data
+from peers import Orthanc, PeerMissingError
+from peers.process import INSTALL, program
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_missing_server_is_a_failure_with_the_line_to_type() -> None:
+    with pytest.raises(PeerMissingError, match=INSTALL):
+        program("no-such-server")
+
+
+def test_the_same_seed_makes_the_same_files(tmp_path: Path) -> None:
+    first = data.mr(tmp_path / "a", data.identity("seed"))
+    again = data.mr(tmp_path / "b", data.identity("seed"))
+    other = data.mr(tmp_path / "c", data.identity("another seed"))
+    assert first.datasets == again.datasets
+    assert not set(first.uids) & set(other.uids)
+
+
+def test_a_server_is_gone_after_it_was_stopped(tmp_path: Path) -> None:
+    server = Orthanc(tmp_path / "orthanc", "BRIEF")
+    made = data.sr(tmp_path / "made", data.identity("stop"))
+    server.store(made.paths)
+    assert len(server.instances()) == 1
+    server.stop()
+    server.stop()
+    with pytest.raises(ConnectionRefusedError):
+        server.instances()
