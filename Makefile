@@ -12,7 +12,7 @@ demo: $(VENV)/run.stamp  ## The main job on public images, beside an archive of 
 	$(BIN)/python -m seriesport.demo demo
 	-@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --unlock --quiet all
 	PATH="$(CURDIR)/$(BIN):$$PATH" seriesport serve demo/archive --aet ARCHIVE --name demo -- \
-		snakemake --quiet progress rules
+		snakemake --quiet all
 	@echo "The table is results/cohort.tsv; images and previews lie below results/converted."
 
 test: check peers  ## All tests, the slow ones too.

@@ -82,10 +82,15 @@ def test_files_with_identifiers_are_readable_by_their_owner_alone(demo: Project)
     assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
 
 
-def test_a_second_run_has_nothing_to_do(demo: Project) -> None:
+def _rules_run(text: str) -> set[str]:
+    return set(re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):", text, re.MULTILINE))
+
+
+def test_a_second_run_does_nothing_but_say_so_again(demo: Project) -> None:
     again = demo.demo()
     assert again.returncode == 0
-    assert "Nothing to be done" in again.stdout + again.stderr
+    assert "9 of 9 proven complete" in again.stdout
+    assert _rules_run(again.stderr) == {"verdict"}
 
 
 def test_lost_ledgers_are_written_again_without_fetching_or_sending(demo: Project) -> None:
@@ -95,6 +100,7 @@ def test_lost_ledgers_are_written_again_without_fetching_or_sending(demo: Projec
         ledger.unlink()
     again = demo.snakemake()  # no archive is up: whatever asks one would fail
     assert again.returncode == 0, again.stderr
+    assert {"fetch", "convert", "upload"} <= _rules_run(again.stderr)
     assert demo.bundles() == before
     now = demo.folder.joinpath("demo/delivered.zip").stat()
     assert (now.st_ino, now.st_mtime_ns) == (delivered.st_ino, delivered.st_mtime_ns)
@@ -141,7 +147,7 @@ def test_an_edited_rule_makes_nothing_run_again(project: Project) -> None:
             stream.write("\n# edited\n")
     again = project.snakemake()
     assert again.returncode == 0
-    assert "Nothing to be done" in again.stdout + again.stderr
+    assert _rules_run(again.stderr) == {"verdict"}
 
 
 def test_one_bad_series_holds_up_nothing_and_is_retried_alone(project: Project) -> None:
@@ -197,6 +203,14 @@ def test_an_unquoted_patient_number_stops_the_plan_with_its_line(project: Projec
     assert re.search(r"cohort\.yaml, line 8: .*quotes", done.stderr)
     assert "5349" not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+    assert project.snakemake().returncode != 0
+
+
+def test_a_cohort_that_becomes_wrong_fails_in_every_run(project: Project) -> None:
+    assert project.snakemake().returncode == 0
+    project.write_cohort(LOCAL_COHORT.replace("formats: [preview]", "formats: [previw]"))
+    assert project.snakemake().returncode != 0
+    assert project.snakemake().returncode != 0
 
 
 def test_a_config_that_breaks_the_schema_is_refused_with_its_key(project: Project) -> None:
@@ -223,6 +237,6 @@ module seriesport:
 use rule * from seriesport as seriesport_*
 """
     )
-    done = Project(user).run(*SNAKEMAKE, "seriesport_all")
+    done = Project(user).run(*SNAKEMAKE, "seriesport_verdict")
     assert done.returncode == 0, done.stderr
     assert {row["status"] for row in Project(user).table()} == {"complete"}

@@ -76,7 +76,6 @@ def judge(results: Results) -> None:
             "cohort-failed",
             f"{failed} of {len(found)} series or entries failed; run again to retry them",
         )
-    write_text(results.folder / "verdict", f"{len(found)} of {len(found)} proven complete\n")
 
 
 def show(found: Sequence[Outcome], console: Console) -> None:
