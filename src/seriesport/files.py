@@ -26,7 +26,9 @@ _NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, er
 
 
 @contextmanager
-def writing(path: Path, *, private: bool = False, replace: bool = True) -> Generator[BinaryIO]:
+def writing(
+    path: Path, *, private: bool = False, replace: bool = True, sync_name: bool = True
+) -> Generator[BinaryIO]:
     """Write a file beside its final name; at the end it is synced and renamed, all or nothing.
 
     The file that is being written has one fixed name, so that what a killed process left is
@@ -36,6 +38,7 @@ def writing(path: Path, *, private: bool = False, replace: bool = True) -> Gener
         path: The final name. Its folder is made when it is missing.
         private: Mode 0600, instead of what the umask allows.
         replace: False refuses a name that is taken.
+        sync_name: False leaves it to the caller to call `sync_folder` after many files.
 
     Raises:
         SeriesportError: file-unwritable; destination-conflict where `replace` is False and
@@ -58,7 +61,8 @@ def writing(path: Path, *, private: bool = False, replace: bool = True) -> Gener
     except BaseException:
         _remove(part)
         raise
-    sync_folder(path.parent)
+    if sync_name:
+        sync_folder(path.parent)
 
 
 def write_bytes(path: Path, data: bytes, *, private: bool = False) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, cast
 
 from seriesport.digest import chunks, digest_member
 from seriesport.errors import SeriesportError
-from seriesport.files import PART_SUFFIX, unreadable, write_all, writing
+from seriesport.files import PART_SUFFIX, sync_folder, unreadable, write_all, writing
 from seriesport.instance import FileSlice
 from seriesport.part10 import encode_file_meta, read_path
 from seriesport.transports.listing import Listed, Listing
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from seriesport.part10 import Part10
     from seriesport.settings import Settings
     from seriesport.transports.protocol import Expected, SeriesReference
+
+
+_WRITERS = 4
+"""Files that are written at one time: most of the time goes into waiting for the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +95,12 @@ class FileTransport:
         present = [one for series in listing.series.values() for one in series]
         taken = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set[str]()
         placement = place(instances, present, taken)
-        for index, file, instance in placement.missing:
-            placement.entries[index] = write_instance(folder / file, instance)
+        with ThreadPoolExecutor(_WRITERS) as pool:
+            paths = [folder / file for _, file, _ in placement.missing]
+            written = pool.map(write_instance, paths, [one for _, _, one in placement.missing])
+            for (index, _, _), entry in zip(placement.missing, written, strict=True):
+                placement.entries[index] = entry
+        sync_folder(folder)
         return Receipt(tuple(entry for entry in placement.entries if entry is not None))
 
     def close(self) -> None:
@@ -225,6 +234,8 @@ def _entries(folder: str, folders: list[str], visited: set[tuple[int, int]]) -> 
 def write_instance(path: Path, instance: Instance) -> ReceiptEntry:
     """Write one instance into a new file, whole or not at all, and read it back.
 
+    The caller syncs the folder.
+
     Raises:
         SeriesportError: file-unwritable, file-unreadable, source-changed.
     """
@@ -233,7 +244,7 @@ def write_instance(path: Path, instance: Instance) -> ReceiptEntry:
     )
     sha256 = hashlib.sha256()
     try:
-        with writing(path, replace=False) as stream:
+        with writing(path, replace=False, sync_name=False) as stream:
             write_all(stream, meta)
             for chunk in chunks(instance.payload):
                 sha256.update(chunk)

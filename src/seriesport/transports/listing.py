@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from seriesport.digest import digest_member
+from seriesport.digest import chunks
 from seriesport.errors import SeriesportError
 from seriesport.instance import Instance
 from seriesport.transports.protocol import Expected, SeriesReference
@@ -137,7 +137,7 @@ def same_content(one: Instance, other: Instance) -> bool:
     return (
         one.transfer_syntax_uid == other.transfer_syntax_uid
         and one.payload.size == other.payload.size
-        and digest_member(one) == digest_member(other)
+        and all(a == b for a, b in zip(chunks(one.payload), chunks(other.payload), strict=True))
     )
 
 
