@@ -1,0 +1,16 @@
+rule summary:
+    input:
+        ledgers,
+        index=INDEX,
+    output:
+        report(
+            "results/summary.tsv",
+            caption="../report/summary.rst",
+            category="Cohort",
+        ),
+    log:
+        "results/logs/summary.log",
+    conda:
+        "../../environment.yml"
+    script:
+        "../../scripts/summary.py"
