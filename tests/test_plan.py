@@ -12,6 +12,7 @@ import pytest
 
 import data
 from seriesport.cohort import read_cohort
+from seriesport.dimse.scp import Archive
 from seriesport.plan import MOST_SHARDS, Plan, PlanFolder, _place, make_plan, read_index
 from seriesport.settings import Settings
 from seriesport.steps.plan import plan_cohort
@@ -183,7 +184,7 @@ def test_shards_are_about_200_at_the_most(series: int, shards: int) -> None:
     plan = _plan("source: other")
     row = plan.series[0]
     rows = [replace(row, key=str(i)) for i in range(series)]
-    placed = list(_place(rows, None, 0))
+    placed = list(_place(rows, {}, 0))
     assert len({r.shard for r in placed}) == shards <= MOST_SHARDS
 
 
@@ -193,6 +194,60 @@ def _write(results: Results, *lines: str) -> Sequence[int]:
     path.chmod(0o600)
     plan_cohort(results, path, Settings(), shard_size=2)
     return [p.stat().st_mtime_ns for p in sorted((results.plan.folder / "shards").iterdir())]
+
+
+def _shards(results: Results) -> dict[str, str]:
+    plan = results.plan.read()
+    assert plan is not None
+    return _keys(plan)
+
+
+def test_a_refreshed_plan_leaves_every_series_in_its_shard(room: Path) -> None:
+    results = Results(room / "results")
+    _write(results, "source: other")
+    _write(results, STUDY, "source: other")
+    before = _shards(results)
+    plan_cohort(results, Path("cohort.yaml"), Settings(), shard_size=2, refresh=True)
+    assert _shards(results) == before
+
+
+def test_a_series_that_is_taken_out_and_put_back_returns_to_its_shard(room: Path) -> None:
+    results = Results(room / "results")
+    _write(results, STUDY, "source: other")
+    before = _shards(results)
+    _write(results, "source: other")
+    assert len(_shards(results)) == 1
+    data.mr(room / "third", data.identity("plan third"), times=1, slices=1)
+    _write(results, "source: other", "source: third")
+    assert set(_shards(results).values()) - set(before.values())  # no number is used twice
+    _write(results, "source: other", STUDY)
+    assert _shards(results) == before
+
+
+def test_a_patient_id_that_no_address_can_hold_is_refused_and_the_plan_stays_readable(
+    room: Path,
+) -> None:
+    who = data.identity("control", patient_id="A\x07B")
+    data.mr(room / "archive", who, times=1, slices=1)
+    with Archive(room / "archive", "ARCHIVE") as archive:
+        results = Results(room / "results")
+        entry = f"source: '{archive.url}', study: \"{who.study_instance_uid}\""
+        _write(results, entry, "source: other")
+    plan = results.plan.read()
+    assert plan is not None
+    assert [problem.code for problem in plan.problems] == ["instance-invalid"]
+    assert len(plan.series) == 1
+
+
+def test_text_that_is_no_unicode_is_kept_as_it_came(room: Path) -> None:
+    results = Results(room / "results")
+    _write(results, "source: other")
+    plan = results.plan.read()
+    assert plan is not None
+    odd = replace(plan.series[0].reference, patient_id="\udc80", series_description="\x1b[2J\u2028" * 9999)
+    changed = Plan((replace(plan.series[0], reference=odd),), ())
+    results.plan.write(changed)
+    assert results.plan.read() == changed
 
 
 def test_the_files_of_unchanged_shards_are_not_touched(room: Path) -> None:

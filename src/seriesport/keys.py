@@ -64,6 +64,6 @@ def _read_secret(path: Path) -> bytes:
 
 def keyed_hash(secret: bytes, *parts: str) -> str:
     """A name of 16 letters and digits (80 bits of HMAC-SHA256) for a tuple of texts."""
-    message = b"".join(len(p := part.encode()).to_bytes(4, "big") + p for part in parts)
+    message = b"".join(len(p := part.encode("utf-8", "surrogatepass")).to_bytes(4, "big") + p for part in parts)
     digest = hmac.new(secret, message, hashlib.sha256).digest()
     return base64.b32encode(digest)[:_KEY_LETTERS].decode().lower()

@@ -89,12 +89,14 @@ def make_plan(
     secret: bytes,
     *,
     previous: Plan | None = None,
+    placed: Mapping[str, str] | None = None,
     shard_size: int = 0,
 ) -> Plan:
     """Ask the sources what the entries mean. What `previous` holds already is not asked again.
 
     An entry that finds nothing, or more than it may, becomes a Problem; the others go on.
-    `shard_size` 0 stands for enough to have at most about 200 shards.
+    `placed` has the shards by key that series ever had; they keep them. `shard_size` 0 stands
+    for enough to have at most about 200 shards.
     """
     known = _known(previous)
     asked = {fingerprint(e): e for e in entries if fingerprint(e) not in known}
@@ -110,7 +112,13 @@ def make_plan(
         for reference in answer:
             row = _row(entry, name, reference, secret)
             merged[row.key] = _merge(merged[row.key], row) if row.key in merged else row
-    return Plan(tuple(_place(list(merged.values()), previous, shard_size)), tuple(problems))
+    shards = {**places(previous), **(placed or {})}
+    return Plan(tuple(_place(list(merged.values()), shards, shard_size)), tuple(problems))
+
+
+def places(plan: Plan | None) -> dict[str, str]:
+    """The shards of a plan's series by key."""
+    return {row.key: row.shard for row in plan.series} if plan else {}
 
 
 def server_name(address: Address) -> str:
@@ -181,10 +189,9 @@ def _merge(one: PlannedSeries, other: PlannedSeries) -> PlannedSeries:
 
 
 def _place(
-    rows: list[PlannedSeries], previous: Plan | None, shard_size: int
+    rows: list[PlannedSeries], placed: Mapping[str, str], shard_size: int
 ) -> Iterator[PlannedSeries]:
     size = shard_size or max(1, math.ceil(len(rows) / MOST_SHARDS))
-    placed = {row.key: row.shard for row in (previous.series if previous else ())}
     used: dict[str, int] = {}
     for shard in placed.values():
         server, _, number = shard.rpartition("-")
@@ -205,7 +212,9 @@ def _place(
 class PlanFolder:
     """Where a plan is kept: `series.jsonl`, `problems.jsonl`, `shards.tsv` and a file per shard.
 
-    All but `shards.tsv` hold identifiers and are readable by their owner alone.
+    `places.tsv` has the shard of every series that was ever planned, so that one which is taken
+    out and put back finds its files. It and `shards.tsv` hold no identifier; the others do, and
+    are readable by their owner alone.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -215,6 +224,9 @@ class PlanFolder:
         """Write what changed; the file of an unchanged shard is not touched."""
         (self.folder / "shards").mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
+        known = self.places() | places(plan)
+        text = "".join(f"{key}\t{shard}\n" for key, shard in known.items())
+        write_if_changed(self.folder / "places.tsv", text.encode())
         shards = plan.shards()
         for name, rows in shards.items():
             write_if_changed(self.shard_file(name), _dump(map(_to_json, rows)), private=True)
@@ -237,6 +249,14 @@ class PlanFolder:
         series = tuple(_from_json(row) for row in _load(self.folder / "series.jsonl"))
         problems = tuple(Problem(**row) for row in _load(self.folder / "problems.jsonl"))
         return Plan(series, problems)
+
+    def places(self) -> dict[str, str]:
+        """The shard of every series that was ever planned, by key."""
+        try:
+            lines = (self.folder / "places.tsv").read_text("ascii").splitlines()
+        except FileNotFoundError:
+            return {}
+        return dict(line.split("\t", 1) for line in lines)
 
     @property
     def again(self) -> Path:
@@ -279,7 +299,7 @@ def _index_line(name: str, rows: list[PlannedSeries]) -> str:
 
 
 def _dump(rows: Iterable[Mapping[str, Any]]) -> bytes:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
 def _load(path: Path) -> Iterator[dict[str, Any]]:

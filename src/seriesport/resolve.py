@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from seriesport.address import DicomAddress, FileAddress, ZipAddress, source_root
+from seriesport.address import DicomAddress, FileAddress, ZipAddress, parse, source_root
 from seriesport.errors import SeriesportError
 from seriesport.flow import workers
+from seriesport.privacy import where
 from seriesport.transports.protocol import SeriesReference
 from seriesport.transports.registry import open_transport
 
@@ -74,6 +75,8 @@ def _ask_part(
                     answers[name] = resolve(transport, entry)
                 except SeriesportError as error:
                     answers[name] = error
+                except Exception as error:  # one entry must not stop the plan
+                    answers[name] = SeriesportError("internal", where(error))
     except SeriesportError as error:
         answers |= {name: error for name, _ in part if name not in answers}
     return answers
@@ -92,7 +95,7 @@ def resolve(transport: Transport, entry: Entry) -> list[SeriesReference]:
             "ambiguous", "the entry names a whole archive; add a patient or a study, or max_series"
         )
     every = transport.find(entry.source)
-    found = [_counted(transport, r) for r in every if entry.accepts(r)]
+    found = [_counted(transport, _addressable(r)) for r in every if entry.accepts(r)]
     if not found:
         raise SeriesportError("not-found", _nothing(len(every)))
     one = entry.names_series or _is_single(entry)
@@ -130,6 +133,21 @@ def _nothing(unfiltered: int) -> str:
     if unfiltered:
         return f"{unfiltered} series are there, but the entry's filters accept none"
     return "the source has nothing that matches"
+
+
+def _addressable(reference: SeriesReference) -> SeriesReference:
+    """The series, if its address can be written into the plan and read back."""
+    address = reference.address
+    if isinstance(address, DicomAddress):
+        try:
+            same = parse(address.url) == address
+        except (SeriesportError, UnicodeError):
+            same = False
+        if not same:
+            raise SeriesportError(
+                "instance-invalid", "the archive gives an identifier with control characters"
+            )
+    return reference
 
 
 def _counted(transport: Transport, reference: SeriesReference) -> SeriesReference:

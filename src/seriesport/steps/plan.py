@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from seriesport.cohort import read_cohort
 from seriesport.keys import load_secret
-from seriesport.plan import make_plan
+from seriesport.plan import make_plan, places
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,11 +34,13 @@ def plan_cohort(
             cohort-not-private.
     """
     entries = read_cohort(cohort)
+    earlier = results.plan.read()
     plan = make_plan(
         entries,
         settings,
         load_secret(results.secret),
-        previous=None if refresh else results.plan.read(),
+        previous=None if refresh else earlier,
+        placed=places(earlier) | results.plan.places(),
         shard_size=shard_size,
     )
     results.plan.write(plan)
