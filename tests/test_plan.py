@@ -244,7 +244,9 @@ def test_text_that_is_no_unicode_is_kept_as_it_came(room: Path) -> None:
     _write(results, "source: other")
     plan = results.plan.read()
     assert plan is not None
-    odd = replace(plan.series[0].reference, patient_id="\udc80", series_description="\x1b[2J\u2028" * 9999)
+    odd = replace(
+        plan.series[0].reference, patient_id="\udc80", series_description="\x1b[2J\u2028" * 9999
+    )
     changed = Plan((replace(plan.series[0], reference=odd),), ())
     results.plan.write(changed)
     assert results.plan.read() == changed

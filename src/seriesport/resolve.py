@@ -75,7 +75,7 @@ def _ask_part(
                     answers[name] = resolve(transport, entry)
                 except SeriesportError as error:
                     answers[name] = error
-                except Exception as error:  # one entry must not stop the plan
+                except Exception as error:  # noqa: BLE001 - one entry must not stop the plan
                     answers[name] = SeriesportError("internal", where(error))
     except SeriesportError as error:
         answers |= {name: error for name, _ in part if name not in answers}
