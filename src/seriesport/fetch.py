@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from seriesport.bundle import Manifest, write_bundle
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from seriesport.transports.protocol import Expected, SeriesReference, Transport
-
-_LONGEST_WAIT = 60.0
 
 
 def fetch_series(
@@ -63,8 +62,9 @@ def _attempt(
     broken: SeriesportError | None = None
     arriving = transport.fetch(series, expected, frozenset(stage.instances), stage.spool)
     try:
-        for instance in flow.receive(arriving):
-            stage.accept(instance)
+        with closing(flow.receive(arriving)) as passing:
+            for instance in passing:
+                stage.accept(instance)
     except SeriesportError as error:
         broken = error
     stage.settle()
@@ -88,7 +88,8 @@ def _listed(transport: Transport, series: SeriesReference) -> Mapping[str, Expec
     if len(expected) < (series.instances or 0):
         raise SeriesportError(
             "incomplete",
-            f"the source lists {len(expected)} instances, but counted {series.instances}",
+            f"the source lists {len(expected)} instances, but counted {series.instances} before;"
+            " if some were removed there, run: seriesport plan --refresh",
         )
     return expected
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -64,11 +65,18 @@ class Flow:
         self._due = 0.0
         self._lock = threading.Lock()
 
-    def receive(self, instances: Iterator[Instance]) -> Iterator[Instance]:
-        """Let instances pass on their way in; the source waits meanwhile."""
-        for instance in instances:
-            self.step(instance.payload.size)
-            yield instance
+    def receive(self, instances: Iterator[Instance]) -> Generator[Instance]:
+        """Let instances pass on their way in; the source waits meanwhile.
+
+        Closed early, it closes the source: what still was to come is not asked for.
+        """
+        try:
+            for instance in instances:
+                self.step(instance.payload.size)
+                yield instance
+        finally:
+            if isinstance(instances, Generator):
+                instances.close()
 
     def send(self, instances: Iterable[Instance]) -> list[Instance]:
         """The same instances, which wait for their turn when they are opened to be sent."""
