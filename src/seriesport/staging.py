@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -66,8 +67,8 @@ class Staging:
 
     def accept(self, instance: Instance) -> None:
         """Take over an instance; it is checked in the background, at the latest by `settle`."""
-        if (code := self._foreign(instance)) is not None:
-            self._put_aside(instance, code)
+        if not belongs(instance, self._series):
+            self._put_aside(instance, "instance-foreign")
             return
         while len(self._checks) >= _CHECKS_UNDER_WAY:
             self._finish(*self._checks.pop(0))
@@ -81,21 +82,7 @@ class Staging:
     def discard(self) -> None:
         """Remove the folder, once the bundle is in its place; what was ever put aside stays."""
         self._checker.shutdown(wait=True)
-        if (self._folder / "quarantine").exists():
-            for path in self._folder.glob("*.dcm"):
-                path.unlink()
-        else:
-            shutil.rmtree(self._folder)
-
-    def _foreign(self, instance: Instance) -> str | None:
-        header, series = instance.header, self._series
-        same = (
-            header.series_instance_uid == series.series_instance_uid
-            and header.study_instance_uid == series.study_instance_uid
-            # spaces before and behind an LO are padding (PS3.5 section 6.2)
-            and header.patient_id.strip(" ") == series.patient_id.strip(" ")
-        )
-        return None if same else "instance-foreign"
+        discard_staging(self._folder)
 
     def _recover(self, path: Path) -> None:
         try:
@@ -142,8 +129,34 @@ class Staging:
         if instance.location is not None:
             quarantine = self._folder / "quarantine"
             quarantine.mkdir(mode=0o700, exist_ok=True)
-            number = len(list(quarantine.iterdir())) + 1
-            instance.location.rename(quarantine / f"{number:06d}-{code}.dcm")
+            # What a source sends again at every attempt is kept once.
+            for other in quarantine.glob(f"*-{code}.dcm"):
+                if filecmp.cmp(other, instance.location, shallow=False):
+                    instance.location.unlink()
+                    return
+            number = max((int(p.name[:6]) for p in quarantine.glob("[0-9]*-*.dcm")), default=0)
+            instance.location.rename(quarantine / f"{number + 1:06d}-{code}.dcm")
+
+
+def belongs(instance: Instance, series: SeriesReference) -> bool:
+    """Whether an instance is of a series: by patient, study and series."""
+    header = instance.header
+    return (
+        header.series_instance_uid == series.series_instance_uid
+        and header.study_instance_uid == series.study_instance_uid
+        # spaces before and behind an LO are padding (PS3.5 section 6.2)
+        and header.patient_id.strip(" ") == series.patient_id.strip(" ")
+    )
+
+
+def discard_staging(folder: Path) -> None:
+    """Remove a staging folder; what was ever put aside stays."""
+    if not (folder / "quarantine").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    shutil.rmtree(folder / "incoming", ignore_errors=True)
+    for path in folder.glob("*.dcm"):
+        path.unlink()
 
 
 def _check(instance: Instance) -> Digest:

@@ -17,6 +17,7 @@ from seriesport.fetch import fetch_series
 from seriesport.flow import Flows, patience
 from seriesport.keys import keyed_hash, load_secret
 from seriesport.steps.fetch import existing
+from seriesport.transports.protocol import Proof
 from seriesport.transports.registry import open_transport
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _copy(
 ) -> dict[str, Any]:
     room = _room(series)
     bundle = room / "bundle.zip"
-    if existing(bundle) is None:
+    if not _is_cached(reader, series, bundle):
         with progress(f"{label}: fetch", series.instances) as seen:
             fetch_series(
                 reader,
@@ -93,8 +94,21 @@ def _copy(
         "instances": len(receipt.entries),
         "sent": sum(entry.sent for entry in receipt.entries),
         "there_already": sum(not entry.sent for entry in receipt.entries),
-        "proof": min((str(entry.proof) for entry in receipt.entries), default=""),
+        "proof": weakest(receipt),
     }
+
+
+def _is_cached(reader: Transport, series: SeriesReference, bundle: Path) -> bool:
+    """Whether an earlier copy left a bundle with just the instances that the source lists now."""
+    if existing(bundle, series) is None:
+        return False
+    return {instance.uid for instance in read_bundle(bundle)} == reader.expect(series).keys()
+
+
+def weakest(receipt: Receipt) -> str:
+    """The weakest proof of any instance that arrived."""
+    proofs = [entry.proof for entry in receipt.entries if entry.proof is not None]
+    return str(min(proofs, key=list(Proof).index, default=""))
 
 
 def _check(receipt: Receipt) -> None:

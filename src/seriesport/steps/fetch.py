@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seriesport.address import source_root
-from seriesport.bundle import read_manifest, verify_bundle
+from seriesport.bundle import read_bundle, read_manifest, verify_bundle
 from seriesport.errors import SeriesportError
 from seriesport.fetch import fetch_series
 from seriesport.flow import Flows, patience, workers
 from seriesport.ledger import LedgerLine, Status
+from seriesport.staging import belongs, discard_staging
 from seriesport.steps.shard import FETCHED, Results, Transports, run_shard
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from seriesport.bundle import Manifest
     from seriesport.plan import PlannedSeries
     from seriesport.settings import Settings
+    from seriesport.transports.protocol import SeriesReference
 
 
 def fetch_shard(results: Results, shard: str, settings: Settings) -> list[LedgerLine]:
@@ -33,8 +35,10 @@ def fetch_shard(results: Results, shard: str, settings: Settings) -> list[Ledger
 
         def work(row: PlannedSeries) -> LedgerLine:
             bundle = folder / f"{row.key}.zip"
-            manifest = existing(bundle)
-            if manifest is None:
+            manifest = existing(bundle, row.reference)
+            if manifest is not None:
+                discard_staging(results.staging(row.key))  # a kill may have come before that
+            else:
                 address = row.reference.address
                 manifest = fetch_series(
                     transports.get(source_root(address)),
@@ -49,14 +53,20 @@ def fetch_shard(results: Results, shard: str, settings: Settings) -> list[Ledger
         return run_shard(results.ledger(FETCHED, shard), rows, work, at_once)
 
 
-def existing(bundle: Path) -> Manifest | None:
-    """The manifest of a bundle that is there and whole, else None."""
+def existing(bundle: Path, series: SeriesReference) -> Manifest | None:
+    """The manifest of a bundle that is there and whole, else None.
+
+    Whole is one that matches its manifest, holds nothing but instances of this series, and as
+    many of them as the source has counted since.
+    """
     try:
         manifest = read_manifest(bundle)
         verify_bundle(bundle, manifest)
+        instances = read_bundle(bundle)
     except SeriesportError:
         return None
-    return manifest
+    whole = len(instances) == manifest.received == manifest.expected >= (series.instances or 1)
+    return manifest if whole and all(belongs(i, series) for i in instances) else None
 
 
 def _line(row: PlannedSeries, manifest: Manifest) -> LedgerLine:
