@@ -190,6 +190,11 @@ REASONS: dict[str, Reason] = {
         "It is fetched again on the next run.",
         transient=True,
     ),
+    "output-lost": Reason(
+        "A file that a step made is gone, or has another size.",
+        "Run again: it is made anew. Nothing else is fetched, converted or sent again.",
+        transient=True,
+    ),
     # Upload
     "store-failed": Reason(
         "The destination refused an instance.",

@@ -74,7 +74,7 @@ def read_ledger(path: Path) -> dict[str, LedgerLine]:
     try:
         with path.open(encoding="utf-8", newline="") as stream:
             return {row["key"]: _line(row) for row in csv.DictReader(stream, dialect="excel-tab")}
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
         raise SeriesportError(
             "file-unreadable",
             f"{path} is not a ledger ({type(error).__name__}); remove it and run again",

@@ -19,6 +19,7 @@ from seriesport.steps.shard import (
     UPLOADED,
     Results,
     Transports,
+    fetched,
     not_attempted,
     run_shard,
     trusted,
@@ -49,14 +50,14 @@ class _Upload:
 def upload_shard(results: Results, shard: str, settings: Settings) -> list[LedgerLine]:
     """Deliver what is not delivered yet, and write the shard's ledger."""
     rows = results.plan.read_shard(shard)
-    fetched = read_ledger(results.ledger(FETCHED, shard))
+    ledger = read_ledger(results.ledger(FETCHED, shard))
     addresses = [parse(url) for row in rows for url in row.destinations]
     with Transports(settings) as transports:
         upload = _Upload(results, shard, load_secret(results.secret), transports, Flows(settings))
         return run_shard(
             results.ledger(UPLOADED, shard),
             rows,
-            lambda row: _deliver(upload, row, fetched[row.key]),
+            lambda row: _deliver(upload, row, fetched(ledger, row.key)),
             workers(addresses, settings, len(rows)),
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -13,13 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from seriesport.errors import REASONS, SeriesportError
-from seriesport.files import write_text
+from seriesport.files import write_if_changed, write_text
 from seriesport.ledger import LedgerLine, Status, read_ledger
 from seriesport.resolve import word
-from seriesport.steps.shard import STEPS
+from seriesport.steps.shard import CONVERTED, FETCHED, STEPS, UPLOADED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from seriesport.plan import Plan, PlannedSeries, Problem
     from seriesport.steps.shard import Results
@@ -55,19 +56,20 @@ def summarise(results: Results) -> None:
 
     `summary.tsv` is for everybody; `cohort.tsv` (0600) has the user's labels as well.
     """
-    found = _outcomes(results, _plan(results))
-    write_text(results.folder / "summary.tsv", _table(found, private=False))
-    write_text(results.table, _table(found, private=True), private=True)
+    _write(results, _outcomes(results, _plan(results)))
 
 
 def judge(results: Results) -> None:
     """Print the table, and fail if anything failed; the next run then repeats just that.
+
+    Files that a ledger names must be there still, in their size.
 
     Raises:
         SeriesportError: cohort-failed.
     """
     plan = _plan(results)
     found = _outcomes(results, plan)
+    _write(results, found)
     show(found, Console())
     failed = sum(not outcome.ok for outcome in found)
     if failed:
@@ -103,6 +105,12 @@ def _say(console: Console, text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
+def _write(results: Results, found: Sequence[Outcome]) -> None:
+    summary, table = _table(found, private=False), _table(found, private=True)
+    write_if_changed(results.folder / "summary.tsv", summary.encode())
+    write_if_changed(results.table, table.encode("utf-8", "backslashreplace"), private=True)
+
+
 def _plan(results: Results) -> Plan:
     plan = results.plan.read()
     if plan is None:
@@ -115,9 +123,30 @@ def _outcomes(results: Results, plan: Plan) -> list[Outcome]:
     for shard, rows in plan.shards().items():
         ledgers = [read_ledger(results.ledger(step, shard)) for step in STEPS]
         for row in rows:
-            steps = tuple(ledger.get(row.key, _absent(row.key)) for ledger in ledgers)
-            found.append(_planned(row, steps))
+            lines = (ledger.get(row.key, _absent(row.key)) for ledger in ledgers)
+            steps = (
+                _standing(results.step(step, shard), line)
+                for step, line in zip(STEPS, lines, strict=True)
+            )
+            found.append(_planned(row, tuple(steps)))
     return sorted(found, key=lambda outcome: outcome.lines)
+
+
+def _standing(folder: Path, line: LedgerLine) -> LedgerLine:
+    """A ledger's line, as far as its files are there still."""
+    if not line.ok or not line.files:
+        return line
+    try:
+        sizes = [(folder / name).stat().st_size for name in line.files.split()]
+    except OSError:
+        sizes = []
+    step = folder.parent.name
+    # The ledger has the size of the bundle, of all converted files, and of what was delivered.
+    size = {FETCHED: sum(sizes[:1]), CONVERTED: sum(sizes), UPLOADED: line.size}[step]
+    if sizes and size == line.size:
+        return line
+    detail = "a file that it made is gone or has another size"
+    return replace(line, status=Status.FAILED, code="output-lost", detail=f"{step}: {detail}")
 
 
 def _table(found: Sequence[Outcome], *, private: bool) -> str:
@@ -135,11 +164,19 @@ def _retry_next_time(results: Results, plan: Plan, found: Sequence[Outcome]) -> 
     # Snakemake does not run again for an input that is younger but the same.
     now = f"{time.time_ns()}\n"
     for outcome in found:
-        for step, line in zip(STEPS, outcome.steps, strict=False):
-            if not line.ok and line.code != "not-attempted":
-                write_text(results.plan.retry(step, outcome.shard), now)
+        for step in _to_repeat(outcome):
+            write_text(results.plan.retry(step, outcome.shard), now)
     if plan.problems:
         write_text(results.plan.again, now)
+
+
+def _to_repeat(outcome: Outcome) -> Iterator[str]:
+    bad = [pair for pair in zip(STEPS, outcome.steps, strict=False) if not pair[1].ok]
+    for i, (step, line) in enumerate(bad):
+        if line.code == "bundle-damaged":
+            yield FETCHED
+        if i == 0 or line.code != "not-attempted":
+            yield step
 
 
 def _unplanned(problem: Problem) -> Outcome:
@@ -149,7 +186,7 @@ def _unplanned(problem: Problem) -> Outcome:
 
 def _planned(row: PlannedSeries, steps: tuple[LedgerLine, ...]) -> Outcome:
     bad = [step for step in steps if not step.ok]
-    code, detail = (bad[0].code, bad[0].detail) if bad else ("", "")
+    code, detail = (bad[0].code or "internal", bad[0].detail) if bad else ("", "")
     modality = word(row.reference.modality)
     return Outcome(row.labels, row.lines, row.key, row.shard, modality, steps, code, detail)
 
