@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from seriesport.address import ZipAddress, parse, source_root
@@ -13,6 +11,7 @@ from seriesport.commands.output import print_json, print_table
 from seriesport.errors import SeriesportError
 from seriesport.fetch import numbers
 from seriesport.resolve import word
+from seriesport.scratch import scratch
 from seriesport.staging import Staging
 from seriesport.transports.registry import open_transport
 
@@ -64,7 +63,7 @@ def verify(text: str, against: str | None, settings: Settings, *, as_json: bool)
 def _check(transport: Transport, series: SeriesReference) -> int:
     _check_manifest(series.address)
     expected = transport.expect(series)
-    with TemporaryDirectory(prefix="seriesport-") as room, Staging(Path(room), series) as stage:
+    with scratch() as room, Staging(room, series) as stage:
         for instance in transport.fetch(series, expected, (), stage.spool):
             stage.accept(instance)
             if instance.location is not None:

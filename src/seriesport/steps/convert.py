@@ -6,23 +6,31 @@ import hashlib
 import json
 import logging
 from dataclasses import asdict
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from seriesport.bundle import unpack
 from seriesport.errors import SeriesportError
-from seriesport.files import write_text
+from seriesport.files import PART_SUFFIX, write_text
 from seriesport.formats import Output, convert
 from seriesport.ledger import LedgerLine, Status, read_ledger
-from seriesport.steps.shard import CONVERTED, FETCHED, Results, not_attempted, run_shard, trusted
+from seriesport.scratch import scratch
+from seriesport.steps.shard import (
+    CONVERTED,
+    FETCHED,
+    Results,
+    fetched,
+    not_attempted,
+    run_shard,
+    trusted,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from seriesport.plan import PlannedSeries
 
-_RECORD = 1
+_FORMAT = 1
 _log = logging.getLogger("seriesport")
 
 Made = dict[str, list[Output]]
@@ -32,11 +40,11 @@ Made = dict[str, list[Output]]
 def convert_shard(results: Results, shard: str, formats: Sequence[str]) -> list[LedgerLine]:
     """Convert what is not converted yet, and write the shard's ledger."""
     rows = results.plan.read_shard(shard)
-    fetched = read_ledger(results.ledger(FETCHED, shard))
+    ledger = read_ledger(results.ledger(FETCHED, shard))
     folder = results.step(CONVERTED, shard)
 
     def work(row: PlannedSeries) -> LedgerLine:
-        source = fetched[row.key]
+        source = fetched(ledger, row.key)
         if not source.ok:
             return not_attempted(source)
         wanted = formats if row.formats is None else row.formats
@@ -49,22 +57,23 @@ def convert_shard(results: Results, shard: str, formats: Sequence[str]) -> list[
 def _convert(
     key: str, source: LedgerLine, bundle: Path, folder: Path, wanted: Sequence[str]
 ) -> LedgerLine:
-    record = folder / f"{key}.converted.json"
+    record = folder / _record(key)
     old = _read_record(record, source.sha256)
     made = {name: old[name] for name in wanted if name in old and _intact(folder, old[name])}
     failures: list[SeriesportError] = []
     todo = [name for name in wanted if name not in made]
     if todo:
         trusted(bundle, source.sha256)
-        with TemporaryDirectory(prefix="seriesport-") as scratch:
-            files = unpack(bundle, Path(scratch, "dicom"))
+        with scratch() as room:
+            files = unpack(bundle, room / "dicom")
             for name in todo:
                 try:
-                    made[name] = _make(name, key, files, folder, Path(scratch))
+                    made[name] = _make(name, key, files, folder, room)
                 except SeriesportError as error:
                     failures.append(SeriesportError(error.code, f"{name}: {error.message}"))
+    if todo or made != old:
+        _remove_stale(folder, key, made)
     if made != old:
-        _remove_stale(folder, old, made)
         _write_record(record, source.sha256, made)
     return _line(key, wanted, made, failures)
 
@@ -116,17 +125,22 @@ def _is(path: Path, output: Output) -> bool:
         return hashlib.file_digest(stream, "sha256").hexdigest() == output.sha256
 
 
-def _remove_stale(folder: Path, old: Made, made: Made) -> None:
+def _remove_stale(folder: Path, key: str, made: Made) -> None:
+    """Remove what other formats, another bundle or a killed run left of a series."""
     names = {output.name for outputs in made.values() for output in outputs}
-    for output in (output for outputs in old.values() for output in outputs):
-        if output.name not in names:
-            (folder / output.name).unlink(missing_ok=True)
+    for path in (*folder.glob(f"{key}*"), *folder.glob(f".{key}*{PART_SUFFIX}")):
+        if path.name not in names and path.name != _record(key):
+            path.unlink(missing_ok=True)
+
+
+def _record(key: str) -> str:
+    return f"{key}.converted.json"
 
 
 def _read_record(path: Path, bundle_sha256: str) -> Made:
     try:
         data = json.loads(path.read_text("utf-8"))
-        if (data["record"], data["bundle_sha256"]) != (_RECORD, bundle_sha256):
+        if (data["record"], data["bundle_sha256"]) != (_FORMAT, bundle_sha256):
             return {}
         return {name: [Output(**o) for o in rows] for name, rows in data["made"].items()}
     except (OSError, ValueError, KeyError, TypeError):
@@ -135,5 +149,5 @@ def _read_record(path: Path, bundle_sha256: str) -> Made:
 
 def _write_record(path: Path, bundle_sha256: str, made: Made) -> None:
     rows = {name: [asdict(output) for output in outputs] for name, outputs in made.items()}
-    data = {"record": _RECORD, "bundle_sha256": bundle_sha256, "made": rows}
+    data = {"record": _FORMAT, "bundle_sha256": bundle_sha256, "made": rows}
     write_text(path, json.dumps(data, indent=1, sort_keys=True) + "\n")
