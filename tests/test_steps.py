@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +22,18 @@ from seriesport.bundle import read_bundle
 from seriesport.commands import copying
 from seriesport.errors import SeriesportError
 from seriesport.fetch import fetch_series
-from seriesport.ledger import LedgerLine, Status
+from seriesport.ledger import LedgerLine, Status, read_ledger, write_ledger
 from seriesport.part10 import load_instance
+from seriesport.plan import Plan
+from seriesport.scratch import scratch
 from seriesport.settings import Settings
 from seriesport.staging import Staging
+from seriesport.steps.convert import convert_shard
 from seriesport.steps.fetch import fetch_shard
 from seriesport.steps.plan import plan_cohort
-from seriesport.steps.shard import FETCHED, Results
+from seriesport.steps.shard import CONVERTED, FETCHED, STEPS, UPLOADED, Results
+from seriesport.steps.upload import upload_shard
+from seriesport.steps.verdict import judge, summarise
 from seriesport.transports.file import FileTransport
 from seriesport.transports.protocol import Proof, Receipt, ReceiptEntry
 
@@ -32,6 +44,7 @@ if TYPE_CHECKING:
     from seriesport.transports.protocol import Expected, SeriesReference
 
 SETTINGS = Settings()
+SHARD = "local-0001"
 ENTRY = "source: source, destinations: [out]"
 
 
@@ -59,12 +72,12 @@ def plan(results: Results, *entries: str, refresh: bool = False) -> list[str]:
 
 
 def fetch(results: Results) -> LedgerLine:
-    (line,) = fetch_shard(results, "local-0001", SETTINGS)
+    (line,) = fetch_shard(results, SHARD, SETTINGS)
     return line
 
 
 def bundle(results: Results, key: str) -> Path:
-    return results.step(FETCHED, "local-0001") / f"{key}.zip"
+    return results.step(FETCHED, SHARD) / f"{key}.zip"
 
 
 def test_a_bundle_of_another_series_is_not_believed(results: Results, room: Path) -> None:
@@ -168,6 +181,185 @@ def test_a_copy_does_not_deliver_what_an_older_copy_left_when_the_source_has_cha
 def test_a_copy_reports_its_weakest_proof() -> None:
     entries = [ReceiptEntry(p, sent=True, proof=p) for p in (Proof.DIGEST, Proof.LISTED)]
     assert copying.weakest(Receipt(tuple(entries))) == "listed"
+
+
+def everything(results: Results) -> tuple[LedgerLine, LedgerLine, LedgerLine]:
+    """Every step, as a run of the workflow does them."""
+    fetched = fetch(results)
+    (converted,) = convert_shard(results, SHARD, ["preview"])
+    (uploaded,) = upload_shard(results, SHARD, SETTINGS)
+    return fetched, converted, uploaded
+
+
+def judged(results: Results) -> set[str]:
+    """The steps that the next run repeats, after the verdict."""
+    shutil.rmtree(results.plan.folder / "retry", ignore_errors=True)
+    summarise(results)
+    with suppress(SeriesportError):
+        judge(results)
+    return {step for step in STEPS if results.plan.retry(step, SHARD).exists()}
+
+
+def test_a_damaged_bundle_is_fetched_again_on_the_next_run(results: Results) -> None:
+    (key,) = plan(results, ENTRY)
+    fetch(results)
+    content = bundle(results, key).read_bytes()
+    bundle(results, key).write_bytes(content[:-1] + b"X")
+    (converted,) = convert_shard(results, SHARD, ["preview"])
+    (uploaded,) = upload_shard(results, SHARD, SETTINGS)
+    assert (converted.code, uploaded.code) == ("bundle-damaged", "bundle-damaged")
+    assert judged(results) == set(STEPS)
+    assert {line.status for line in everything(results)} == {Status.COMPLETE}
+    assert bundle(results, key).read_bytes() == content
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_file_that_is_gone_is_not_called_complete_and_is_made_again(
+    results: Results, step: str
+) -> None:
+    plan(results, ENTRY)
+    everything(results)
+    assert judged(results) == set()
+    suffix = {FETCHED: ".zip", CONVERTED: ".png", UPLOADED: ".json"}[step]
+    path = next(results.step(step, SHARD).glob(f"*{suffix}"))
+    content = path.read_bytes()
+    path.unlink()
+    with pytest.raises(SeriesportError) as failed:
+        judge(results)
+    assert failed.value.code == "cohort-failed"
+    assert "output-lost" in (results.folder / "summary.tsv").read_text()
+    assert judged(results) == {step}
+    everything(results)
+    assert judged(results) == set()
+    assert path.read_bytes() == content
+
+
+def test_a_series_that_the_ledgers_have_not_seen_is_fetched_on_the_next_run(
+    results: Results, room: Path
+) -> None:
+    plan(results, ENTRY)
+    everything(results)
+    data.mr(room / "second", data.identity("steps second"), times=1, slices=1)
+    plan(results, ENTRY, "source: second, destinations: [out]")
+    row = replace(results.plan.read_shard("local-0002")[0], shard=SHARD)
+    results.plan.write(Plan((*results.plan.read_shard(SHARD), row), ()))
+    converted = convert_shard(results, SHARD, ["preview"])
+    uploaded = upload_shard(results, SHARD, SETTINGS)
+    assert [line.code for line in (*converted, *uploaded)] == ["", "not-attempted"] * 2
+    assert judged(results) == {FETCHED}
+
+
+def test_a_format_that_is_no_longer_wanted_takes_its_files_with_it(results: Results) -> None:
+    plan(results, ENTRY)
+    fetch(results)
+    convert_shard(results, SHARD, ["preview", "npz"])
+    folder = results.step(CONVERTED, SHARD)
+    (folder / f".{next(folder.glob('*.npz')).name}.seriesport-part").touch()
+    (line,) = convert_shard(results, SHARD, ["preview"])
+    assert line.status is Status.COMPLETE
+    assert sorted(p.suffix for p in folder.iterdir()) == [".json", ".png", ".tsv"]
+
+
+def test_files_of_an_older_bundle_do_not_stay_beside_those_of_a_new_one(
+    results: Results, room: Path
+) -> None:
+    (key,) = plan(results, ENTRY)
+    fetch(results)
+    folder = results.step(CONVERTED, SHARD)
+    convert_shard(results, SHARD, ["preview"])
+    (folder / f"{key}a.nii.gz").touch()  # of a killed conversion of an older bundle
+    shutil.rmtree(room / "source")
+    data.mr(room / "source", data.identity("steps"), times=1, slices=4)
+    plan(results, ENTRY, refresh=True)
+    fetch(results)
+    convert_shard(results, SHARD, ["preview"])
+    assert not (folder / f"{key}a.nii.gz").exists()
+
+
+def test_a_ledger_that_was_cut_short_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.tsv"
+    write_ledger(path, [LedgerLine("k", Status.COMPLETE, files="k.zip k.json")])
+    path.write_text(path.read_text()[:-20].rpartition("\t")[0])
+    with pytest.raises(SeriesportError, match="not a ledger"):
+        read_ledger(path)
+
+
+def test_a_full_disk_is_said_so_and_holds_up_no_other_series(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "a path that may identify")
+
+    plan(results, ENTRY)
+    monkeypatch.setattr(Staging, "accept", full)
+    line = fetch(results)
+    assert line.code == "file-unwritable"
+    assert "No space left on device" in line.detail
+    assert "identify" not in line.detail
+
+
+def test_what_a_killed_conversion_left_in_the_temporary_folder_is_removed(
+    room: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(room))
+    with scratch() as used:
+        left = room / "seriesport-left"
+        shutil.copytree(used.parent, left)
+        (room / "seriesport-other").mkdir()
+        for folder in room.glob("seriesport-*"):
+            os.utime(folder, (0, 0))
+        with scratch():
+            assert used.is_dir()
+        assert not left.exists()
+        assert (room / "seriesport-other").exists()
+    assert not used.parent.exists()
+
+
+_STUCK = """
+import sys, threading, time
+from pathlib import Path
+from seriesport.plan import PlannedSeries
+from seriesport.scratch import scratch
+from seriesport.steps.job import job
+from seriesport.steps.shard import run_shard
+from types import SimpleNamespace
+
+def work(row):
+    with scratch():
+        Path(f"started-{row.key}").touch()
+        time.sleep(60)
+
+with job("log", {}) as (results, config):
+    rows = [SimpleNamespace(key=str(i)) for i in range(5)]
+    run_shard(Path("ledger.tsv"), rows, work, int(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_job_that_is_stopped_ends_at_once_and_leaves_no_ledger(
+    room: Path, workers: int, number: int
+) -> None:
+    run = subprocess.Popen(
+        [sys.executable, "-c", _STUCK, str(workers)],
+        cwd=room,
+        env=os.environ | {"TMPDIR": str(room)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 30
+    while len(list(room.glob("started-*"))) < workers and time.monotonic() < deadline:
+        time.sleep(0.02)
+    sent = time.monotonic()
+    run.send_signal(number)
+    _, errors = run.communicate(timeout=30)
+    assert time.monotonic() - sent < 5
+    assert run.returncode == 130
+    assert errors == ""
+    assert "interrupted" in (room / "log").read_text()
+    assert not (room / "ledger.tsv").exists()
+    if workers == 1:
+        assert not list(room.glob("seriesport-*"))
 
 
 def _found(folder: Path) -> list[SeriesReference]:

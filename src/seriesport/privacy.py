@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import traceback
 import warnings
 from pathlib import Path
@@ -10,9 +11,10 @@ from pathlib import Path
 
 def where(error: Exception) -> str:
     """The type and place of a foreign exception, whose text may hold an identifier."""
+    cause = f" ({os.strerror(error.errno)})" if isinstance(error, OSError) and error.errno else ""
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     places = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames))
-    return f"{type(error).__name__} at {places}"
+    return f"{type(error).__name__}{cause} at {places}"
 
 
 def quiet_log(path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,10 +23,18 @@ _log = logging.getLogger("seriesport")
 
 @contextmanager
 def job(log: str, config: Mapping[str, object]) -> Generator[tuple[Results, Config]]:
-    """Run a job's work: what it raises becomes one line in its log and on the terminal."""
+    """Run a job's work: what it raises becomes one line in its log and on the terminal.
+
+    Ctrl-C and SIGTERM end it at once, once temporary folders are gone. Nothing partial is left
+    under a final name.
+    """
     quiet_log(Path(log))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield Results(Path("results")), Config.from_mapping(config)
+    except KeyboardInterrupt:
+        _log.error("stopped from outside [interrupted]")
+        os._exit(130)  # without waiting for threads that listen to an archive
     except SeriesportError as error:
         _fail(str(error))
     except Exception as error:  # noqa: BLE001 - a traceback may quote identifiers

@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,14 +72,17 @@ class Transports:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._lock = threading.Lock()
-        self._stack = ExitStack()
+        self._opened: list[Transport] = []
         self._open: dict[tuple[int, Address], Transport] = {}
 
     def __enter__(self) -> Transports:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+    def __exit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
+        if exc_type is None or issubclass(exc_type, Exception):
+            for transport in self._opened:
+                transport.close()
+        # An interrupted process leaves them to its end: other threads are still at work on them.
 
     def get(self, address: Address) -> Transport:
         """The transport of the calling thread for an address."""
@@ -88,7 +90,8 @@ class Transports:
         if place not in self._open:
             transport = open_transport(address, self.settings)
             with self._lock:
-                self._open[place] = self._stack.enter_context(transport)
+                self._open[place] = transport
+                self._opened.append(transport)
         return self._open[place]
 
 
@@ -99,10 +102,23 @@ def run_shard(
     workers: int = 1,
 ) -> list[LedgerLine]:
     """Bring every series of a shard to an end, good or bad, and write the ledger."""
-    with ThreadPoolExecutor(max(1, workers)) as pool:
+    lines = _in_threads(rows, work, workers) if workers > 1 else [guarded(r, work) for r in rows]
+    write_ledger(ledger, lines)
+    return lines
+
+
+def _in_threads(
+    rows: Sequence[PlannedSeries], work: Callable[[PlannedSeries], LedgerLine], workers: int
+) -> list[LedgerLine]:
+    pool = ThreadPoolExecutor(workers)
+    try:
         ending = [pool.submit(guarded, row, work) for row in rows]
         lines = [line.result() for line in ending]
-    write_ledger(ledger, lines)
+    except BaseException:
+        # Ctrl-C does not wait for the rest of the shard.
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
     return lines
 
 
@@ -113,6 +129,8 @@ def guarded(row: PlannedSeries, work: Callable[[PlannedSeries], LedgerLine]) -> 
         line = work(row)
     except SeriesportError as error:
         line = LedgerLine(row.key, Status.FAILED, error.code, error.message)
+    except OSError as error:
+        line = LedgerLine(row.key, Status.FAILED, "file-unwritable", where(error))
     except Exception as error:  # noqa: BLE001 - one series must not stop its shard
         line = LedgerLine(row.key, Status.FAILED, "internal", where(error))
     seconds = time.monotonic() - started
@@ -125,9 +143,14 @@ def guarded(row: PlannedSeries, work: Callable[[PlannedSeries], LedgerLine]) -> 
     return line
 
 
+def fetched(ledger: dict[str, LedgerLine], key: str) -> LedgerLine:
+    """The line of a series in the ledger of `fetch`; a failed one where it has none."""
+    return ledger.get(key) or LedgerLine(key, Status.FAILED, "not-attempted")
+
+
 def not_attempted(source: LedgerLine) -> LedgerLine:
     """The line of a series that an earlier step failed for."""
-    return LedgerLine(source.key, Status.FAILED, "not-attempted", f"not fetched: {source.code}")
+    return LedgerLine(source.key, Status.FAILED, "not-attempted", f"not fetched [{source.code}]")
 
 
 def trusted(bundle: Path, sha256: str) -> Manifest:
