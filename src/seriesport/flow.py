@@ -122,11 +122,22 @@ def patience(address: Address, settings: Settings) -> Patience:
 
 
 class Flows:
-    """One flow for each server that this process talks to."""
+    """One flow for each server that this process talks to.
 
-    def __init__(self, settings: Settings, seen: Callable[[int], None] | None = None) -> None:
+    Of a server's rate, a job of so many `workers` has the share that they have of the server's
+    associations: the jobs together, which share the associations, then keep to the rate.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        seen: Callable[[int], None] | None = None,
+        *,
+        workers: int | None = None,
+    ) -> None:
         self._settings = settings
         self._seen = seen
+        self._workers = workers
         self._flows: dict[str, Flow] = {}
         self._lock = threading.Lock()
 
@@ -136,9 +147,12 @@ class Flows:
         with self._lock:
             if server is None:
                 return self._flows.setdefault("", Flow(None, self._seen))
-            return self._flows.setdefault(
-                server.name, Flow(server.instances_per_second, self._seen)
-            )
+            return self._flows.setdefault(server.name, Flow(self._rate(server), self._seen))
+
+    def _rate(self, server: Server) -> float | None:
+        if server.instances_per_second is None or self._workers is None:
+            return server.instances_per_second
+        return server.instances_per_second * min(1.0, self._workers / server.associations)
 
 
 def workers(addresses: Sequence[Address], settings: Settings, most: int) -> int:

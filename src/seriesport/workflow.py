@@ -6,12 +6,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seriesport.plan import Shard, read_index, resource_name
+from seriesport.errors import SeriesportError
+from seriesport.plan import UNNAMED, Shard, read_index, resource_name
+from seriesport.settings import Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from seriesport.settings import Server
 
 
 @lru_cache(maxsize=1)
@@ -26,8 +26,20 @@ def shards(index: str) -> dict[str, Shard]:
 
 
 def limits(servers: Mapping[str, Server]) -> dict[str, int]:
-    """The associations that each archive allows over all jobs, by Snakemake resource."""
-    return {resource_name(name): server.associations for name, server in servers.items()}
+    """The associations that each archive allows over all jobs, by Snakemake resource.
+
+    Archives that addresses name by host and port alone share one, as they share shards.
+
+    Raises:
+        SeriesportError: config-invalid, where the names of two servers give one resource.
+    """
+    every = _every(servers)
+    found = {resource_name(name): server.associations for name, server in every.items()}
+    if len(found) < len(every):
+        raise SeriesportError(
+            "config-invalid", "two names below servers: differ in nothing but '.', '-' and '_'"
+        )
+    return found
 
 
 def fetching(index: str, servers: Mapping[str, Server]) -> dict[str, Callable[..., int]]:
@@ -38,6 +50,16 @@ def fetching(index: str, servers: Mapping[str, Server]) -> dict[str, Callable[..
 def uploading(index: str, servers: Mapping[str, Server]) -> dict[str, Callable[..., int]]:
     """The associations that a job takes which uploads a shard, by Snakemake resource."""
     return _resources(index, servers, lambda shard: shard.destinations)
+
+
+def destinations(index: str, servers: Mapping[str, Server]) -> Callable[..., list[str]]:
+    """Where the destinations of a shard are: a server that moves is asked again what it has."""
+
+    def moved_to(wildcards: Any) -> list[str]:
+        used = shards(index)[wildcards.shard].destinations
+        return [server.place for name, server in servers.items() if _named(name) in used]
+
+    return moved_to
 
 
 def _resources(
@@ -51,6 +73,15 @@ def _resources(
         return count
 
     return {
-        resource_name(name): resource(resource_name(name).removeprefix("archive_"), s.associations)
-        for name, s in servers.items()
+        resource_name(name): resource(_named(name), server.associations)
+        for name, server in _every(servers).items()
     }
+
+
+def _every(servers: Mapping[str, Server]) -> dict[str, Server]:
+    return {UNNAMED: Server(UNNAMED, "", 0), **servers}
+
+
+def _named(server: str) -> str:
+    """A server as the list of shards names it."""
+    return resource_name(server).removeprefix("archive_")

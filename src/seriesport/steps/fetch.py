@@ -29,7 +29,7 @@ def fetch_shard(results: Results, shard: str, settings: Settings) -> list[Ledger
 
     addresses = [row.reference.address for row in rows]
     at_once = workers(addresses, settings, len(rows))
-    flows = Flows(settings)
+    flows = Flows(settings, workers=at_once)
 
     with Transports(settings) as transports:
 
