@@ -12,21 +12,23 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import data
-from seriesport.address import FileAddress
+from seriesport.address import FileAddress, parse
 from seriesport.bundle import read_bundle
 from seriesport.commands import copying
+from seriesport.dimse.scp import Archive
 from seriesport.errors import SeriesportError
 from seriesport.fetch import fetch_series
+from seriesport.flow import Flows
 from seriesport.ledger import LedgerLine, Status, read_ledger, write_ledger
 from seriesport.part10 import load_instance
 from seriesport.plan import Plan
 from seriesport.scratch import scratch
-from seriesport.settings import Settings
+from seriesport.settings import Server, Settings
 from seriesport.staging import Staging
 from seriesport.steps.convert import convert_shard
 from seriesport.steps.fetch import fetch_shard
@@ -36,6 +38,7 @@ from seriesport.steps.upload import upload_shard
 from seriesport.steps.verdict import judge, summarise
 from seriesport.transports.file import FileTransport
 from seriesport.transports.protocol import Proof, Receipt, ReceiptEntry
+from seriesport.workflow import limits
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -61,12 +64,14 @@ def results() -> Results:
     return Results(Path("results"))
 
 
-def plan(results: Results, *entries: str, refresh: bool = False) -> list[str]:
+def plan(
+    results: Results, *entries: str, refresh: bool = False, settings: Settings = SETTINGS
+) -> list[str]:
     """Plan entries and give the keys of their series, all in the shard local-0001."""
     cohort = Path("cohort.yaml")
     cohort.write_text("cohort:\n" + "".join(f"  - {{{entry}}}\n" for entry in entries))
     cohort.chmod(0o600)
-    made = plan_cohort(results, cohort, SETTINGS, shard_size=100, refresh=refresh)
+    made = plan_cohort(results, cohort, settings, shard_size=100, refresh=refresh)
     assert not made.problems
     return [row.key for row in made.series]
 
@@ -360,6 +365,54 @@ def test_a_job_that_is_stopped_ends_at_once_and_leaves_no_ledger(
     assert not (room / "ledger.tsv").exists()
     if workers == 1:
         assert not list(room.glob("seriesport-*"))
+
+
+def test_a_server_that_moves_is_asked_again_what_it_has(results: Results, room: Path) -> None:
+    plan(results, "source: source, destinations: ['dicom://pacs/ARCHIVE']", settings=_pacs(1))
+    fetch(results)
+    for name in ("first", "second"):
+        with Archive(room / name, "ARCHIVE") as archive:
+            (line,) = upload_shard(results, SHARD, _pacs(archive.port))
+        assert line.status is Status.COMPLETE
+        assert len(_files(room / name)) == 3
+    # The embedded archive of a demo gets another port each time, and is no other server.
+    (line,) = upload_shard(results, SHARD, _pacs(1, configured=f"127.0.0.1:{archive.port}"))
+    assert line.status is Status.COMPLETE
+
+
+def test_a_job_keeps_to_its_share_of_a_rate() -> None:
+    settings = _pacs(1, associations=4, instances_per_second=100.0)
+    address = parse("dicom://pacs/ARCHIVE")
+
+    def seconds(workers: int) -> float:
+        flow = Flows(settings, workers=workers).get(address)
+        started = time.monotonic()
+        for _ in range(6):
+            flow.step(1)
+        return time.monotonic() - started
+
+    assert 0.05 <= seconds(4) < 0.15
+    assert 0.2 <= seconds(1) < 0.5
+
+
+def test_servers_that_would_share_a_limit_by_their_names_are_refused() -> None:
+    with pytest.raises(SeriesportError, match="differ in nothing but"):
+        limits({"a-b": Server("a-b", "x", 1), "a_b": Server("a_b", "y", 1, associations=1)})
+
+
+def test_archives_without_a_name_have_a_limit_of_their_own() -> None:
+    assert limits({"pacs": Server("pacs", "x", 1, associations=2)}) == {
+        "archive_unnamed": 4,
+        "archive_pacs": 2,
+    }
+
+
+def _pacs(port: int, **limits: Any) -> Settings:
+    return Settings({"pacs": Server("pacs", "127.0.0.1", port, **limits)})
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 def _found(folder: Path) -> list[SeriesReference]:

@@ -187,7 +187,9 @@ def _overrides(servers: dict[str, Server], environ: Mapping[str, str]) -> dict[s
         host, _, port = environ[variable].rpartition(":")
         if not host or not re.fullmatch("[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
             raise SeriesportError(_CODE, f"the environment's {variable} is not host:port")
-        changed[name] = replace(server, host=host.strip("[]"), port=int(port))
+        changed[name] = replace(
+            server, host=host.strip("[]"), port=int(port), configured=server.place
+        )
     return changed
 
 

@@ -23,7 +23,7 @@ class Delivery:
     """One series at one destination."""
 
     destination: str
-    """Keyed hash of the destination's address."""
+    """Keyed hash of the destination's address, and of the host and port of its server."""
     kind: str
     """Scheme of the destination."""
     expected: int

@@ -50,6 +50,13 @@ class Server:
     """How often a series is asked for before it is a failure."""
     backoff: float = 1.0
     """Wait before the second attempt; doubled for each further one."""
+    configured: str = ""
+    """Host and port that config.yaml has, where the environment gives others."""
+
+    @property
+    def place(self) -> str:
+        """Host and port by config.yaml: which archive this is."""
+        return self.configured or f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)

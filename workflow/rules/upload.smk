@@ -10,5 +10,7 @@ rule upload:
         "../../environment.yml"
     resources:
         **uploading(INDEX, settings.settings.servers),
+    params:
+        destinations=destinations(INDEX, settings.settings.servers),
     script:
         "../../scripts/upload.py"

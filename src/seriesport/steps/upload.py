@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from seriesport.address import parse, source_root
 from seriesport.bundle import read_bundle
 from seriesport.errors import REASONS, SeriesportError
-from seriesport.flow import Flows, patience, workers
+from seriesport.flow import Flows, patience, server_of, workers
 from seriesport.keys import keyed_hash, load_secret
 from seriesport.ledger import LedgerLine, Status, read_ledger
 from seriesport.receipts import Delivery, delivery, read_receipts, write_receipts
@@ -52,13 +52,15 @@ def upload_shard(results: Results, shard: str, settings: Settings) -> list[Ledge
     rows = results.plan.read_shard(shard)
     ledger = read_ledger(results.ledger(FETCHED, shard))
     addresses = [parse(url) for row in rows for url in row.destinations]
+    at_once = workers(addresses, settings, len(rows))
+    flows = Flows(settings, workers=at_once)
     with Transports(settings) as transports:
-        upload = _Upload(results, shard, load_secret(results.secret), transports, Flows(settings))
+        upload = _Upload(results, shard, load_secret(results.secret), transports, flows)
         return run_shard(
             results.ledger(UPLOADED, shard),
             rows,
             lambda row: _deliver(upload, row, fetched(ledger, row.key)),
-            workers(addresses, settings, len(rows)),
+            at_once,
         )
 
 
@@ -69,7 +71,7 @@ def _deliver(upload: _Upload, row: PlannedSeries, source: LedgerLine) -> LedgerL
         return LedgerLine(row.key, Status.NOTHING)
     path = upload.results.step(UPLOADED, upload.shard) / f"{row.key}.json"
     done = read_receipts(path, source.sha256)
-    wanted = {keyed_hash(upload.secret, url): parse(url) for url in row.destinations}
+    wanted = {_name(upload, address): address for address in map(parse, row.destinations)}
     kept = {name: done[name] for name in wanted if name in done}
     failures: list[SeriesportError] = []
     if len(kept) < len(wanted):
@@ -84,6 +86,12 @@ def _deliver(upload: _Upload, row: PlannedSeries, source: LedgerLine) -> LedgerL
                 failures.append(SeriesportError(error.code, what))
         write_receipts(path, source.sha256, list(kept.values()))
     return _line(row.key, source, kept, wanted, failures)
+
+
+def _name(upload: _Upload, address: Address) -> str:
+    """What a receipt calls a destination: another one once config.yaml gives it another host."""
+    server = server_of(address, upload.transports.settings)
+    return keyed_hash(upload.secret, address.url, server.place if server else "")
 
 
 class _Series:
