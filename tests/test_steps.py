@@ -38,7 +38,7 @@ from seriesport.steps.upload import upload_shard
 from seriesport.steps.verdict import judge, summarise
 from seriesport.transports.file import FileTransport
 from seriesport.transports.protocol import Proof, Receipt, ReceiptEntry
-from seriesport.workflow import limits
+from seriesport.workflow import granted, limits
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -393,6 +393,14 @@ def test_a_job_keeps_to_its_share_of_a_rate() -> None:
 
     assert 0.05 <= seconds(4) < 0.15
     assert 0.2 <= seconds(1) < 0.5
+
+
+def test_a_job_opens_no_more_associations_than_snakemake_gave_it() -> None:
+    settings = _pacs(1, associations=4, instances_per_second=100.0)
+    server = granted(settings, {"archive_pacs": 1, "tmpdir": "/tmp"}).servers["pacs"]
+    assert (server.associations, server.instances_per_second) == (1, 25.0)
+    assert granted(settings, {"archive_pacs": 4}) == settings
+    assert granted(settings, {}) == settings
 
 
 def test_servers_that_would_share_a_limit_by_their_names_are_refused() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seriesport.errors import SeriesportError
 from seriesport.plan import UNNAMED, Shard, read_index, resource_name
-from seriesport.settings import Server
+from seriesport.settings import Server, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,6 +41,27 @@ def limits(servers: Mapping[str, Server]) -> dict[str, int]:
             "config-invalid", "two names below servers: differ in nothing but '.', '-' and '_'"
         )
     return found
+
+
+def planning(servers: Mapping[str, Server]) -> dict[str, int]:
+    """The associations that the plan takes, which runs alone, by Snakemake resource."""
+    return limits(servers)
+
+
+def granted(settings: Settings, resources: Mapping[str, object]) -> Settings:
+    """The settings of a job, which opens no more associations than Snakemake gave it."""
+
+    def within(name: str, server: Server) -> Server:
+        most = resources.get(resource_name(name))
+        if not isinstance(most, int) or most >= server.associations:
+            return server
+        rate = server.instances_per_second
+        if rate is not None:
+            rate *= max(1, most) / server.associations
+        return replace(server, associations=max(1, most), instances_per_second=rate)
+
+    servers = {name: within(name, server) for name, server in settings.servers.items()}
+    return replace(settings, servers=servers)
 
 
 def fetching(index: str, servers: Mapping[str, Server]) -> dict[str, Callable[..., int]]:

@@ -8,6 +8,8 @@ checkpoint plan:
         "results/logs/plan.log",
     conda:
         "../../environment.yml"
+    resources:
+        **planning(settings.settings.servers),
     params:
         shard_size=settings.shard_size,
     script:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from seriesport.config import Config
 from seriesport.errors import SeriesportError
 from seriesport.privacy import quiet_log, where
 from seriesport.steps.shard import Results
+from seriesport.workflow import granted
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -22,8 +24,12 @@ _log = logging.getLogger("seriesport")
 
 
 @contextmanager
-def job(log: str, config: Mapping[str, object]) -> Generator[tuple[Results, Config]]:
+def job(
+    log: str, config: Mapping[str, object], resources: Mapping[str, object] | None = None
+) -> Generator[tuple[Results, Config]]:
     """Run a job's work: what it raises becomes one line in its log and on the terminal.
+
+    `resources` are what Snakemake granted: they limit the associations with each archive.
 
     Ctrl-C and SIGTERM end it at once, once temporary folders are gone. Nothing partial is left
     under a final name.
@@ -31,7 +37,9 @@ def job(log: str, config: Mapping[str, object]) -> Generator[tuple[Results, Conf
     quiet_log(Path(log))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        yield Results(Path("results")), Config.from_mapping(config)
+        read = Config.from_mapping(config)
+        settings = granted(read.settings, dict(resources.items()) if resources else {})
+        yield Results(Path("results")), replace(read, settings=settings)
     except KeyboardInterrupt:
         _log.error("stopped from outside [interrupted]")
         os._exit(130)  # without waiting for threads that listen to an archive
