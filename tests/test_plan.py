@@ -13,6 +13,7 @@ import pytest
 import data
 from seriesport.cohort import read_cohort
 from seriesport.dimse.scp import Archive
+from seriesport.errors import SeriesportError
 from seriesport.plan import MOST_SHARDS, Plan, PlanFolder, _place, make_plan, read_index
 from seriesport.settings import Settings
 from seriesport.steps.plan import plan_cohort
@@ -272,6 +273,19 @@ def test_a_plan_reads_back_as_it_was_written_and_only_its_owner_reads_it(room: P
     assert rows == list(plan.series)
     for path in folder.folder.rglob("*.jsonl"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("text", ["{", '{"key": "a"}', "[]", '{"key": "a", "reference": 1}'])
+def test_a_damaged_plan_is_said_so(room: Path, text: str) -> None:
+    results = Results(room / "results")
+    _write(results, STUDY)
+    (results.plan.folder / "series.jsonl").write_text(text + "\n")
+    with pytest.raises(SeriesportError, match=r"series\.jsonl is damaged"):
+        results.plan.read()
+    (results.plan.folder / "series.jsonl").unlink()
+    before = results.plan.places()
+    _write(results, STUDY)
+    assert _shards(results) == before
 
 
 def test_the_index_of_shards_holds_nothing_that_identifies(room: Path) -> None:

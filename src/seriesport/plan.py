@@ -7,7 +7,7 @@ import math
 import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from seriesport.address import FileAddress, ZipAddress, parse, source_root
 from seriesport.errors import SeriesportError
@@ -17,7 +17,7 @@ from seriesport.resolve import Answer, ask, fingerprint
 from seriesport.transports.protocol import SeriesReference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from seriesport.address import Address
     from seriesport.cohort import Entry
@@ -246,9 +246,9 @@ class PlanFolder:
         """The plan, or None where there is none yet."""
         if not (self.folder / "series.jsonl").exists():
             return None
-        series = tuple(_from_json(row) for row in _load(self.folder / "series.jsonl"))
-        problems = tuple(Problem(**row) for row in _load(self.folder / "problems.jsonl"))
-        return Plan(series, problems)
+        series = _load(self.folder / "series.jsonl", _from_json)
+        problems = _load(self.folder / "problems.jsonl", lambda row: Problem(**row))
+        return Plan(tuple(series), tuple(problems))
 
     def places(self) -> dict[str, str]:
         """The shard of every series that was ever planned, by key."""
@@ -278,7 +278,7 @@ class PlanFolder:
 
     def read_shard(self, shard: str) -> list[PlannedSeries]:
         """The rows of one shard."""
-        return [_from_json(row) for row in _load(self.shard_file(shard))]
+        return _load(self.shard_file(shard), _from_json)
 
 
 def read_index(path: Path) -> list[Shard]:
@@ -302,10 +302,21 @@ def _dump(rows: Iterable[Mapping[str, Any]]) -> bytes:
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
-def _load(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as stream:
-        for line in stream:
-            yield json.loads(line)
+_Row = TypeVar("_Row")
+
+
+def _load(path: Path, read: Callable[[dict[str, Any]], _Row]) -> list[_Row]:
+    """The rows of a file.
+
+    Raises:
+        SeriesportError: file-unreadable, where it is damaged or of another version.
+    """
+    try:
+        with path.open(encoding="utf-8") as stream:
+            return [read(json.loads(line)) for line in stream]
+    except (OSError, ValueError, KeyError, TypeError, SeriesportError):
+        what = f"{path} is damaged; remove it and shards.tsv, and run again: the plan is made anew"
+        raise SeriesportError("file-unreadable", what) from None
 
 
 def _to_json(row: PlannedSeries) -> dict[str, Any]:
