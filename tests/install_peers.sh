@@ -17,12 +17,12 @@ export DEBIAN_FRONTEND=noninteractive
 # A policy that starts nothing: the tests start their own servers on loopback.
 policy=/usr/sbin/policy-rc.d
 made=""
+trap '[ -z "$made" ] || $sudo rm -f "$policy"' EXIT
+trap 'exit 130' INT TERM HUP
 if [ ! -e "$policy" ]; then
+    made=yes
     printf '#!/bin/sh\nexit 101\n' | $sudo tee "$policy" >/dev/null
     $sudo chmod +x "$policy"
-    made=yes
 fi
-status=0
-$sudo apt-get update -qq && $sudo apt-get install -y -qq "$@" || status=$?
-[ -z "$made" ] || $sudo rm -f "$policy"
-exit "$status"
+$sudo apt-get update -qq
+$sudo apt-get install -y -qq "$@"
