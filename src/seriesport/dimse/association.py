@@ -149,6 +149,7 @@ class Association:
     def send(self, context_id: int, command: bytes, data: bytes | None = None) -> None:
         """Send one message: a command set and, where there is one, a whole data set."""
         with self.ending_on_error():
+            self._check_open()
             parts = list(data_pdus(context_id, COMMAND, command, self.send_maximum))
             if data is not None:
                 parts += data_pdus(context_id, 0, data, self.send_maximum)
@@ -157,6 +158,7 @@ class Association:
     def send_raw(self, pdus: bytes | bytearray | memoryview) -> None:
         """Send what is framed already."""
         with self.ending_on_error():
+            self._check_open()
             self._link.send(pdus)
 
     def receive_command(self) -> tuple[int, Command]:
@@ -249,6 +251,10 @@ class Association:
                 raise SeriesportError("tls-failed", problem) from error
             raise
 
+    def _check_open(self) -> None:
+        if not self._open:
+            raise SeriesportError("association-aborted", "the association has ended")
+
     def _close(self) -> None:
         self._open = False
         self._link.close()
@@ -267,8 +273,7 @@ class Association:
         sink: Callable[[list[memoryview]], None],
         limit: int,
     ) -> int:
-        if not self._open:
-            raise SeriesportError("association-aborted", "the association has ended")
+        self._check_open()
         try:
             return self._reader.part(flag, accept, sink, limit)
         except UnexpectedPdu as pdu:

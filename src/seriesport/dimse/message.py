@@ -12,8 +12,8 @@ from seriesport.dimse.pdu import malformed
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-COMMAND_MAXIMUM = 64 * 1024
-"""Longest command set that is read, in bytes; real ones have about 200."""
+COMMAND_MAXIMUM = 1024 * 1024
+"""Longest command set that is read, in bytes; 200 as a rule, more where Orthanc lists failures."""
 
 NO_DATA_SET = 0x0101
 PRIORITY_MEDIUM = 0x0000

@@ -1,0 +1,113 @@
+"""C-GET beside DCMTK's getscu: `python benchmarks/archive_get.py --series 20 --rounds 5`.
+
+Every way receives the same series of CT slices (0.5 MB each) into files. `engine` only receives;
+`proven` lists what is expected before and after, checks every data set to its last element, and
+takes SHA-256 and CRC-32 of each; `bundle` writes the series as bundles besides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import archives
+import data
+import peers
+from peers.process import program
+
+RECEIVING = Path(__file__).with_name("receiving.py")
+REFERENCE = "getscu -B, TCP_NODELAY=1"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--series", type=int, default=20)
+    parser.add_argument("--slices", type=int, default=200)
+    parser.add_argument("--size", type=int, default=512, help="rows and columns")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--parallel", type=int, default=4)
+    parser.add_argument("--archives", nargs="+", default=["Orthanc", "Dcmqrscp"])
+    parser.add_argument("--nagle", action="store_true", help="also getscu as it is shipped")
+    parser.add_argument("--folder", type=Path, default=None)
+    return parser
+
+
+def main() -> None:
+    """Fill each archive, measure, print a table."""
+    arguments = _parser().parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="seriesport-bench-", dir=arguments.folder))
+    try:
+        who = data.identity("archive_get")
+        paths: list[Path] = []
+        for i in range(arguments.series):
+            made = data.ct(
+                folder / f"ct{i}",
+                who.series(i + 1, seed=f"archive_get {i}"),
+                slices=arguments.slices,
+                size=arguments.size,
+            )
+            paths += made.paths
+        megabytes = sum(path.stat().st_size for path in paths) / 1e6
+        for name in arguments.archives:
+            with getattr(peers, name)(folder / name) as peer:
+                peer.store(paths)
+                _measure(arguments, peer, who, folder, megabytes)
+            shutil.rmtree(folder / name)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _measure(
+    arguments: argparse.Namespace,
+    peer: peers.Orthanc | peers.Dcmqrscp,
+    who: data.Identity,
+    folder: Path,
+    mb: float,
+) -> None:
+    out = folder / "out"
+    study = who.study_instance_uid
+    count = arguments.series * arguments.slices
+    getscu = [program("getscu"), "-B", "-od", str(out), "-aec", peer.aet, "-S"]
+    getscu += ["-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={study}"]
+    getscu += [peer.host, str(peer.port)]
+    address = f"{peer.url}//{study}"
+
+    def way(command: list[str], environment: dict[str, str] | None = None) -> archives.Run:
+        out.mkdir()
+        done = archives.run(command, environment)
+        files = sum(1 for path in out.rglob("*.dcm")) + sum(1 for path in out.glob("CT.*"))
+        bundles = len(list(out.glob("*.zip")))
+        if files != count and bundles != arguments.series:
+            raise RuntimeError(f"{files} files and {bundles} bundles instead of {count} instances")
+        shutil.rmtree(out)
+        return done
+
+    def ours(mode: str, pool: str = "one", workers: int = 1) -> archives.Run:
+        me = [sys.executable, str(RECEIVING), mode, pool, str(workers), address, str(out)]
+        return way(me)
+
+    n = arguments.parallel
+    ways = {
+        REFERENCE: lambda: way(getscu, {"TCP_NODELAY": "1"}),
+        "engine, one association": lambda: ours("engine"),
+        "proven, one association": lambda: ours("proven"),
+        "bundle, one association": lambda: ours("bundle"),
+    }
+    if arguments.series > 1:
+        ways |= {
+            f"proven, {n} threads": lambda: ours("proven", "threads", n),
+            "proven, 2 threads": lambda: ours("proven", "threads", 2),
+            f"proven, {n} processes": lambda: ours("proven", "processes", n),
+            "proven, 2 processes": lambda: ours("proven", "processes", 2),
+        }
+    if arguments.nagle:
+        ways["getscu -B, as shipped"] = lambda: way(getscu)
+    title = f"{type(peer).__name__}: {arguments.series} series of {arguments.slices}, {mb:.0f} MB"
+    archives.table(title, archives.alternate(ways, arguments.rounds), REFERENCE, mb)
+
+
+if __name__ == "__main__":
+    main()
