@@ -14,6 +14,7 @@ from seriesport.commands.listing import find
 from seriesport.commands.output import print_json, print_table, progress
 from seriesport.errors import SeriesportError
 from seriesport.fetch import fetch_series
+from seriesport.files import locked
 from seriesport.flow import Flows, patience
 from seriesport.keys import keyed_hash, load_secret
 from seriesport.steps.fetch import existing
@@ -49,8 +50,10 @@ def cp(source_text: str, destination_text: str, settings: Settings, *, as_json: 
     ):
         for number, series in enumerate(found, 1):
             label = f"series {number} of {len(found)}"
+            room = _room(series)
             try:
-                rows.append(_copy(reader, writer, series, destination, settings, label))
+                with locked(room.with_suffix(".lock")):  # of two copies, one waits
+                    rows.append(_copy(reader, writer, series, room, destination, settings, label))
             except SeriesportError as error:
                 failures.append(SeriesportError(error.code, f"{label}: {error.message}"))
     _report(rows, as_json=as_json)
@@ -62,11 +65,12 @@ def _copy(
     reader: Transport,
     writer: Transport,
     series: SeriesReference,
+    room: Path,
     destination: Address,
     settings: Settings,
     label: str,
 ) -> dict[str, Any]:
-    room = _room(series)
+    room.mkdir(mode=0o700, parents=True, exist_ok=True)
     bundle = room / "bundle.zip"
     if not _is_cached(reader, series, bundle):
         with progress(f"{label}: fetch", series.instances) as seen:
@@ -130,9 +134,7 @@ def _room(series: SeriesReference) -> Path:
         series.study_instance_uid,
         series.series_instance_uid,
     )
-    room = base / name
-    room.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return room
+    return base / name
 
 
 def _report(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:

@@ -163,9 +163,9 @@ def _retry_next_time(results: Results, plan: Plan, found: Sequence[Outcome]) -> 
     # The workflow takes these files as inputs. Their text changes as well as their time, since
     # Snakemake does not run again for an input that is younger but the same.
     now = f"{time.time_ns()}\n"
-    for outcome in found:
-        for step in _to_repeat(outcome):
-            write_text(results.plan.retry(step, outcome.shard), now)
+    repeated = {(step, outcome.shard) for outcome in found for step in _to_repeat(outcome)}
+    for step, shard in sorted(repeated):
+        write_text(results.plan.retry(step, shard), now)
     if plan.problems:
         write_text(results.plan.again, now)
 
