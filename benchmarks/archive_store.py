@@ -2,14 +2,13 @@
 
 Every way sends the same series of CT slices (0.5 MB each) to a storescp, which only receives, and
 to an Orthanc, where ours also lists what is there before and after, and proves that all arrived.
-DCMTK on both ends runs with TCP_NODELAY=1 unless an option says otherwise: without it every
-message of storescu waits 43 ms.
+`TCP_NODELAY=1` before the command sets it for the archive too; without it every message of
+storescu waits 43 ms for a stock archive.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 import tempfile
@@ -34,11 +33,8 @@ def main() -> None:
     parser.add_argument("--parallel", type=int, default=4)
     parser.add_argument("--archives", nargs="+", default=["Storescp", "Orthanc"])
     parser.add_argument("--nagle", action="store_true", help="also storescu as it is shipped")
-    parser.add_argument("--peer-nagle", action="store_true", help="the archive as it is shipped")
     parser.add_argument("--folder", type=Path, default=None)
     arguments = parser.parse_args()
-    if not arguments.peer_nagle:
-        os.environ["TCP_NODELAY"] = "1"
     folder = Path(tempfile.mkdtemp(prefix="seriesport-bench-", dir=arguments.folder))
     try:
         who = data.identity("archive_store")

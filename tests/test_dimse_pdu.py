@@ -79,6 +79,10 @@ def test_messages_come_out_as_they_went_in(
     for flag, content, _ in messages:
         assert read(reader, flag) == content
     assert reader.clean
+    reader = PduReader(Stream(wire, sizes), size=buffer)
+    for flag, content, _ in messages:
+        assert reader.message(flag, (1).__eq__, 1 << 20) == (1, content)
+    assert reader.clean
 
 
 @given(
@@ -162,6 +166,22 @@ def test_a_message_above_its_limit_is_refused_before_it_is_kept() -> None:
     wire = b"".join(data_pdus(1, 0, bytes(1001), 200))
     with pytest.raises(SeriesportError, match="longer than 1000 bytes"):
         read(PduReader(Stream(wire)), limit=1000)
+
+
+def test_a_short_message_is_refused_for_what_a_long_one_is() -> None:
+    wire = b"".join(data_pdus(1, COMMAND, b"first", 200)) + b"".join(
+        data_pdus(1, 0, bytes(60), 200)
+    )
+
+    def second(flag: int = 0, limit: int = 60, context: int = 1) -> str:
+        reader = PduReader(Stream(wire))
+        reader.message(COMMAND, (1).__eq__, 60)
+        return transcript.outcome(lambda: reader.message(flag, context.__eq__, limit))
+
+    assert second() == ""
+    assert second(limit=59) == "protocol-error"
+    assert second(flag=COMMAND) == "protocol-error"
+    assert second(context=3) == "protocol-error"
 
 
 def test_another_pdu_within_a_message_is_handed_over_whole() -> None:

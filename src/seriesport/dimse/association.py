@@ -164,18 +164,13 @@ class Association:
     def receive_command(self) -> tuple[int, Command]:
         """Wait for the next command set; give it with its presentation context ID."""
         with self.ending_on_error():
-            self._link.expect_message()
-            data = bytearray()
-            context_id = self._part(COMMAND, self.contexts.__contains__, data, COMMAND_MAXIMUM)
-            return context_id, message.decode(bytes(data))
+            context_id, data = self._message(COMMAND, self.contexts.__contains__, COMMAND_MAXIMUM)
+            return context_id, message.decode(data)
 
     def receive_identifier(self, context_id: int) -> bytes:
         """Receive the data set that follows a command set, whole."""
         with self.ending_on_error():
-            self._link.expect_message()
-            data = bytearray()
-            self._part(0, context_id.__eq__, data, IDENTIFIER_MAXIMUM)
-            return bytes(data)
+            return self._message(0, context_id.__eq__, IDENTIFIER_MAXIMUM)[1]
 
     def receive_data(self, context_id: int, sink: Callable[[list[memoryview]], None]) -> None:
         """Receive the data set that follows a command set, piece by piece.
@@ -183,8 +178,12 @@ class Association:
         The pieces are views that are good only until `sink` returns.
         """
         with self.ending_on_error():
+            self._check_open()
             self._link.expect_stream()
-            self._read(0, context_id.__eq__, sink, DATA_SET_MAXIMUM)
+            try:
+                self._reader.part(0, context_id.__eq__, sink, DATA_SET_MAXIMUM)
+            except UnexpectedPdu as pdu:
+                raise _ended(pdu) from None
 
     def receive_response(self, kind: int, message_id: int) -> Command:
         """Wait for the response to a request, which may be one of several.
@@ -259,23 +258,11 @@ class Association:
         self._open = False
         self._link.close()
 
-    def _part(self, flag: int, accept: Callable[[int], bool], into: bytearray, limit: int) -> int:
-        def keep(pieces: list[memoryview]) -> None:
-            for piece in pieces:
-                into.extend(piece)
-
-        return self._read(flag, accept, keep, limit)
-
-    def _read(
-        self,
-        flag: int,
-        accept: Callable[[int], bool],
-        sink: Callable[[list[memoryview]], None],
-        limit: int,
-    ) -> int:
+    def _message(self, flag: int, accept: Callable[[int], bool], limit: int) -> tuple[int, bytes]:
         self._check_open()
+        self._link.expect_message()
         try:
-            return self._reader.part(flag, accept, sink, limit)
+            return self._reader.message(flag, accept, limit)
         except UnexpectedPdu as pdu:
             raise _ended(pdu) from None
 

@@ -126,6 +126,27 @@ class PduReader:
             raise malformed("data came where an association PDU was due")
         return kind, self._body(kind, length)
 
+    def message(self, flag: int, accept: Callable[[int], bool], limit: int) -> tuple[int, bytes]:
+        """Read one command set or identifier whole; its presentation context and its bytes.
+
+        See `part`, which it takes a short cut of where one PDU holds it all and is there already.
+        """
+        at = self._start
+        if not self._pdu_left and self._end - at >= _PDU_PDV.size:
+            kind, length, size, context, flags = _PDU_PDV.unpack_from(self._buffer, at)
+            whole = kind == PduType.P_DATA and flags == flag | LAST and 2 <= size == length - 4
+            stop = at + _PDU.size + length
+            if whole and size - 2 <= limit and stop <= self._end and accept(context):
+                self._start = stop
+                return context, bytes(self._view[at + _PDU_PDV.size : stop])
+        data = bytearray()
+
+        def keep(pieces: list[memoryview]) -> None:
+            for piece in pieces:
+                data.extend(piece)
+
+        return self.part(flag, accept, keep, limit), bytes(data)
+
     def part(
         self,
         flag: int,
