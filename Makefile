@@ -25,7 +25,7 @@ check: $(VENV)/test.stamp  ## Format, lint and types.
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/basedpyright
-	$(BIN)/snakefmt --check workflow Snakefile 2>/dev/null
+	$(BIN)/snakefmt --check workflow Snakefile
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
 
 peers:  ## Orthanc and DCMTK, which the tests talk to.
