@@ -15,6 +15,7 @@ inverted; where there is none, or no value lies in it, from the 1st to the 99.5t
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +28,13 @@ from seriesport.series import pixels, rescaled
 from seriesport.sorting import in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from seriesport.formats.source import Source
     from seriesport.frames import Frame, Window
     from seriesport.geometry import Affine
-    from seriesport.series import Array, Series
+    from seriesport.series import Array
 
 EDGE = 768
 """Largest width and height, in pixels."""
@@ -43,6 +44,8 @@ _GAP = 4
 _THIN = (8, 0.25)
 """A volume of fewer slices, or of less depth than this part of its width, is shown as a sheet."""
 _MARK = 14
+_SAMPLE = 1_000_000
+"""Values that a range is taken from."""
 
 Range = tuple[float, float]
 
@@ -70,13 +73,14 @@ def _picture(source: Source) -> Image.Image:
     first, *more = arrangement.frames
     if more:
         return _sheet(_spread([row[len(row) // 2] for row in (first, *more)]))
-    if _is_thick(first, arrangement.affine_lps):
-        return _planes(source.series)
+    affine = arrangement.affine_lps
+    if affine is not None and _is_thick(first, affine):
+        return _planes(first, affine)
     return _sheet(_spread(first))
 
 
-def _is_thick(slices: Sequence[Frame], affine: Affine | None) -> bool:
-    if affine is None or slices[0].samples != 1:
+def _is_thick(slices: Sequence[Frame], affine: Affine) -> bool:
+    if slices[0].samples != 1:
         return False
     depth, down, across = spacing_of(affine)
     width = max(slices[0].rows * down, slices[0].columns * across)
@@ -91,7 +95,7 @@ def _values(frame: Frame) -> Array:
 
 
 def _percentiles(values: Array) -> Range:
-    sample: Array = values.reshape(-1)[:: max(1, values.size // 1_000_000)]
+    sample: Array = values.reshape(-1)[:: max(1, values.size // _SAMPLE)]
     if sample.dtype.kind == "f":
         sample = sample[np.isfinite(sample)]
     if not len(sample):
@@ -195,32 +199,67 @@ def _sheet(frames: list[Frame]) -> Image.Image:
 # Three planes of a volume
 
 
-def _planes(series: Series) -> Image.Image:
-    assert series.affine_lps is not None
-    assert series.spacing is not None
-    order, backwards = nearest_axes(series.affine_lps)
-    volume = series.array.transpose(order)
-    volume = volume[tuple(slice(None, None, -1 if b else 1) for b in backwards)]
-    z, y, x = (n * series.spacing[a] for n, a in zip(volume.shape, order, strict=True))
-    k, j, i = (n // 2 for n in volume.shape)
-    shown = _percentiles(series.array)
+def _planes(slices: Sequence[Frame], affine: Affine) -> Image.Image:
+    order, backwards = nearest_axes(affine)
+    shape = (len(slices), slices[0].rows, slices[0].columns)
+    middle = [
+        shape[a] - 1 - shape[a] // 2 if b else shape[a] // 2
+        for a, b in zip(order, backwards, strict=True)
+    ]
+    cuts, shown = _cut(slices, [middle[order.index(a)] for a in range(3)])
+    spacing = spacing_of(affine)
+    z, y, x = (shape[a] * spacing[a] for a in order)
+    window = slices[len(slices) // 2].window
 
-    def view(plane: Array, width: float, height: float, mark: str) -> Image.Image:
-        grey = to_grey(plane, series.window, shown, series.photometric)
+    def view(through: int, width: float, height: float, mark: str) -> Image.Image:
+        plane = cuts[order[through]].transpose(order)
+        turned = plane[tuple(slice(None, None, -1 if b else 1) for b in backwards)]
+        grey = to_grey(turned.squeeze(through), window, shown, slices[0].photometric)
+        if through:  # head up
+            grey = grey[::-1]
         scale = (EDGE - _GAP) / (max(x + y, z + y))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         picture = Image.fromarray(np.ascontiguousarray(grey), "L")
         return _marked(picture.resize(size, Image.Resampling.BICUBIC), mark)
 
-    coronal = view(volume[::-1, j, :], x, z, "R")
-    sagittal = view(volume[::-1, :, i], y, z, "A")
-    axial = view(volume[k, :, :], x, y, "R")
+    coronal = view(1, x, z, "R")
+    sagittal = view(2, y, z, "A")
+    axial = view(0, x, y, "R")
     width = coronal.width + _GAP + sagittal.width
     page = Image.new("L", (width, coronal.height + _GAP + axial.height))
     page.paste(coronal, (0, 0))
     page.paste(sagittal, (coronal.width + _GAP, 0))
     page.paste(axial, (0, coronal.height + _GAP))
     return page
+
+
+def _cut(slices: Sequence[Frame], middle: Sequence[int]) -> tuple[list[Array], Range]:
+    """The planes at an index of each axis of (slice, row, column), each three-dimensional, and
+    the range of the values. One slice is in memory at a time.
+    """
+    at, row, column = middle
+    axial: Array | None = None
+    rows: list[Array] = []
+    columns: list[Array] = []
+    sample: list[Array] = []
+    for number, image in enumerate(_each(slices)):
+        if image.shape != (slices[0].rows, slices[0].columns):
+            raise SeriesportError("geometry-irregular", "the images differ in size")
+        if number == at:
+            axial = image[None]
+        rows.append(image[row : row + 1].copy())
+        columns.append(image[:, column : column + 1].copy())
+        step = max(1, image.size * len(slices) // _SAMPLE)
+        sample.append(image.reshape(-1)[::step].copy())
+    assert axial is not None
+    return [axial, np.stack(rows), np.stack(columns)], _percentiles(np.concatenate(sample))
+
+
+def _each(slices: Sequence[Frame]) -> Iterator[Array]:
+    """The rescaled slices in their order; neighbours in one file are read together."""
+    for _, run in itertools.groupby(slices, lambda frame: frame.path):
+        frames = list(run)
+        yield from map(rescaled, pixels(frames), frames)
 
 
 def _marked(picture: Image.Image, mark: str) -> Image.Image:
