@@ -329,7 +329,8 @@ def test_storing_nothing_changes_nothing(party: Party) -> None:
     assert party.find() == []
 
 
-ODD = ["0012345", "a/b", "a#b", "a?b", "a%41b", "Doe^John", "a b", "a*b", "Ä ß 王", "a'b\"c"]
+# Not the ones of test_transport_dicom.py, which a worker may run on the same servers.
+ODD = ["0067890", "a/b", "a#b", "a?b", "a%41b", "Doe^John", "a b", "a*b", "Ä ß 王", "a'b\"c"]
 
 
 @pytest.mark.parametrize("patient", ODD)
