@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from seriesport.address import Address, DicomAddress
 from seriesport.dimse import contexts
@@ -14,19 +14,18 @@ from seriesport.dimse.query import Series, Study, find_instances, find_series, f
 from seriesport.dimse.retrieval import Retrieval
 from seriesport.dimse.upload import Upload
 from seriesport.errors import SeriesportError
-from seriesport.transports.protocol import Expected, Receipt, SeriesReference
+from seriesport.transports.protocol import Expected, Receipt, SeriesReference, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
-    from types import TracebackType
 
     from seriesport.dimse.contexts import Proposal
     from seriesport.instance import Instance
     from seriesport.settings import Settings
 
 
-class DicomTransport:
+class DicomTransport(Transport):
     """One archive, over one association at a time, which is kept from call to call.
 
     Queries use the Study Root model, or the Patient Root model where the archive has only that.
@@ -132,17 +131,6 @@ class DicomTransport:
         if self._association is not None:
             self._association.release()
             self._association = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _deadline(self) -> float:
         return time.monotonic() + self._server.wall_clock

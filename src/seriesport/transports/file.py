@@ -7,7 +7,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, cast
 
 from seriesport.digest import chunks, digest_member
 from seriesport.errors import SeriesportError
@@ -16,11 +16,10 @@ from seriesport.instance import FileSlice
 from seriesport.part10 import encode_file_meta, read_path
 from seriesport.transports.listing import Listed, Listing
 from seriesport.transports.placing import check_name, choose_folder, place
-from seriesport.transports.protocol import Proof, Receipt, ReceiptEntry
+from seriesport.transports.protocol import Proof, Receipt, ReceiptEntry, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
-    from types import TracebackType
 
     from seriesport.address import Address, FileAddress
     from seriesport.instance import Instance
@@ -42,7 +41,7 @@ class _Seen:
     problem: SeriesportError | None = None
 
 
-class FileTransport:
+class FileTransport(Transport):
     """Series in files below a folder, told apart by series UID and recognised by content.
 
     Files that are no DICOM instances are passed over and counted, DICOMDIR among them. Links
@@ -106,17 +105,6 @@ class FileTransport:
     def close(self) -> None:
         """See the protocol."""
         self._seen.clear()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _folder(self, root: Path, instances: Sequence[Instance], name: str | None) -> Path:
         if name is not None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, cast
 
 from seriesport.errors import SeriesportError
 from seriesport.files import PART_SUFFIX, locked, unreadable
 from seriesport.part10 import read_header
 from seriesport.transports.listing import Listed, Listing
 from seriesport.transports.placing import check_name, choose_folder, place
-from seriesport.transports.protocol import Receipt
+from seriesport.transports.protocol import Receipt, Transport
 from seriesport.transports.selection import is_glob, select
 from seriesport.zipappend import append
 from seriesport.zipread import check_stored, member_payload, member_reader
@@ -20,7 +20,6 @@ from seriesport.zipsafe import Directory, ZipMember, read_directory
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
-    from types import TracebackType
 
     from seriesport.address import Address, ZipAddress
     from seriesport.instance import Instance
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 _State = tuple[int, int, int, int]
 
 
-class ZipTransport:
+class ZipTransport(Transport):
     """Series in the members of a ZIP, recognised by content; ZIPs within it are not opened.
 
     The whole directory is checked before any member is read, see `zipsafe.read_directory`.
@@ -107,17 +106,6 @@ class ZipTransport:
     def close(self) -> None:
         """See the protocol."""
         self._forget()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _present(self, path: Path) -> tuple[Directory | None, Listing]:
         """What a destination has; nothing where there is no file yet."""
