@@ -22,22 +22,10 @@ RECEIVING = Path(__file__).with_name("receiving.py")
 REFERENCE = "getscu -B, TCP_NODELAY=1"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--series", type=int, default=20)
-    parser.add_argument("--slices", type=int, default=200)
-    parser.add_argument("--size", type=int, default=512, help="rows and columns")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--parallel", type=int, default=4)
-    parser.add_argument("--archives", nargs="+", default=["Orthanc", "Dcmqrscp"])
-    parser.add_argument("--nagle", action="store_true", help="also getscu as it is shipped")
-    parser.add_argument("--folder", type=Path, default=None)
-    return parser
-
-
 def main() -> None:
     """Fill each archive, measure, print a table."""
-    arguments = _parser().parse_args()
+    options = archives.parser(str(__doc__), 20, ["Orthanc", "Dcmqrscp"], "getscu")
+    arguments = options.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="seriesport-bench-", dir=arguments.folder))
     try:
         who = data.identity("archive_get")

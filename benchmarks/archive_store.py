@@ -25,16 +25,8 @@ REFERENCE = "storescu, TCP_NODELAY=1"
 
 def main() -> None:
     """Measure against each archive, and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--series", type=int, default=4)
-    parser.add_argument("--slices", type=int, default=200)
-    parser.add_argument("--size", type=int, default=512, help="rows and columns")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--parallel", type=int, default=4)
-    parser.add_argument("--archives", nargs="+", default=["Storescp", "Orthanc"])
-    parser.add_argument("--nagle", action="store_true", help="also storescu as it is shipped")
-    parser.add_argument("--folder", type=Path, default=None)
-    arguments = parser.parse_args()
+    options = archives.parser(str(__doc__), 4, ["Storescp", "Orthanc"], "storescu")
+    arguments = options.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="seriesport-bench-", dir=arguments.folder))
     try:
         who = data.identity("archive_store")

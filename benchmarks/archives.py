@@ -7,6 +7,7 @@ import os
 import statistics
 import subprocess
 import sys
+from argparse import ArgumentParser
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,20 @@ def run(
         measured["cpu"],
         told.get("memory", measured["memory"]),
     )
+
+
+def parser(description: str, series: int, peers: Sequence[str], tool: str) -> ArgumentParser:
+    """The options of a benchmark beside one of DCMTK's tools."""
+    made = ArgumentParser(description=description)
+    made.add_argument("--series", type=int, default=series)
+    made.add_argument("--slices", type=int, default=200)
+    made.add_argument("--size", type=int, default=512, help="rows and columns")
+    made.add_argument("--rounds", type=int, default=5)
+    made.add_argument("--parallel", type=int, default=4)
+    made.add_argument("--archives", nargs="+", default=list(peers))
+    made.add_argument("--nagle", action="store_true", help=f"also {tool} as it is shipped")
+    made.add_argument("--folder", type=Path, default=None)
+    return made
 
 
 def peak_memory() -> float:

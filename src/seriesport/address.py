@@ -126,6 +126,11 @@ def parse(text: str) -> Address:
     raise _invalid(f"the scheme {scheme!r} is unknown; use {known}", 0)
 
 
+def scheme(address: Address) -> str:
+    """The kind of an address: `file`, `zip`, `dicom` or `xnat`."""
+    return address.url.partition(":")[0]
+
+
 def source_root(address: Address) -> Address:
     """The part of a source's address that is not an identifier of patient, study or series."""
     if isinstance(address, DicomAddress):

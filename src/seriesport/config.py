@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from seriesport.errors import SeriesportError
 from seriesport.schema import Problems, explain, load_schema, unknown, validator
@@ -40,10 +40,10 @@ class Config:
     """Series per job; 0 for automatic."""
     settings: Settings
 
-    @classmethod
+    @staticmethod
     def from_mapping(
-        cls, data: Mapping[str, object], environ: Mapping[str, str] | None = None
-    ) -> Self:
+        data: Mapping[str, object], environ: Mapping[str, str] | None = None
+    ) -> Config:
         """Check a mapping such as Snakemake's `config`.
 
         Args:
@@ -54,34 +54,32 @@ class Config:
         Raises:
             SeriesportError: config-invalid, with a line of text for each problem.
         """
-        plain = _plain(data)
-        return cls._checked(plain, Problems("config"), lambda _: None, environ)
+        return _checked(_plain(data), Problems("config"), lambda _: None, environ)
 
-    @classmethod
-    def _checked(
-        cls,
-        data: object,
-        problems: Problems,
-        line: Callable[[Where], int | None],
-        environ: Mapping[str, str] | None,
-    ) -> Self:
-        _refuse_passwords(data, (), problems, line)
-        problems.check()
-        for error in validator("config").iter_errors(data):
-            _report(error, problems, line)
-        problems.check()
-        values = cast("dict[str, Any]", data)
-        properties = load_schema("config")["properties"]
-        servers = _servers(values.get("servers", {}), problems, line)
-        problems.check()
-        overridden = _overrides(servers, os.environ if environ is None else environ)
-        limits = {key: _number(value) for key, value in values.get("zip_limits", {}).items()}
-        return cls(
-            cohort=Path(values.get("cohort", properties["cohort"]["default"])),
-            formats=tuple(values.get("formats", properties["formats"]["default"])),
-            shard_size=int(values.get("shard_size", properties["shard_size"]["default"])),
-            settings=Settings(MappingProxyType(overridden), ZipLimits(**limits)),
-        )
+
+def _checked(
+    data: object,
+    problems: Problems,
+    line: Callable[[Where], int | None],
+    environ: Mapping[str, str] | None,
+) -> Config:
+    _refuse_passwords(data, (), problems, line)
+    problems.check()
+    for error in validator("config").iter_errors(data):
+        _report(error, problems, line)
+    problems.check()
+    values = cast("dict[str, Any]", data)
+    properties = load_schema("config")["properties"]
+    servers = _servers(values.get("servers", {}), problems, line)
+    problems.check()
+    overridden = _overrides(servers, os.environ if environ is None else environ)
+    limits = {key: _number(value) for key, value in values.get("zip_limits", {}).items()}
+    return Config(
+        cohort=Path(values.get("cohort", properties["cohort"]["default"])),
+        formats=tuple(values.get("formats", properties["formats"]["default"])),
+        shard_size=int(values.get("shard_size", properties["shard_size"]["default"])),
+        settings=Settings(MappingProxyType(overridden), ZipLimits(**limits)),
+    )
 
 
 def load_config(path: Path, environ: Mapping[str, str] | None = None) -> Config:
@@ -99,8 +97,7 @@ def load_config(path: Path, environ: Mapping[str, str] | None = None) -> Config:
         raise SeriesportError(_CODE, f"{path} {_TOO_LARGE}")
     loaded = load_yaml(content, str(path), _CODE)
     data: object = {} if loaded is None else loaded
-    checked = Config._checked  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - same module
-    return checked(data, Problems(str(path)), lambda where: line_of(data, where), environ)
+    return _checked(data, Problems(str(path)), lambda where: line_of(data, where), environ)
 
 
 def _plain(value: object) -> object:

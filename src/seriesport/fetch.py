@@ -6,6 +6,7 @@ from collections import Counter
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from seriesport.address import scheme
 from seriesport.bundle import Manifest, write_bundle
 from seriesport.errors import SeriesportError
 from seriesport.flow import Flow, Patience
@@ -46,7 +47,7 @@ def fetch_series(
         manifest = write_bundle(
             bundle,
             [stage.instances[uid] for uid in expected],
-            source=type(series.address).__name__.removesuffix("Address").lower(),
+            source=scheme(series.address),
             digests=stage.digests,
         )
         stage.discard()

@@ -15,6 +15,8 @@ from seriesport.files import make_folder, unreadable, write_all, writing
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from seriesport.transports.protocol import SeriesReference
+
 _SECRET_BYTES = 32
 _KEY_LETTERS = 16
 
@@ -60,6 +62,13 @@ def _read_secret(path: Path) -> bytes:
             "file-unreadable", f"{path} does not hold a secret of {_SECRET_BYTES} bytes"
         )
     return secret
+
+
+def series_key(secret: bytes, root: str, series: SeriesReference) -> str:
+    """The key of a series of one source, which `root` names."""
+    return keyed_hash(
+        secret, root, series.patient_id, series.study_instance_uid, series.series_instance_uid
+    )
 
 
 def keyed_hash(secret: bytes, *parts: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from seriesport.address import FileAddress, ZipAddress, parse, source_root
 from seriesport.errors import SeriesportError
 from seriesport.files import write_if_changed
-from seriesport.keys import keyed_hash
+from seriesport.keys import series_key
 from seriesport.resolve import Answer, ask, fingerprint
 from seriesport.transports.protocol import SeriesReference
 
@@ -125,16 +125,17 @@ def server_name(address: Address) -> str:
     """The server of an address as the workflow may name it."""
     if isinstance(address, FileAddress | ZipAddress):
         return LOCAL
-    return _safe(address.server) if address.port is None else UNNAMED
+    return safe_name(address.server) if address.port is None else UNNAMED
 
 
 def resource_name(server: str) -> str:
     """The Snakemake resource that counts the associations with a server."""
-    return f"archive_{_safe(server)}"
+    return f"archive_{safe_name(server)}"
 
 
-def _safe(name: str) -> str:
-    return re.sub("[^A-Za-z0-9]", "_", name)
+def safe_name(server: str) -> str:
+    """A server's name as shards and Snakemake resources have it."""
+    return re.sub("[^A-Za-z0-9]", "_", server)
 
 
 def _known(previous: Plan | None) -> dict[str, Answer]:
@@ -148,15 +149,8 @@ def _known(previous: Plan | None) -> dict[str, Answer]:
 
 
 def _row(entry: Entry, name: str, reference: SeriesReference, secret: bytes) -> PlannedSeries:
-    key = keyed_hash(
-        secret,
-        _identity(source_root(reference.address)),
-        reference.patient_id,
-        reference.study_instance_uid,
-        reference.series_instance_uid,
-    )
     return PlannedSeries(
-        key=key,
+        key=series_key(secret, _identity(source_root(reference.address)), reference),
         shard="",
         reference=reference,
         destinations=tuple(d.url for d in entry.destinations),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from seriesport.address import Address
     from seriesport.cohort import Entry
     from seriesport.settings import Settings
-    from seriesport.transports.protocol import SeriesReference, Transport
+    from seriesport.transports.protocol import Transport
 
 _MOST_THREADS = 16
 

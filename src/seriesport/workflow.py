@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seriesport.errors import SeriesportError
-from seriesport.plan import UNNAMED, Shard, read_index, resource_name
+from seriesport.plan import UNNAMED, Shard, read_index, resource_name, safe_name
 from seriesport.settings import Server, Settings
 
 if TYPE_CHECKING:
@@ -43,11 +43,6 @@ def limits(servers: Mapping[str, Server]) -> dict[str, int]:
     return found
 
 
-def planning(servers: Mapping[str, Server]) -> dict[str, int]:
-    """The associations that the plan takes, which runs alone, by Snakemake resource."""
-    return limits(servers)
-
-
 def granted(settings: Settings, resources: Mapping[str, object]) -> Settings:
     """The settings of a job, which opens no more associations than Snakemake gave it."""
 
@@ -79,7 +74,7 @@ def destinations(index: str, servers: Mapping[str, Server]) -> Callable[..., lis
 
     def moved_to(wildcards: Any) -> list[str]:
         used = shards(index)[wildcards.shard].destinations
-        return [server.place for name, server in servers.items() if _named(name) in used]
+        return [server.place for name, server in servers.items() if safe_name(name) in used]
 
     return moved_to
 
@@ -95,15 +90,10 @@ def _resources(
         return count
 
     return {
-        resource_name(name): resource(_named(name), server.associations)
+        resource_name(name): resource(safe_name(name), server.associations)
         for name, server in _every(servers).items()
     }
 
 
 def _every(servers: Mapping[str, Server]) -> dict[str, Server]:
     return {UNNAMED: Server(UNNAMED, "", 0), **servers}
-
-
-def _named(server: str) -> str:
-    """A server as the list of shards names it."""
-    return resource_name(server).removeprefix("archive_")

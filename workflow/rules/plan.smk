@@ -8,8 +8,9 @@ checkpoint plan:
         "results/logs/plan.log",
     conda:
         "../../environment.yml"
+    # The plan runs alone and takes all that there is.
     resources:
-        **planning(settings.settings.servers),
+        **limits(settings.settings.servers),
     params:
         shard_size=settings.shard_size,
     script:

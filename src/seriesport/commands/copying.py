@@ -16,7 +16,7 @@ from seriesport.errors import SeriesportError
 from seriesport.fetch import fetch_series
 from seriesport.files import locked
 from seriesport.flow import Flows, patience
-from seriesport.keys import keyed_hash, load_secret
+from seriesport.keys import load_secret, series_key
 from seriesport.steps.fetch import existing
 from seriesport.transports.protocol import Proof
 from seriesport.transports.registry import open_transport
@@ -41,13 +41,13 @@ def cp(source_text: str, destination_text: str, settings: Settings, *, as_json: 
         SeriesportError: the failure of the first series that failed, after all were tried.
     """
     source, destination = parse(source_text), parse(destination_text)
-    found = find(source, settings)
     failures: list[SeriesportError] = []
     rows: list[dict[str, Any]] = []
     with (
         open_transport(source_root(source), settings) as reader,
         open_transport(source_root(destination), settings) as writer,
     ):
+        found = find(reader, source)
         for number, series in enumerate(found, 1):
             label = f"series {number} of {len(found)}"
             room = _room(series)
@@ -127,14 +127,7 @@ def _check(receipt: Receipt) -> None:
 def _room(series: SeriesReference) -> Path:
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seriesport"
     secret = load_secret(base / "secret")
-    name = keyed_hash(
-        secret,
-        source_root(series.address).url,
-        series.patient_id,
-        series.study_instance_uid,
-        series.series_instance_uid,
-    )
-    return base / name
+    return base / series_key(secret, source_root(series.address).url, series)
 
 
 def _report(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:

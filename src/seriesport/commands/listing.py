@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from seriesport.address import Address
     from seriesport.settings import Settings
     from seriesport.transports.dicom import DicomTransport
-    from seriesport.transports.protocol import SeriesReference
+    from seriesport.transports.protocol import SeriesReference, Transport
 
 _COLUMNS = (
     "patient", "accession", "study", "series", "series_number", "modality", "instances",
@@ -22,14 +22,13 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def find(address: Address, settings: Settings) -> list[SeriesReference]:
+def find(transport: Transport, address: Address) -> list[SeriesReference]:
     """The series below an address.
 
     Raises:
         SeriesportError: not-found, where there are none.
     """
-    with open_transport(source_root(address), settings) as transport:
-        found = transport.find(address)
+    found = transport.find(address)
     if not found:
         raise SeriesportError("not-found", "no series below this address")
     return found
@@ -37,6 +36,9 @@ def find(address: Address, settings: Settings) -> list[SeriesReference]:
 
 def ls(text: str, settings: Settings, *, as_json: bool) -> None:
     """Print the series below an address with their identifiers."""
+    address = parse(text)
+    with open_transport(source_root(address), settings) as transport:
+        found = find(transport, address)
     rows = [
         (
             r.patient_id,
@@ -48,7 +50,7 @@ def ls(text: str, settings: Settings, *, as_json: bool) -> None:
             "" if r.instances is None else r.instances,
             r.series_description,
         )
-        for r in find(parse(text), settings)
+        for r in found
     ]
     if as_json:
         print_json([dict(zip(_COLUMNS, row, strict=True)) for row in rows])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from seriesport.address import ZipAddress, parse, source_root
@@ -16,9 +18,11 @@ from seriesport.staging import Staging
 from seriesport.transports.registry import open_transport
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from seriesport.address import Address
     from seriesport.settings import Settings
-    from seriesport.transports.protocol import SeriesReference, Transport
+    from seriesport.transports.protocol import Expected, SeriesReference, Transport
 
 _COLUMNS = ("series_number", "modality", "instances", "result")
 
@@ -33,12 +37,18 @@ def verify(text: str, against: str | None, settings: Settings, *, as_json: bool)
     other = None if against is None else parse(against)
     rows: list[dict[str, Any]] = []
     failures: list[SeriesportError] = []
-    with open_transport(source_root(address), settings) as transport:
-        for series in find(address, settings):
+    with ExitStack() as stack:
+        transport = stack.enter_context(open_transport(source_root(address), settings))
+        found = find(transport, address)
+        there = None
+        if other is not None:
+            elsewhere = stack.enter_context(open_transport(source_root(other), settings))
+            there = _Place(elsewhere, other)
+        for series in found:
             try:
                 count = _check(transport, series)
-                if other is not None:
-                    _compare(transport, series, other, settings)
+                if there is not None:
+                    _compare(transport.expect(series), there.uids(series))
                 result = "whole"
             except SeriesportError as error:
                 failures.append(error)
@@ -82,15 +92,24 @@ def _check_manifest(address: Address) -> None:
         verify_bundle(address.path, read_manifest(address.path))
 
 
-def _compare(
-    transport: Transport, series: SeriesReference, other: Address, settings: Settings
-) -> None:
-    here = transport.expect(series)
-    with open_transport(source_root(other), settings) as elsewhere:
-        there: set[str] = set()
-        for candidate in elsewhere.find(other):
-            if candidate.series_instance_uid == series.series_instance_uid:
-                there |= elsewhere.expect(candidate).keys()
+class _Place:
+    """What is listed below an address."""
+
+    def __init__(self, transport: Transport, address: Address) -> None:
+        self._transport = transport
+        self._address = address
+
+    @cached_property
+    def _series(self) -> list[SeriesReference]:
+        return self._transport.find(self._address)
+
+    def uids(self, series: SeriesReference) -> set[str]:
+        """The instances of a series that are there."""
+        same = [s for s in self._series if s.series_instance_uid == series.series_instance_uid]
+        return {uid for candidate in same for uid in self._transport.expect(candidate)}
+
+
+def _compare(here: Mapping[str, Expected], there: set[str]) -> None:
     missing = [here[uid] for uid in here if uid not in there]
     if missing:
         what = f"{len(missing)} of {len(here)} instances are not there ({numbers(missing)})"

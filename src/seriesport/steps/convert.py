@@ -18,7 +18,7 @@ from seriesport.steps.shard import (
     CONVERTED,
     FETCHED,
     Results,
-    fetched,
+    line_of,
     not_attempted,
     run_shard,
     trusted,
@@ -44,7 +44,7 @@ def convert_shard(results: Results, shard: str, formats: Sequence[str]) -> list[
     folder = results.step(CONVERTED, shard)
 
     def work(row: PlannedSeries) -> LedgerLine:
-        source = fetched(ledger, row.key)
+        source = line_of(ledger, row.key)
         if not source.ok:
             return not_attempted(source)
         wanted = formats if row.formats is None else row.formats

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from seriesport.cohort import read_cohort
 from seriesport.keys import load_secret
-from seriesport.plan import make_plan, places
+from seriesport.plan import make_plan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,13 +34,12 @@ def plan_cohort(
             cohort-not-private.
     """
     entries = read_cohort(cohort)
-    earlier = results.plan.read()
     plan = make_plan(
         entries,
         settings,
         load_secret(results.secret),
-        previous=None if refresh else earlier,
-        placed=places(earlier) | results.plan.places(),
+        previous=None if refresh else results.plan.read(),
+        placed=results.plan.places(),
         shard_size=shard_size,
     )
     results.plan.write(plan)

@@ -18,7 +18,7 @@ from seriesport.privacy import where
 from seriesport.transports.registry import open_transport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from seriesport.address import Address
     from seriesport.plan import PlannedSeries
@@ -72,7 +72,6 @@ class Transports:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._lock = threading.Lock()
-        self._opened: list[Transport] = []
         self._open: dict[tuple[int, Address], Transport] = {}
 
     def __enter__(self) -> Transports:
@@ -80,7 +79,7 @@ class Transports:
 
     def __exit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
         if exc_type is None or issubclass(exc_type, Exception):
-            for transport in self._opened:
+            for transport in self._open.values():
                 transport.close()
         # An interrupted process leaves them to its end: other threads are still at work on them.
 
@@ -91,7 +90,6 @@ class Transports:
             transport = open_transport(address, self.settings)
             with self._lock:
                 self._open[place] = transport
-                self._opened.append(transport)
         return self._open[place]
 
 
@@ -143,9 +141,10 @@ def guarded(row: PlannedSeries, work: Callable[[PlannedSeries], LedgerLine]) -> 
     return line
 
 
-def fetched(ledger: dict[str, LedgerLine], key: str) -> LedgerLine:
-    """The line of a series in the ledger of `fetch`; a failed one where it has none."""
-    return ledger.get(key) or LedgerLine(key, Status.FAILED, "not-attempted")
+def line_of(ledger: Mapping[str, LedgerLine], key: str) -> LedgerLine:
+    """The line of a series in the ledger of a step; a failed one where it has none."""
+    absent = "the step has not seen this series"
+    return ledger.get(key) or LedgerLine(key, Status.FAILED, "not-attempted", absent)
 
 
 def not_attempted(source: LedgerLine) -> LedgerLine:

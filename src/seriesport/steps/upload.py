@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from seriesport.address import parse, source_root
+from seriesport.address import parse, scheme, source_root
 from seriesport.bundle import read_bundle
 from seriesport.errors import REASONS, SeriesportError
 from seriesport.flow import Flows, patience, server_of, workers
@@ -19,7 +19,7 @@ from seriesport.steps.shard import (
     UPLOADED,
     Results,
     Transports,
-    fetched,
+    line_of,
     not_attempted,
     run_shard,
     trusted,
@@ -59,7 +59,7 @@ def upload_shard(results: Results, shard: str, settings: Settings) -> list[Ledge
         return run_shard(
             results.ledger(UPLOADED, shard),
             rows,
-            lambda row: _deliver(upload, row, fetched(ledger, row.key)),
+            lambda row: _deliver(upload, row, line_of(ledger, row.key)),
             at_once,
         )
 
@@ -117,8 +117,7 @@ def _store(upload: _Upload, series: _Series, name: str, address: Address) -> Del
         sent = sum(entry.sent for entry in receipt.entries)
         there = len(receipt.entries) - sent
         _log.info("series %s: sent %d instances, %d not", series.key, sent, there)
-        kind = type(address).__name__.removesuffix("Address").lower()
-        done = delivery(name, kind, receipt, manifest)
+        done = delivery(name, scheme(address), receipt, manifest)
         if not done.complete and any(REASONS[c].transient for c in done.codes):
             raise _incomplete(done)
         return done

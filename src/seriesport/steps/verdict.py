@@ -16,7 +16,7 @@ from seriesport.errors import REASONS, SeriesportError
 from seriesport.files import write_if_changed, write_text
 from seriesport.ledger import LedgerLine, Status, read_ledger
 from seriesport.resolve import word
-from seriesport.steps.shard import CONVERTED, FETCHED, STEPS, UPLOADED
+from seriesport.steps.shard import CONVERTED, FETCHED, STEPS, UPLOADED, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -123,7 +123,7 @@ def _outcomes(results: Results, plan: Plan) -> list[Outcome]:
     for shard, rows in plan.shards().items():
         ledgers = [read_ledger(results.ledger(step, shard)) for step in STEPS]
         for row in rows:
-            lines = (ledger.get(row.key, _absent(row.key)) for ledger in ledgers)
+            lines = (line_of(ledger, row.key) for ledger in ledgers)
             steps = (
                 _standing(results.step(step, shard), line)
                 for step, line in zip(STEPS, lines, strict=True)
@@ -189,10 +189,6 @@ def _planned(row: PlannedSeries, steps: tuple[LedgerLine, ...]) -> Outcome:
     code, detail = (bad[0].code or "internal", bad[0].detail) if bad else ("", "")
     modality = word(row.reference.modality)
     return Outcome(row.labels, row.lines, row.key, row.shard, modality, steps, code, detail)
-
-
-def _absent(key: str) -> LedgerLine:
-    return LedgerLine(key, Status.FAILED, "not-attempted", "the step has not seen this series")
 
 
 def _row(outcome: Outcome) -> Iterator[str | int]:
