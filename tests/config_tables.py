@@ -34,7 +34,7 @@ def _keys(properties: dict[str, Any], prefix: str, *, deep: bool = True) -> Any:
             yield from _keys(schema["properties"], f"{prefix}{key}.")
         below = schema.get("additionalProperties")
         if deep and isinstance(below, dict):
-            required = below.get("required", [])
+            required = below.get("else", {}).get("required", [])
             marked = {
                 name: {**sub, "needed": name in required}
                 for name, sub in below["properties"].items()
@@ -47,7 +47,7 @@ def _table(keys: list[tuple[str, dict[str, Any]]]) -> str:
     for path, schema in keys:
         default = f"`{_text(schema['default'])}`" if "default" in schema else ""
         if schema.get("needed"):
-            default = "(needed)"
+            default = "(needed without url)"
         cells = [f"`{path}`", _type(schema), default, f"`{_text(schema['examples'][0])}`"]
         cells.append(" ".join(schema["description"].split()).replace("*", "\\*"))
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")

@@ -11,10 +11,11 @@ import yaml
 from jsonschema import Draft202012Validator
 
 import config_tables
+from seriesport.address import DicomAddress, XnatAddress
 from seriesport.config import Config, environment_name, load_config
 from seriesport.errors import SeriesportError
 from seriesport.schema import load_schema
-from seriesport.settings import Server, ZipLimits
+from seriesport.settings import DicomServer, Settings, Tls, XnatServer, ZipLimits
 
 ROOT = Path(__file__).parents[1]
 HOST = "a host name or an IP address, without scheme, port or user name"
@@ -89,7 +90,7 @@ def test_every_key_reaches_the_settings(tmp_path: Path):
         3,
     )
     assert (pacs.instances_per_second, pacs.attempts, pacs.backoff) == (4, 5, 0)
-    assert servers["plain"] == Server("plain", "10.0.0.1", 104)
+    assert servers["plain"] == DicomServer("plain", "10.0.0.1", 104)
     assert servers["system"].tls is not None
     assert config.settings.zip_limits == ZipLimits(1, 2, 3, 4)
 
@@ -97,10 +98,10 @@ def test_every_key_reaches_the_settings(tmp_path: Path):
 def test_the_schema_names_the_defaults_of_the_settings():
     properties = load_schema("config")["properties"]
     server = properties["servers"]["additionalProperties"]["properties"]
-    plain = Server("x", "h", 1)
-    assert {k: v["default"] for k, v in server.items() if "default" in v} == {
-        k: getattr(plain, k) for k, v in server.items() if "default" in v
-    }
+    for plain in (DicomServer("x", "h", 1), XnatServer("x", "https://h")):
+        for key, described in server.items():
+            if "default" in described and hasattr(plain, key):
+                assert getattr(plain, key) == described["default"], key
     limits = properties["zip_limits"]["properties"]
     assert {k: v["default"] for k, v in limits.items()} == {
         k: getattr(ZipLimits(), k) for k in limits
@@ -177,10 +178,10 @@ def test_the_environment_stands_in_for_host_and_port(tmp_path: Path):
     text = "servers: {my-pacs: {host: h, port: 1, calling_aet: ME}}"
     assert environment_name("my-pacs") == "SERIESPORT_SERVER_MY_PACS"
     config = read(tmp_path, text, {"SERIESPORT_SERVER_MY_PACS": "127.0.0.1:40123"})
-    server = config.settings.server("my-pacs", None)
+    server = config.settings.servers["my-pacs"]
     assert (server.host, server.port, server.calling_aet) == ("127.0.0.1", 40123, "ME")
     six = read(tmp_path, text, {"SERIESPORT_SERVER_MY_PACS": "[::1]:104"})
-    assert six.settings.server("my-pacs", None).host == "::1"
+    assert six.settings.servers["my-pacs"].host == "::1"
 
 
 @pytest.mark.parametrize("value", ["", "host", "host:", ":104", "host:0", "host:99999", "host:x"])
@@ -263,3 +264,77 @@ def test_an_installed_wheel_carries_the_schemas(tmp_path: Path):
         str(tmp_path / "site/seriesport/schema.py"),
         "config/config.yaml",
     ]
+
+
+XNAT = "servers: {x: {url: 'https://h:8443/xnat/'}}"
+
+
+def test_an_entry_with_a_url_is_an_xnat(tmp_path: Path):
+    text = """
+        servers:
+          x:
+            url: https://xnat.example.org:8443/xnat
+            tls: {ca: ca.pem}
+            connections: 2
+            create: false
+            refresh_catalogs: true
+            timeout: 2
+        """
+    server = read(tmp_path, text).settings.servers["x"]
+    assert server == XnatServer(
+        "x",
+        "https://xnat.example.org:8443/xnat",
+        tls=Tls(Path("ca.pem")),
+        connections=2,
+        create=False,
+        refresh_catalogs=True,
+        timeout=2,
+    )
+    assert read(tmp_path, XNAT).settings.servers["x"].place == "https://h:8443/xnat"
+
+
+def test_the_keys_of_an_archive_and_of_an_xnat_do_not_mix(tmp_path: Path):
+    text = "servers:\n  x:\n    url: https://h\n    port: 1\n  p:\n    host: h\n    create: true\n"
+    assert problems(tmp_path, text) == [
+        ", line 4: servers.x.port does not go with a url",
+        ", line 5: servers.p lacks port",
+        ", line 7: servers.p.create does not go without a url",
+    ]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://h/xnat", "http://10.0.0.1", "ftp://h", "https://", "h:8443", "https://h:0"]
+)
+def test_an_xnat_url_is_https_or_on_this_machine(tmp_path: Path, url: str):
+    [line] = problems(tmp_path, f"servers:\n  x:\n    url: {url}\n")
+    assert line.startswith(", line 3: servers.x.url ")
+
+
+@pytest.mark.parametrize("url", ["https://me:CANARY@h/xnat", "https://h?password=CANARY"])
+def test_an_xnat_url_with_a_password_is_refused_and_not_repeated(tmp_path: Path, url: str):
+    lines = problems(tmp_path, f"servers: {{x: {{url: '{url}'}}}}")
+    assert "CANARY" not in "".join(lines)
+
+
+def test_the_environment_stands_in_for_the_url_of_an_xnat(tmp_path: Path):
+    server = read(tmp_path, XNAT, {"SERIESPORT_SERVER_X": "http://127.0.0.1:40123/xnat"})
+    moved = server.settings.server(XnatAddress("x", None, "P"))
+    assert moved.url == "http://127.0.0.1:40123/xnat"
+    assert moved.place == "https://h:8443/xnat"
+    for value in ("http://other/xnat", "127.0.0.1:40123", ""):
+        with pytest.raises(SeriesportError, match="SERIESPORT_SERVER_X"):
+            read(tmp_path, XNAT, {"SERIESPORT_SERVER_X": value})
+
+
+def test_an_address_of_the_wrong_kind_is_told(tmp_path: Path):
+    settings = read(tmp_path, XNAT.replace("}}", "}, p: {host: h, port: 1}}")).settings
+    with pytest.raises(SeriesportError, match="reached by xnat://") as caught:
+        settings.server(DicomAddress("x", None, "AE"))
+    assert caught.value.code == "server-unknown"
+    with pytest.raises(SeriesportError, match="reached by dicom://"):
+        settings.server(XnatAddress("p", None, "P"))
+
+
+def test_an_xnat_needs_no_entry_in_the_config():
+    assert Settings().server(XnatAddress("h.example", None, "P")).url == "https://h.example"
+    assert Settings().server(XnatAddress("h", 8443, "P")).url == "https://h:8443"

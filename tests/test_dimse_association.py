@@ -22,7 +22,7 @@ from seriesport.dimse.get import Spool, get
 from seriesport.dimse.message import Kind
 from seriesport.dimse.pdu import PduType, control_pdu, data_header
 from seriesport.errors import SeriesportError
-from seriesport.settings import Server
+from seriesport.settings import DicomServer
 from transcript import archive, associate
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ def test_nobody_at_the_port_is_unreachable() -> None:
         port = probe.getsockname()[1]
     with pytest.raises(SeriesportError) as caught:
         Association.connect(
-            Server("x", "127.0.0.1", port), "ARCHIVE", transcript.PROPOSALS, time.monotonic() + 5
+            DicomServer("x", "127.0.0.1", port), "ARCHIVE", transcript.PROPOSALS, time.monotonic() + 5
         )
     assert caught.value.code == "archive-unreachable"
 
@@ -239,7 +239,7 @@ def test_nobody_at_the_port_is_unreachable() -> None:
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "a" * 70 + ".invalid"])
 def test_a_name_that_nobody_has_is_unreachable(host: str) -> None:
     with pytest.raises(SeriesportError) as caught:
-        Association.connect(Server("x", host, 104), "A", transcript.PROPOSALS, time.monotonic() + 5)
+        Association.connect(DicomServer("x", host, 104), "A", transcript.PROPOSALS, time.monotonic() + 5)
     assert caught.value.code == "archive-unreachable"
 
 
@@ -247,7 +247,7 @@ def test_a_name_that_nobody_has_is_unreachable(host: str) -> None:
 def test_an_impossible_ae_title_is_refused_before_a_connection(aet: str) -> None:
     with pytest.raises(SeriesportError) as caught:
         Association.connect(
-            Server("x", "127.0.0.1", 1), aet, transcript.PROPOSALS, time.monotonic() + 5
+            DicomServer("x", "127.0.0.1", 1), aet, transcript.PROPOSALS, time.monotonic() + 5
         )
     assert caught.value.code == "address-invalid"
 

@@ -17,7 +17,7 @@ from seriesport.errors import SeriesportError
 from seriesport.fetch import fetch_series
 from seriesport.flow import Patience
 from seriesport.part10 import check_whole, load_instance
-from seriesport.settings import Server, Settings
+from seriesport.settings import DicomServer, Settings
 from seriesport.transports.dicom import DicomTransport
 from seriesport.transports.protocol import Proof, Receipt, SeriesReference
 
@@ -51,7 +51,7 @@ class Job:
 
     def transport(self, **options: Any) -> DicomTransport:
         limits: dict[str, Any] = {"timeout": 5.0, "connect_timeout": 5.0, "wall_clock": 30.0}
-        server = Server("faulty", self.archive.host, self.archive.port, **(limits | options))
+        server = DicomServer("faulty", self.archive.host, self.archive.port, **(limits | options))
         assert isinstance(self.series.address, DicomAddress)
         return DicomTransport(self.series.address, Settings(servers={"faulty": server}))
 

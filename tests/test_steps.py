@@ -28,7 +28,7 @@ from seriesport.ledger import LedgerLine, Status, read_ledger, write_ledger
 from seriesport.part10 import load_instance
 from seriesport.plan import Plan
 from seriesport.scratch import scratch
-from seriesport.settings import Server, Settings
+from seriesport.settings import DicomServer, Settings
 from seriesport.staging import Staging
 from seriesport.steps.convert import convert_shard
 from seriesport.steps.fetch import fetch_shard
@@ -405,18 +405,18 @@ def test_a_job_opens_no_more_associations_than_snakemake_gave_it() -> None:
 
 def test_servers_that_would_share_a_limit_by_their_names_are_refused() -> None:
     with pytest.raises(SeriesportError, match="differ in nothing but"):
-        limits({"a-b": Server("a-b", "x", 1), "a_b": Server("a_b", "y", 1, associations=1)})
+        limits({"a-b": DicomServer("a-b", "x", 1), "a_b": DicomServer("a_b", "y", 1, associations=1)})
 
 
 def test_archives_without_a_name_have_a_limit_of_their_own() -> None:
-    assert limits({"pacs": Server("pacs", "x", 1, associations=2)}) == {
+    assert limits({"pacs": DicomServer("pacs", "x", 1, associations=2)}) == {
         "archive_unnamed": 4,
         "archive_pacs": 2,
     }
 
 
 def _pacs(port: int, **limits: Any) -> Settings:
-    return Settings({"pacs": Server("pacs", "127.0.0.1", port, **limits)})
+    return Settings({"pacs": DicomServer("pacs", "127.0.0.1", port, **limits)})
 
 
 def _files(folder: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from peers.dcmtk import ApplicationEntity
 from seriesport.address import DicomAddress, parse
 from seriesport.errors import SeriesportError
 from seriesport.part10 import load_instance
-from seriesport.settings import Server, Settings, Tls
+from seriesport.settings import DicomServer, Settings, Tls
 from seriesport.transports.dicom import DicomTransport
 from seriesport.transports.protocol import Proof, SeriesReference
 
@@ -48,7 +48,7 @@ def connect(url: str, **server: Any) -> DicomTransport:
     place = address(url)
     assert place.port is not None
     options: dict[str, Any] = {"timeout": 20.0, "connect_timeout": 5.0, "wall_clock": 120.0}
-    described = Server("here", place.server, place.port, **(options | server))
+    described = DicomServer("here", place.server, place.port, **(options | server))
     named = replace(place, server="here", port=None)
     return _Here(named, Settings(servers={"here": described}))
 

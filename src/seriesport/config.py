@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from seriesport.errors import SeriesportError
 from seriesport.schema import Problems, explain, load_schema, unknown, validator
-from seriesport.settings import Server, Settings, Tls, ZipLimits
+from seriesport.settings import (
+    DicomServer,
+    Server,
+    Settings,
+    Tls,
+    XnatServer,
+    ZipLimits,
+    url_problem,
+)
 from seriesport.yamltext import line_of, load_yaml
 
 if TYPE_CHECKING:
@@ -49,7 +57,7 @@ class Config:
         Args:
             data: The mapping; it is not changed.
             environ: The environment, by default the process's own. `SERIESPORT_SERVER_NAME`,
-                as `host:port`, stands in for host and port of the server of that name.
+                as `host:port` or as a URL, stands in for the place of the server of that name.
 
         Raises:
             SeriesportError: config-invalid, with a line of text for each problem.
@@ -135,6 +143,10 @@ def _report(
             problems.add(_CODE, line((*where, key)), f"{inside}{text}")
         return
     subject = _dotted(where) or "the file"
+    if error.validator == "not":  # a key of the other kind of server
+        kind = "with" if "then" in error.schema_path else "without"
+        problems.add(_CODE, line(where), f"{subject} does not go {kind} a url")
+        return
     if "propertyNames" in error.schema_path:
         subject = "a server's name"
         where = (*where, cast("str", error.instance))
@@ -157,7 +169,13 @@ def _servers(
                 where = ("servers", name, "tls", "key")
                 problems.add(_CODE, line(where), f"{_dotted(where)} has no certificate beside it")
         rest = {key: _number(value) for key, value in values.items() if key != "tls"}
-        servers[name] = Server(name=name, tls=tls, **rest)
+        problem = url_problem(rest["url"]) if "url" in rest else None
+        if problem:
+            where = ("servers", name, "url")
+            problems.add(_CODE, line(where), f"{_dotted(where)} {problem}")
+            continue
+        kind = XnatServer if "url" in rest else DicomServer
+        servers[name] = kind(name=name, tls=tls, **rest)
     return servers
 
 
@@ -181,15 +199,23 @@ def _overrides(servers: dict[str, Server], environ: Mapping[str, str]) -> dict[s
         if variable in seen:
             raise SeriesportError(_CODE, f"{variable} stands for both {seen[variable]} and {name}")
         seen[variable] = name
-        host, _, port = environ[variable].rpartition(":")
-        if not host or not re.fullmatch("[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
-            raise SeriesportError(_CODE, f"the environment's {variable} is not host:port")
-        changed[name] = replace(
-            server, host=host.strip("[]"), port=int(port), configured=server.place
-        )
+        changed[name] = _moved(server, environ[variable], variable)
     return changed
 
 
-def environment_name(server: str) -> str:
-    """The variable that stands in for a server's host and port: `SERIESPORT_SERVER_DEMO`."""
-    return "SERIESPORT_SERVER_" + re.sub("[^A-Z0-9]", "_", server.upper())
+def _moved(server: Server, place: str, variable: str) -> Server:
+    if isinstance(server, XnatServer):
+        problem = url_problem(place)
+        if problem:
+            raise SeriesportError(_CODE, f"the environment's {variable} {problem}")
+        return replace(server, url=place, configured=server.place)
+    host, _, port = place.rpartition(":")
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
+        raise SeriesportError(_CODE, f"the environment's {variable} is not host:port")
+    assert isinstance(server, DicomServer)
+    return replace(server, host=host.strip("[]"), port=int(port), configured=server.place)
+
+
+def environment_name(server: str, what: str = "SERVER") -> str:
+    """A variable of a server's own, as `SERIESPORT_SERVER_DEMO`, which stands in for its place."""
+    return f"SERIESPORT_{what}_" + re.sub("[^A-Z0-9]", "_", server.upper())

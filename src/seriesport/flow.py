@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from tenacity import (
     Retrying,
@@ -16,17 +16,19 @@ from tenacity import (
     wait_random,
 )
 
-from seriesport.address import DicomAddress
+from seriesport.address import DicomAddress, XnatAddress
 from seriesport.errors import SeriesportError
+from seriesport.settings import XnatServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from seriesport.address import Address
-    from seriesport.instance import Instance, Payload
+    from seriesport.instance import Item, Payload
     from seriesport.settings import Server, Settings
 
 _LONGEST_WAIT = 60.0
+_Item = TypeVar("_Item", bound="Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class Flow:
         self._due = 0.0
         self._lock = threading.Lock()
 
-    def receive(self, instances: Iterator[Instance]) -> Generator[Instance]:
+    def receive(self, instances: Iterator[Item]) -> Generator[Item]:
         """Let instances pass on their way in; the source waits meanwhile.
 
         Closed early, it closes the source: what still was to come is not asked for.
@@ -78,8 +80,8 @@ class Flow:
             if isinstance(instances, Generator):
                 instances.close()
 
-    def send(self, instances: Iterable[Instance]) -> list[Instance]:
-        """The same instances, which wait for their turn when they are opened to be sent."""
+    def send(self, instances: Iterable[_Item]) -> list[_Item]:
+        """The same items, which wait for their turn when they are opened to be sent."""
         return [replace(i, payload=_Paced(i.payload, self)) for i in instances]
 
     def step(self, size: int) -> None:
@@ -109,10 +111,10 @@ class _Paced:
 
 
 def server_of(address: Address, settings: Settings) -> Server | None:
-    """The archive that an address names; None for files."""
+    """The server that an address names; None for files."""
     if isinstance(address, DicomAddress):
-        return settings.server(address.server, address.port)
-    return None
+        return settings.server(address)
+    return settings.server(address) if isinstance(address, XnatAddress) else None
 
 
 def patience(address: Address, settings: Settings) -> Patience:
@@ -125,7 +127,7 @@ class Flows:
     """One flow for each server that this process talks to.
 
     Of a server's rate, a job of so many `workers` has the share that they have of the server's
-    associations: the jobs together, which share the associations, then keep to the rate.
+    connections: the jobs together, which share the connections, then keep to the rate.
     """
 
     def __init__(
@@ -150,15 +152,18 @@ class Flows:
             return self._flows.setdefault(server.name, Flow(self._rate(server), self._seen))
 
     def _rate(self, server: Server) -> float | None:
-        if server.instances_per_second is None or self._workers is None:
+        # A single series uses all of a job's connections to an XNAT.
+        if isinstance(server, XnatServer) or self._workers is None:
             return server.instances_per_second
-        return server.instances_per_second * min(1.0, self._workers / server.associations)
+        if server.instances_per_second is None:
+            return None
+        return server.instances_per_second * min(1.0, self._workers / server.at_once)
 
 
 def workers(addresses: Sequence[Address], settings: Settings, most: int) -> int:
-    """How many series may move at one time: the least number of associations of any server."""
+    """How many series may move at one time: the least number of connections to any server."""
     try:
         servers = [s for a in set(addresses) if (s := server_of(a, settings)) is not None]
     except SeriesportError:
         return 1
-    return max(1, min([most, *(s.associations for s in servers)])) if servers else 1
+    return max(1, min([most, *(s.at_once for s in servers)])) if servers else 1

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seriesport.errors import SeriesportError
-from seriesport.plan import UNNAMED, Shard, read_index, resource_name, safe_name
-from seriesport.settings import Server, Settings
+from seriesport.plan import LOCAL, UNNAMED, Shard, read_index, resource_name, safe_name
+from seriesport.settings import DicomServer, Server, Settings, XnatServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,15 +28,15 @@ def shards(index: str) -> dict[str, Shard]:
 
 
 def limits(servers: Mapping[str, Server]) -> dict[str, int]:
-    """The associations that each archive allows over all jobs, by Snakemake resource.
+    """The connections that each server allows over all jobs, by Snakemake resource.
 
-    Archives that addresses name by host and port alone share one, as they share shards.
+    Servers that addresses name by host and port alone share one, as they share shards.
 
     Raises:
         SeriesportError: config-invalid, where the names of two servers give one resource.
     """
     every = _every(servers)
-    found = {resource_name(name): server.associations for name, server in every.items()}
+    found = {resource_name(name): server.at_once for name, server in every.items()}
     if len(found) < len(every):
         raise SeriesportError(
             "config-invalid", "two names below servers: differ in nothing but '.', '-' and '_'"
@@ -44,28 +45,28 @@ def limits(servers: Mapping[str, Server]) -> dict[str, int]:
 
 
 def granted(settings: Settings, resources: Mapping[str, object]) -> Settings:
-    """The settings of a job, which opens no more associations than Snakemake gave it."""
+    """The settings of a job, which opens no more connections than Snakemake gave it."""
 
     def within(name: str, server: Server) -> Server:
         most = resources.get(resource_name(name))
-        if not isinstance(most, int) or most >= server.associations:
+        if not isinstance(most, int) or most >= server.at_once:
             return server
         rate = server.instances_per_second
         if rate is not None:
-            rate *= max(1, most) / server.associations
-        return replace(server, associations=max(1, most), instances_per_second=rate)
+            rate *= max(1, most) / server.at_once
+        return replace(server.within(max(1, most)), instances_per_second=rate)
 
     servers = {name: within(name, server) for name, server in settings.servers.items()}
     return replace(settings, servers=servers)
 
 
 def fetching(index: str, servers: Mapping[str, Server]) -> dict[str, Callable[..., int]]:
-    """The associations that a job takes which fetches a shard, by Snakemake resource."""
+    """The connections that a job takes which fetches a shard, by Snakemake resource."""
     return _resources(index, servers, lambda shard: (shard.source,))
 
 
 def uploading(index: str, servers: Mapping[str, Server]) -> dict[str, Callable[..., int]]:
-    """The associations that a job takes which uploads a shard, by Snakemake resource."""
+    """The connections that a job takes which uploads a shard, by Snakemake resource."""
     return _resources(index, servers, lambda shard: shard.destinations)
 
 
@@ -82,18 +83,26 @@ def destinations(index: str, servers: Mapping[str, Server]) -> Callable[..., lis
 def _resources(
     index: str, servers: Mapping[str, Server], used: Callable[[Shard], tuple[str, ...]]
 ) -> dict[str, Callable[..., int]]:
-    def resource(name: str, most: int) -> Callable[..., int]:
+    every = _every(servers)
+    named = {LOCAL, *map(safe_name, every)}
+
+    def resource(name: str, server: Server) -> Callable[..., int]:
         def count(wildcards: Any) -> int:
             shard = shards(index)[wildcards.shard]
-            return min(most, shard.series) if name in used(shard) else 0
+            talks = name in {n if n in named else UNNAMED for n in used(shard)}
+            return min(server.at_once, shard.series * _for_a_series(server)) if talks else 0
 
         return count
 
     return {
-        resource_name(name): resource(safe_name(name), server.associations)
-        for name, server in _every(servers).items()
+        resource_name(name): resource(safe_name(name), server) for name, server in every.items()
     }
 
 
+def _for_a_series(server: Server) -> int:
+    # Files of an XNAT scan move several at a time; a second job finds room while the first starts.
+    return math.ceil(server.at_once / 2) if isinstance(server, XnatServer) else 1
+
+
 def _every(servers: Mapping[str, Server]) -> dict[str, Server]:
-    return {UNNAMED: Server(UNNAMED, "", 0), **servers}
+    return {UNNAMED: DicomServer(UNNAMED, "", 0), **servers}

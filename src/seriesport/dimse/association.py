@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from seriesport.dimse.contexts import Accepted, Proposal
-    from seriesport.settings import Server
+    from seriesport.settings import DicomServer
 
 DATA_SET_MAXIMUM = 16 * 1024**3
 """Longest data set that is received, in bytes."""
@@ -60,7 +60,7 @@ class Association:
 
     @classmethod
     def connect(
-        cls, server: Server, called_aet: str, proposals: Sequence[Proposal], deadline: float
+        cls, server: DicomServer, called_aet: str, proposals: Sequence[Proposal], deadline: float
     ) -> Association:
         """Connect, shake hands where the server has TLS, and negotiate.
 
@@ -311,7 +311,7 @@ def _ended(pdu: UnexpectedPdu) -> SeriesportError:
     return malformed(f"{pdu.kind.name} within an association")
 
 
-def _connect(server: Server) -> socket.socket:
+def _connect(server: DicomServer) -> socket.socket:
     try:
         return socket.create_connection((server.host, server.port), server.connect_timeout)
     except TimeoutError as error:

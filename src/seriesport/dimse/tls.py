@@ -10,7 +10,7 @@ from seriesport.errors import SeriesportError
 if TYPE_CHECKING:
     import socket
 
-    from seriesport.settings import Server, Tls
+    from seriesport.settings import DicomServer, Tls
 
 _EXPIRED = 10
 _SELF_SIGNED = (18, 19)
@@ -42,7 +42,7 @@ def _no_password() -> str:
     raise ValueError("the key is encrypted")
 
 
-def handshake(sock: socket.socket, server: Server, tls: Tls) -> ssl.SSLSocket:
+def handshake(sock: socket.socket, server: DicomServer, tls: Tls) -> ssl.SSLSocket:
     """Shake hands within `server.connect_timeout`, before a DICOM byte is sent.
 
     Raises:

@@ -35,7 +35,7 @@ class DicomTransport(Transport):
 
     def __init__(self, address: DicomAddress, settings: Settings) -> None:
         self._address = address
-        self._server = settings.server(address.server, address.port)
+        self._server = settings.server(address)
         self._association: Association | None = None
         self._sop_classes: dict[str, tuple[str, ...]] = {}
         self._proposed: dict[Proposal, None] = {}
