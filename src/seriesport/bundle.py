@@ -26,16 +26,17 @@ from seriesport.files import (
     write_text,
     writing,
 )
+from seriesport.instance import FileSlice, PlainFile
 from seriesport.part10 import encode_file_meta, load_instance
 from seriesport.settings import ZipLimits
 from seriesport.zipformat import StoredMember, end_records
-from seriesport.zipsafe import Directory, read_directory
+from seriesport.zipsafe import Directory, name_problem, read_directory
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping
     from pathlib import Path
 
-    from seriesport.instance import Instance
+    from seriesport.instance import Instance, Item
 
 __all__ = [
     "Digest",
@@ -43,6 +44,7 @@ __all__ = [
     "Member",
     "digest_member",
     "read_bundle",
+    "read_files",
     "read_manifest",
     "unpack",
     "verify_bundle",
@@ -59,7 +61,7 @@ class Member:
     """One instance in a bundle. It carries no UID of the instance, series or study."""
 
     name: str
-    """Of the ZIP's member."""
+    """Of the ZIP's member; of a plain file its number, since its name may identify."""
     instance_number: int | None
     sop_class_uid: str
     transfer_syntax_uid: str
@@ -75,8 +77,13 @@ class Manifest:
 
     instances: tuple[Member, ...]
     expected: int
-    """How many instances the source listed."""
+    """How many instances, or files, the source listed."""
     received: int
+    """How many of them came, doubles and what is no DICOM included."""
+    compared: str
+    """What was compared with the source's list: `uids`, `sizes` or `digests`."""
+    plain: bool
+    """Whether the members are plain files under names of their own."""
     source: str
     """The source's kind, such as `dicom`; never its address."""
     sha256: str
@@ -107,11 +114,12 @@ class Manifest:
 
 def write_bundle(
     path: Path,
-    instances: Iterable[Instance],
+    items: Iterable[Item],
     *,
     source: str,
     digests: Mapping[str, Digest] | None = None,
     expected: int | None = None,
+    compared: str = "uids",
 ) -> Manifest:
     """Write a series as a bundle with its manifest, each whole or not at all.
 
@@ -119,35 +127,39 @@ def write_bundle(
 
     Args:
         path: The bundle, `KEY.zip`; the manifest becomes `KEY.json` after it.
-        instances: In any order; they are stored in the order of `Instance.order`.
-        source: The source's kind: `dicom`, `file`, `zip`.
-        digests: Digests that are known already, by SOP Instance UID. What is copied is
-            checked against them; instances without one are read twice.
+        items: In any order, all of one kind; they are stored in the order of `Item.order`.
+        source: The source's kind: `dicom`, `file`, `zip`, `xnat`.
+        digests: Digests that are known already, by `Item.uid`. What is copied is checked
+            against them; instances without one are read twice.
         expected: How many instances the source lists, if not as many as are given.
+        compared: What was compared with the source's list.
 
     Raises:
         SeriesportError: source-changed where a data set is not what its digest says,
-            file-unreadable, file-unwritable, incomplete where there are no instances.
+            file-unreadable, file-unwritable, incomplete where there are no instances,
+            name-unsafe where a plain file's name is no path below its resource.
     """
-    ordered = sorted(instances, key=lambda instance: instance.order)
+    ordered = sorted(items, key=lambda item: item.order)
     if not ordered:
         raise SeriesportError("incomplete", "there are no instances to bundle")
     rows: list[Member] = []
     entries: list[bytes] = []
     with writing(path) as stream, _hashed(stream) as sink:
-        for number, instance in enumerate(ordered, 1):
-            digest = (digests or {}).get(instance.uid) or digest_member(instance)
-            member, meta = _member(number, instance, digest, sink.position)
+        for number, item in enumerate(ordered, 1):
+            digest = (digests or {}).get(item.uid) or digest_member(item)
+            member, meta = _member(number, item, digest, sink.position)
             sink.write(member.header + meta)
-            _copy(instance, digest, sink)
+            _copy(item, digest, sink)
             entries.append(member.entry)
-            rows.append(_row(member.name, instance, digest))
+            rows.append(_row(number, item, digest))
         directory = b"".join(entries)
         sink.write(directory + end_records(len(entries), len(directory), sink.position))
     manifest = Manifest(
         tuple(rows),
         len(rows) if expected is None else expected,
-        len(rows),
+        len(rows) if expected is None else expected,
+        compared,
+        isinstance(ordered[0], PlainFile),
         source,
         sink.sha256.hexdigest(),
         sink.position,
@@ -210,8 +222,20 @@ def read_bundle(path: Path) -> list[Instance]:
         raise SeriesportError("bundle-damaged", problem) from error
 
 
+def read_files(path: Path) -> list[PlainFile]:
+    """The files of a bundle of plain files, in its order; payloads as by `read_bundle`.
+
+    Raises:
+        SeriesportError: bundle-damaged.
+    """
+    return [
+        PlainFile(member.name, FileSlice(path, member.data_offset, member.size))
+        for member in _directory(path).members
+    ]
+
+
 def unpack(path: Path, folder: Path) -> list[Path]:
-    """Write the members of a bundle as `000001.dcm`… into a folder, in the bundle's order.
+    """Write the members of a bundle into a folder, under their names and in the bundle's order.
 
     The files are not synced: they are meant for a temporary folder.
 
@@ -223,8 +247,9 @@ def unpack(path: Path, folder: Path) -> list[Path]:
     try:
         make_folder(folder)
         with path.open("rb") as bundle:
-            for number, member in enumerate(directory.members, 1):
-                paths.append(folder / f"{number:06d}.dcm")
+            for member in directory.members:
+                paths.append(folder / member.name)
+                paths[-1].parent.mkdir(parents=True, exist_ok=True)
                 with paths[-1].open("wb") as file:
                     copy_range(bundle.fileno(), member.data_offset, file.fileno(), 0, member.size)
     except EOFError:
@@ -251,34 +276,36 @@ def _file_sha256(stream: BinaryIO) -> str:
     return sha256.hexdigest()
 
 
-def _member(
-    number: int, instance: Instance, digest: Digest, offset: int
-) -> tuple[StoredMember, bytes]:
+def _member(number: int, item: Item, digest: Digest, offset: int) -> tuple[StoredMember, bytes]:
     """A member's records and the file meta information that begins it."""
-    meta = encode_file_meta(
-        instance.header.sop_class_uid, instance.uid, instance.transfer_syntax_uid
-    )
+    if isinstance(item, PlainFile):
+        if problem := name_problem(item.name):
+            raise SeriesportError("name-unsafe", f"the name of file {number} {problem}")
+        return StoredMember(item.name, digest.size, digest.crc32, offset), b""
+    meta = encode_file_meta(item.header.sop_class_uid, item.uid, item.transfer_syntax_uid)
     crc = crc32_combine(crc32(meta), digest.crc32, digest.size)
     return StoredMember(f"{number:06d}.dcm", len(meta) + digest.size, crc, offset), meta
 
 
-def _row(name: str, instance: Instance, digest: Digest) -> Member:
+def _row(number: int, item: Item, digest: Digest) -> Member:
+    if isinstance(item, PlainFile):
+        return Member(f"{number:06d}", None, "", "", digest.size, digest.sha256)
     return Member(
-        name,
-        instance.header.instance_number,
-        instance.header.sop_class_uid,
-        instance.transfer_syntax_uid,
+        f"{number:06d}.dcm",
+        item.header.instance_number,
+        item.header.sop_class_uid,
+        item.transfer_syntax_uid,
         digest.size,
         digest.sha256,
     )
 
 
-def _copy(instance: Instance, digest: Digest, sink: _Sink) -> None:
+def _copy(item: Item, digest: Digest, sink: _Sink) -> None:
     crc = 0
-    for chunk in chunks(instance.payload):
+    for chunk in chunks(item.payload):
         crc = crc32(chunk, crc)
         sink.write(chunk)
-    if crc != digest.crc32 or instance.payload.size != digest.size:
+    if crc != digest.crc32 or item.payload.size != digest.size:
         raise SeriesportError("source-changed", "a data set changed between two readings")
 
 

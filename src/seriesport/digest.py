@@ -14,7 +14,7 @@ from seriesport.files import COPY_CHUNK, unreadable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from seriesport.instance import Instance, Payload
+    from seriesport.instance import Item, Payload
 
 
 def crc32(data: bytes, value: int = 0) -> int:
@@ -33,17 +33,17 @@ class Digest:
     """In bytes."""
 
 
-def digest_member(instance: Instance) -> Digest:
-    """Read an instance's data set and digest it.
+def digest_member(item: Item) -> Digest:
+    """Read the bytes of an instance's data set, or of a plain file, and digest them.
 
     Raises:
         SeriesportError: source-changed where it is not as long as it was, file-unreadable.
     """
     sha256, crc = hashlib.sha256(), 0
-    for chunk in chunks(instance.payload):
+    for chunk in chunks(item.payload):
         sha256.update(chunk)
         crc = crc32(chunk, crc)
-    return Digest(sha256.hexdigest(), crc, instance.payload.size)
+    return Digest(sha256.hexdigest(), crc, item.payload.size)
 
 
 def chunks(payload: Payload) -> Iterator[bytes]:

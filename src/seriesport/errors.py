@@ -153,6 +153,10 @@ REASONS: dict[str, Reason] = {
         "A file or folder cannot be written.",
         "Check permissions and free space.",
     ),
+    "files-unsupported": Reason(
+        "The destination takes DICOM instances alone.",
+        "Deliver NIfTI and other files to an XNAT or a folder; see 'upload' in config/README.md.",
+    ),
     "destination-conflict": Reason(
         "The destination already has something else under this name or UID; it was not replaced.",
         "Choose another destination, or find out which content is right.",
@@ -168,6 +172,10 @@ REASONS: dict[str, Reason] = {
     "zip-unsafe-name": Reason(
         "A ZIP member's name is absolute, climbs out of the archive, or cannot be a file name.",
         "Do not trust this ZIP; repack the images.",
+    ),
+    "name-unsafe": Reason(
+        "A file's name at its source is absolute, climbs out of its folder, or cannot be one.",
+        "Do not trust this source; have the file renamed there.",
     ),
     "zip-symlink": Reason(
         "A ZIP member is a symbolic link or another special file.",

@@ -13,7 +13,7 @@ from seriesport.flow import Flow, Patience
 from seriesport.staging import Staging
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
     from seriesport.transports.protocol import Expected, SeriesReference, Transport
@@ -46,9 +46,11 @@ def fetch_series(
         expected = retrying(_attempt, transport, series, stage, flow or Flow())
         manifest = write_bundle(
             bundle,
-            [stage.instances[uid] for uid in expected],
+            stage.items(expected),
             source=scheme(series.address),
             digests=stage.digests,
+            expected=len(expected),
+            compared=_compared(expected.values()),
         )
         stage.discard()
     return manifest
@@ -58,20 +60,25 @@ def _attempt(
     transport: Transport, series: SeriesReference, stage: Staging, flow: Flow
 ) -> Mapping[str, Expected]:
     expected = _listed(transport, series)
-    if expected.keys() <= stage.instances.keys():
+    have = stage.held(expected)
+    if expected.keys() <= have:
         return expected
     broken: SeriesportError | None = None
-    arriving = transport.fetch(series, expected, frozenset(stage.instances), stage.spool)
+    arriving = transport.fetch(series, expected, have, stage.spool)
     try:
         with closing(flow.receive(arriving)) as passing:
-            for instance in passing:
-                stage.accept(instance)
+            for item in passing:
+                stage.accept(item)
     except SeriesportError as error:
         broken = error
     stage.settle()
     after = _listed(transport, series)
-    missing = [after[uid] for uid in after if uid not in stage.instances]
-    if after.keys() != expected.keys():
+    changed = _changed(expected, after)
+    if changed:
+        stage.doubt()
+    have = stage.held(after)
+    missing = [after[name] for name in after if name not in have]
+    if changed:
         raise SeriesportError(
             "changed-during-fetch",
             f"the source listed {len(expected)} instances before the fetch and {len(after)} after"
@@ -80,6 +87,24 @@ def _attempt(
     if missing:
         raise _why_missing(missing, len(after), stage, broken)
     return after
+
+
+def _changed(before: Mapping[str, Expected], after: Mapping[str, Expected]) -> bool:
+    """Whether two lists of a source differ in names, or in a size or digest that both tell."""
+    return before.keys() != after.keys() or any(
+        _differ(one.size, after[name].size) or _differ(one.md5, after[name].md5)
+        for name, one in before.items()
+    )
+
+
+def _differ(one: int | str | None, other: int | str | None) -> bool:
+    return one not in (None, "") and other not in (None, "") and one != other
+
+
+def _compared(expected: Collection[Expected]) -> str:
+    if all(one.md5 for one in expected):
+        return "digests"
+    return "uids" if all(one.size is None for one in expected) else "sizes"
 
 
 def _listed(transport: Transport, series: SeriesReference) -> Mapping[str, Expected]:
@@ -99,7 +124,7 @@ def _why_missing(
     missing: list[Expected], total: int, stage: Staging, broken: SeriesportError | None
 ) -> SeriesportError:
     what = f"{len(missing)} of {total} instances missing ({numbers(missing)})"
-    reasons = Counter(stage.refused[e.uid] for e in missing if e.uid in stage.refused)
+    reasons = Counter(stage.refusals(missing))
     if reasons:
         code, count = reasons.most_common(1)[0]
         return SeriesportError(code, f"{what}; put aside on arrival: {count}")
@@ -109,16 +134,21 @@ def _why_missing(
     return SeriesportError("incomplete", what + aside)
 
 
-def numbers(instances: Iterable[Expected]) -> str:
-    """Instance numbers as ranges, as in `numbers 7, 12-14`, and how many have none."""
+def numbers(missing: Iterable[Expected]) -> str:
+    """Which are missing: `numbers 7, 12-14`, `files 3-5 of the listing`, `2 without a number`."""
     known: list[int] = []
+    places: list[int] = []
     unnumbered = 0
-    for instance in instances:
-        if instance.instance_number is None:
-            unnumbered += 1
+    for one in missing:
+        if one.instance_number is not None:
+            known.append(one.instance_number)
+        elif one.place is not None:
+            places.append(one.place)
         else:
-            known.append(instance.instance_number)
+            unnumbered += 1
     parts = [f"numbers {_ranges(sorted(known))}"] if known else []
+    if places:
+        parts.append(f"files {_ranges(sorted(places))} of the listing")
     if unnumbered:
         parts.append(f"{unnumbered} without a number")
     return " and ".join(parts)

@@ -1,4 +1,4 @@
-"""Instance: one encoded DICOM data set, where it lies, and what identifies it. Never decoded."""
+"""What transports move: encoded DICOM instances and plain files, where they lie, never decoded."""
 
 from __future__ import annotations
 
@@ -103,6 +103,8 @@ class Instance:
     payload: Payload
     location: Path | None = None
     """The file that holds it, where it is a file of its own that the receiver may take over."""
+    name: str = ""
+    """What the source lists it as, where that is not its SOP Instance UID."""
 
     @property
     def uid(self) -> str:
@@ -110,7 +112,43 @@ class Instance:
         return self.header.sop_instance_uid
 
     @property
+    def listed(self) -> str:
+        """What the source lists it as."""
+        return self.name or self.uid
+
+    @property
     def order(self) -> tuple[int, str]:
         """Sort key of instances in a series: instance number, then UID."""
         number = self.header.instance_number
         return (2**31 if number is None else number, self.uid)
+
+
+@dataclass(frozen=True, slots=True)
+class PlainFile:
+    """A file that is no DICOM instance: a NIfTI, its sidecar, a picture."""
+
+    name: str
+    """Path below its resource or folder, parts joined by `/`. It may hold identifiers."""
+    payload: Payload
+    """The whole file."""
+    location: Path | None = None
+    """As in Instance."""
+
+    @property
+    def uid(self) -> str:
+        """What tells it from the other files of its resource: its name."""
+        return self.name
+
+    @property
+    def listed(self) -> str:
+        """What the source lists it as: its name."""
+        return self.name
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """Sort key: the name."""
+        return (0, self.name)
+
+
+Item = Instance | PlainFile
+"""What a transport moves: all items of a series are of one kind."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import hashlib
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -10,15 +11,18 @@ from typing import TYPE_CHECKING, Self
 
 from seriesport.digest import Digest, digest_member
 from seriesport.errors import SeriesportError
+from seriesport.files import PART_SUFFIX, unreadable
+from seriesport.instance import FileSlice, Instance, PlainFile
 from seriesport.part10 import load_instance
 from seriesport.whole import check_whole
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
     from types import TracebackType
 
-    from seriesport.instance import Instance
-    from seriesport.transports.protocol import SeriesReference
+    from seriesport.instance import Item
+    from seriesport.transports.protocol import Expected, SeriesReference
 
 _CHECKS_UNDER_WAY = 8
 
@@ -30,28 +34,36 @@ class Staging:
     element, and with one content for each SOP Instance UID. What fails is put aside in
     `quarantine/`, under a number, and never enters the bundle. Checks and digests run in a
     second thread while the next instance arrives.
+
+    A file is staged under a hash of what the source lists it as, so that a later run knows what
+    it has. Partial files (`*.part`) in the spool are the transport's, and stay for that run too.
     """
 
     def __init__(self, folder: Path, series: SeriesReference) -> None:
         self.spool = folder / "incoming"
-        self.instances: dict[str, Instance] = {}
         self.digests: dict[str, Digest] = {}
-        self.refused: dict[str, str] = {}
-        """Reason code by SOP Instance UID of what was put aside."""
+        """By SOP Instance UID, or by name of a plain file."""
         self.aside = 0
         """How many instances were put aside."""
         self._folder = folder
         self._series = series
-        self._checks: list[tuple[Instance, Future[Digest]]] = []
+        self._items: dict[str, Item] = {}
+        self._listed: dict[str, str] = {}
+        """Which item arrived under a token; none, where it is passed over."""
+        self._refused: dict[str, str] = {}
+        """Reason code by token of what was put aside."""
+        self._unsure: set[str] = set()
+        """Tokens of what is not known yet to be what the source has now."""
+        self._checks: list[tuple[Item, str, Future[Digest]]] = []
         self._checker = ThreadPoolExecutor(1, "check")
-        self._number = 0
 
     def __enter__(self) -> Self:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        shutil.rmtree(self.spool, ignore_errors=True)
-        self.spool.mkdir(mode=0o700)
+        self.spool.mkdir(mode=0o700, exist_ok=True)
+        for path in self.spool.iterdir():
+            if path.suffix != PART_SUFFIX:
+                path.unlink()
         for path in sorted(self._folder.glob("*.dcm")):
-            self._number = max(self._number, int(path.stem))
             self._recover(path)
         self.settle()
         return self
@@ -63,21 +75,42 @@ class Staging:
         traceback: TracebackType | None,
     ) -> None:
         self._checker.shutdown(wait=True, cancel_futures=True)
-        shutil.rmtree(self.spool, ignore_errors=True)
 
-    def accept(self, instance: Instance) -> None:
-        """Take over an instance; it is checked in the background, at the latest by `settle`."""
-        if not belongs(instance, self._series):
-            self._put_aside(instance, "instance-foreign")
-            return
-        while len(self._checks) >= _CHECKS_UNDER_WAY:
-            self._finish(*self._checks.pop(0))
-        self._checks.append((instance, self._checker.submit(_check, instance)))
+    def accept(self, item: Item) -> None:
+        """Take over an item; it is checked in the background, at the latest by `settle`."""
+        self._accept(item, _token(item.listed))
 
     def settle(self) -> None:
         """Wait until all that was accepted is checked."""
         while self._checks:
             self._finish(*self._checks.pop(0))
+
+    def held(self, expected: Mapping[str, Expected]) -> set[str]:
+        """Which of the expected are there, by what the source lists them as.
+
+        What an earlier run left, or what came before the source's list changed, is compared with
+        the size and digest that the source tells now.
+        """
+        return {name for name, one in expected.items() if self._holds(_token(name), one)}
+
+    def doubt(self) -> None:
+        """The source's list has changed: compare all that is there with it anew."""
+        self._unsure.update(self._listed)
+
+    def items(self, expected: Iterable[str]) -> list[Item]:
+        """What is to be bundled of the expected, each once."""
+        found: dict[str, Item] = {}
+        for name in expected:
+            key = self._listed.get(_token(name))
+            if key:
+                item = self._items[key]
+                found.setdefault(key, replace(item, name=name) if self._series.plain else item)
+        return list(found.values())
+
+    def refusals(self, missing: Iterable[Expected]) -> list[str]:
+        """Reason codes of those of the missing that arrived and were put aside."""
+        tokens = (_token(one.listed) for one in missing)
+        return [self._refused[token] for token in tokens if token in self._refused]
 
     def discard(self) -> None:
         """Remove the folder, once the bundle is in its place; what was ever put aside stays."""
@@ -86,61 +119,112 @@ class Staging:
 
     def _recover(self, path: Path) -> None:
         try:
-            instance = replace(load_instance(path), location=path)
+            item = self._load(path, path.stem)
         except SeriesportError:
             path.unlink()
             return
-        self.accept(instance)
+        self._unsure.add(path.stem)
+        self._accept(item, path.stem)
 
-    def _finish(self, instance: Instance, check: Future[Digest]) -> None:
+    def _load(self, path: Path, name: str) -> Item:
+        if self._series.plain:
+            return PlainFile(name, FileSlice(path, 0, path.stat().st_size), path)
+        return replace(load_instance(path), location=path)
+
+    def _accept(self, item: Item, token: str) -> None:
+        if isinstance(item, PlainFile) and not self._series.plain:
+            self._listed[token] = ""
+            self._drop(item)
+            return
+        if not belongs(item, self._series):
+            self._put_aside(item, token, "instance-foreign")
+            return
+        while len(self._checks) >= _CHECKS_UNDER_WAY:
+            self._finish(*self._checks.pop(0))
+        self._checks.append((item, token, self._checker.submit(_check, item)))
+
+    def _holds(self, token: str, expected: Expected) -> bool:
+        key = self._listed.get(token)
+        if key is None or (key and key not in self._items):
+            return False
+        if token not in self._unsure or not key:
+            return True
+        if self._is_same(self._items[key], expected):
+            self._unsure.discard(token)
+            return True
+        self._forget(key)
+        return False
+
+    def _is_same(self, item: Item, expected: Expected) -> bool:
+        if item.location is None or (expected.size is None and not expected.md5):
+            return True
+        try:
+            return expected.size in (None, item.location.stat().st_size) and expected.md5 in (
+                "",
+                _md5(item.location),
+            )
+        except OSError as error:
+            raise unreadable(error, "a staged file") from error
+
+    def _finish(self, item: Item, token: str, check: Future[Digest]) -> None:
         try:
             digest = check.result()
         except SeriesportError as error:
-            self._put_aside(instance, error.code)
+            self._put_aside(item, token, error.code)
             return
-        known = self.digests.get(instance.uid)
-        if known is None and self.refused.get(instance.uid) != "instance-conflict":
-            self.refused.pop(instance.uid, None)
-            self.digests[instance.uid] = digest
-            self.instances[instance.uid] = self._keep(instance)
+        key = token if self._series.plain else item.uid
+        known = self.digests.get(key)
+        if known is None and self._refused.get(token) != "instance-conflict":
+            self._refused.pop(token, None)
+            self.digests[key] = digest
+            self._items[key] = self._keep(item, token)
+            self._listed[token] = key
         elif known == digest:
-            self._drop(instance)
+            self._listed[token] = key
+            self._drop(item)
         else:
-            self._put_aside(instance, "instance-conflict")
+            self._put_aside(item, token, "instance-conflict")
             if known is not None:
-                del self.digests[instance.uid]
-                self._put_aside(self.instances.pop(instance.uid), "instance-conflict")
+                for other in [t for t, k in self._listed.items() if k == key]:
+                    self._refused[other] = "instance-conflict"
+                self._put_aside(self._items[key], token, "instance-conflict")
+                del self._items[key], self.digests[key]
 
-    def _keep(self, instance: Instance) -> Instance:
-        if instance.location is None or instance.location.parent == self._folder:
-            return instance
-        self._number += 1
-        path = self._folder / f"{self._number:06d}.dcm"
-        instance.location.rename(path)
-        return replace(load_instance(path), location=path)
+    def _keep(self, item: Item, token: str) -> Item:
+        if item.location is None or item.location.parent == self._folder:
+            return item
+        path = self._folder / f"{token}.dcm"
+        item.location.rename(path)
+        return self._load(path, token)
 
-    def _drop(self, instance: Instance) -> None:
-        if instance.location is not None:
-            instance.location.unlink()
+    def _forget(self, key: str) -> None:
+        self._drop(self._items.pop(key))
+        self.digests.pop(key, None)
 
-    def _put_aside(self, instance: Instance, code: str) -> None:
+    def _drop(self, item: Item) -> None:
+        if item.location is not None:
+            item.location.unlink()
+
+    def _put_aside(self, item: Item, token: str, code: str) -> None:
         self.aside += 1
-        self.refused[instance.uid] = code
-        if instance.location is not None:
+        self._refused[token] = code
+        if item.location is not None:
             quarantine = self._folder / "quarantine"
             quarantine.mkdir(mode=0o700, exist_ok=True)
             # What a source sends again at every attempt is kept once.
             for other in quarantine.glob(f"*-{code}.dcm"):
-                if filecmp.cmp(other, instance.location, shallow=False):
-                    instance.location.unlink()
+                if filecmp.cmp(other, item.location, shallow=False):
+                    item.location.unlink()
                     return
             number = max((int(p.name[:6]) for p in quarantine.glob("[0-9]*-*.dcm")), default=0)
-            instance.location.rename(quarantine / f"{number + 1:06d}-{code}.dcm")
+            item.location.rename(quarantine / f"{number + 1:06d}-{code}.dcm")
 
 
-def belongs(instance: Instance, series: SeriesReference) -> bool:
+def belongs(item: Item, series: SeriesReference) -> bool:
     """Whether an instance is of a series: by patient, study and series."""
-    header = instance.header
+    if isinstance(item, PlainFile):
+        return series.plain
+    header = item.header
     return (
         header.series_instance_uid == series.series_instance_uid
         and header.study_instance_uid == series.study_instance_uid
@@ -159,7 +243,18 @@ def discard_staging(folder: Path) -> None:
         path.unlink()
 
 
-def _check(instance: Instance) -> Digest:
-    with instance.payload.open() as stream:
-        check_whole(stream, instance.payload.size, instance.transfer_syntax_uid)
-    return digest_member(instance)
+def _check(item: Item) -> Digest:
+    if isinstance(item, Instance):
+        with item.payload.open() as stream:
+            check_whole(stream, item.payload.size, item.transfer_syntax_uid)
+    return digest_member(item)
+
+
+def _token(listed: str) -> str:
+    """A name on disk for what a source lists; its own may identify, or be hostile."""
+    return hashlib.sha256(listed.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -245,7 +245,7 @@ def _decode(name: bytes, flags: int, number: int) -> str:
 def _check_names(entries: list[_Entry]) -> None:
     seen: set[str] = set()
     for entry in entries:
-        problem = _name_problem(entry.name)
+        problem = name_problem(entry.name)
         if problem:
             text = f"the name of member {entry.number} {problem}"
             raise SeriesportError("zip-unsafe-name", text)
@@ -260,7 +260,8 @@ def _check_names(entries: list[_Entry]) -> None:
             raise SeriesportError("zip-symlink", text)
 
 
-def _name_problem(name: str) -> str:
+def name_problem(name: str) -> str:
+    """What keeps a remote name from being a path below a folder; empty where nothing does."""
     parts = name.removesuffix("/").split("/")
     if name.startswith("/") or _DRIVE.match(name):
         return "is an absolute path"

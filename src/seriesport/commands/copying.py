@@ -106,7 +106,7 @@ def _is_cached(reader: Transport, series: SeriesReference, bundle: Path) -> bool
     """Whether an earlier copy left a bundle with just the instances that the source lists now."""
     if existing(bundle, series) is None:
         return False
-    return {instance.uid for instance in read_bundle(bundle)} == reader.expect(series).keys()
+    return {item.uid for item in read_bundle(bundle)} == reader.uids(series)
 
 
 def weakest(receipt: Receipt) -> str:

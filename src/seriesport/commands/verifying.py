@@ -18,11 +18,9 @@ from seriesport.staging import Staging
 from seriesport.transports.registry import open_transport
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from seriesport.address import Address
     from seriesport.settings import Settings
-    from seriesport.transports.protocol import Expected, SeriesReference, Transport
+    from seriesport.transports.protocol import SeriesReference, Transport
 
 _COLUMNS = ("series_number", "modality", "instances", "result")
 
@@ -48,7 +46,7 @@ def verify(text: str, against: str | None, settings: Settings, *, as_json: bool)
             try:
                 count = _check(transport, series)
                 if there is not None:
-                    _compare(transport.expect(series), there.uids(series))
+                    _compare(transport, series, there.uids(series))
                 result = "whole"
             except SeriesportError as error:
                 failures.append(error)
@@ -79,9 +77,10 @@ def _check(transport: Transport, series: SeriesReference) -> int:
             if instance.location is not None:
                 stage.settle()
         stage.settle()
-        missing = [expected[uid] for uid in expected if uid not in stage.instances]
+        have = stage.held(expected)
+        missing = [expected[name] for name in expected if name not in have]
         if missing:
-            codes = [stage.refused[e.uid] for e in missing if e.uid in stage.refused]
+            codes = stage.refusals(missing)
             what = f"{len(missing)} of {len(expected)} instances are not whole ({numbers(missing)})"
             raise SeriesportError(codes[0] if codes else "incomplete", what)
     return len(expected)
@@ -106,11 +105,13 @@ class _Place:
     def uids(self, series: SeriesReference) -> set[str]:
         """The instances of a series that are there."""
         same = [s for s in self._series if s.series_instance_uid == series.series_instance_uid]
-        return {uid for candidate in same for uid in self._transport.expect(candidate)}
+        return {uid for candidate in same for uid in self._transport.uids(candidate)}
 
 
-def _compare(here: Mapping[str, Expected], there: set[str]) -> None:
-    missing = [here[uid] for uid in here if uid not in there]
-    if missing:
-        what = f"{len(missing)} of {len(here)} instances are not there ({numbers(missing)})"
-        raise SeriesportError("incomplete", what)
+def _compare(transport: Transport, series: SeriesReference, there: set[str]) -> None:
+    here = transport.uids(series)
+    if absent := here - there:
+        listed = transport.expect(series)
+        which = numbers(listed[uid] for uid in absent if uid in listed)
+        what = f"{len(absent)} of {len(here)} instances are not there"
+        raise SeriesportError("incomplete", f"{what} ({which})" if which else what)

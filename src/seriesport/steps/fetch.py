@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seriesport.address import source_root
-from seriesport.bundle import read_bundle, read_manifest, verify_bundle
+from seriesport.bundle import read_bundle, read_files, read_manifest, verify_bundle
 from seriesport.errors import SeriesportError
 from seriesport.fetch import fetch_series
 from seriesport.flow import Flows, patience, workers
@@ -62,17 +62,19 @@ def existing(bundle: Path, series: SeriesReference) -> Manifest | None:
     try:
         manifest = read_manifest(bundle)
         verify_bundle(bundle, manifest)
-        instances = read_bundle(bundle)
+        items = read_files(bundle) if manifest.plain else read_bundle(bundle)
     except SeriesportError:
         return None
-    whole = len(instances) == manifest.received == manifest.expected >= (series.instances or 1)
-    return manifest if whole and all(belongs(i, series) for i in instances) else None
+    listed = manifest.received == manifest.expected >= (series.instances or 1)
+    whole = listed and len(items) == len(manifest.instances) and manifest.plain == series.plain
+    return manifest if whole and all(belongs(item, series) for item in items) else None
 
 
 def _line(row: PlannedSeries, manifest: Manifest) -> LedgerLine:
     return LedgerLine(
         row.key,
         Status.COMPLETE,
+        detail="only sizes were compared" if manifest.compared == "sizes" else "",
         expected=manifest.expected,
         done=manifest.received,
         size=manifest.size,

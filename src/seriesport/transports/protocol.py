@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, Self
 
+from seriesport.errors import SeriesportError
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
     from seriesport.address import Address
-    from seriesport.instance import Instance
+    from seriesport.instance import Instance, Item, PlainFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +31,29 @@ class SeriesReference:
     series_description: str = ""
     instances: int | None = None
     """How many instances the source says there are, where it says so: a hint, never proof."""
+    scan_type: str = ""
+    """XNAT's type of the scan."""
+    quality: str = ""
+    """XNAT's quality of the scan."""
+    plain: bool = False
+    """Whether it is a set of plain files; its address alone tells then which."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """One instance that a complete series has, with what the source tells about it."""
+    """One instance, or file, that a complete series has, with what the source tells about it."""
 
-    uid: str
+    listed: str
+    """What the source lists it as: the SOP Instance UID, or the file's name in XNAT."""
     sop_class_uid: str | None = None
     instance_number: int | None = None
     transfer_syntax_uids: tuple[str, ...] = ()
+    place: int | None = None
+    """Place in the source's listing from 1, where that has names in place of numbers."""
+    size: int | None = None
+    """Of the file in bytes, where the source tells."""
+    md5: str = ""
+    """Of the file in hexadecimal, where the source tells."""
 
 
 class Proof(StrEnum):
@@ -99,8 +114,12 @@ class Transport(Protocol):
         ...
 
     def expect(self, series: SeriesReference) -> dict[str, Expected]:
-        """The instances that the complete series has, by SOP Instance UID."""
+        """The instances that the complete series has, by what the source lists them as."""
         ...
+
+    def uids(self, series: SeriesReference) -> set[str]:
+        """The SOP Instance UIDs, or names of plain files, that the source has of a series."""
+        return set(self.expect(series))
 
     def fetch(
         self,
@@ -108,8 +127,11 @@ class Transport(Protocol):
         expected: Mapping[str, Expected],
         have: Collection[str],
         spool: Path,
-    ) -> Iterator[Instance]:
+    ) -> Iterator[Item]:
         """Give the expected instances that are not in `have`, each as soon as it is there.
+
+        `have` holds what the source lists them as. A plain file among the instances of a series
+        says that the source has there something else, which was verified and can be passed over.
 
         A transport that receives over a network writes each instance whole into a file of its
         own below `spool` and names it in `Instance.location`; the caller takes that file over.
@@ -132,6 +154,20 @@ class Transport(Protocol):
         Refused instances stand in the receipt; an error is raised only where nothing can go on.
         """
         ...
+
+    def store_files(
+        self, files: Sequence[PlainFile], address: Address, resource: str, series: SeriesReference
+    ) -> Receipt:
+        """Bring plain files to an address, by the rules of `store`, and prove it.
+
+        Args:
+            files: Of one resource.
+            address: As for `store`.
+            resource: The resource of the scan that they go to, or the folder.
+            series: The series that they were made from, whose scan they belong to.
+        """
+        del files, address, resource, series
+        raise SeriesportError("files-unsupported", "this destination takes DICOM alone")
 
     def close(self) -> None:
         """Release connections. Safe to call twice."""
