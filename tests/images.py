@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from seriesport.series import Series
+    from seriesport.image import Image
 
 OBLIQUE = ["0.8", "0.6", "0", "0", "0", "-1"]
 """Coronal, turned by 37 degrees around the body's axis."""
@@ -39,7 +39,7 @@ def place(
     dataset.ImagePositionPatient = [f"{v:.6f}" for v in position]
 
 
-def by_ras(series: Series) -> Callable[[float, float, float], np.ndarray[Any, Any]]:
+def by_ras(series: Image) -> Callable[[float, float, float], np.ndarray[Any, Any]]:
     """Values of a volume by RAS position, from the array and its affine."""
     assert series.affine_ras is not None
     inverse = np.linalg.inv(series.affine_ras)
@@ -52,7 +52,7 @@ def by_ras(series: Series) -> Callable[[float, float, float], np.ndarray[Any, An
     return value
 
 
-def agrees_with_nifti(series: Series, path: Path, voxels: int = 400) -> None:
+def agrees_with_nifti(series: Image, path: Path, voxels: int = 400) -> None:
     """Assert that a NIfTI file has the same values at the same places, looked up in RAS."""
     image = nibabel.load(path)
     values = np.asarray(image.dataobj)

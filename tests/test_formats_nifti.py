@@ -14,7 +14,7 @@ import data
 import images
 from seriesport.errors import SeriesportError
 from seriesport.formats import Conversion, convert, nifti
-from seriesport.series import Series
+from seriesport.image import Image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,21 +72,21 @@ def test_a_volume_has_the_same_voxels_in_the_same_places_as_the_series(
     assert sum(o.size for o in conversion.outputs) == sum(p.stat().st_size for p in out.iterdir())
     plain = [p for p in made.paths if options.get("syntax") != "deflated"]
     if plain:
-        images.agrees_with_nifti(Series.read(plain), out / "k3y.nii.gz")
+        images.agrees_with_nifti(Image.read(plain), out / "k3y.nii.gz")
 
 
 def test_an_oblique_volume_agrees_too(tmp_path: Path) -> None:
     made = data.ct(tmp_path / "in", data.identity("oblique"), slices=6)
     images.vary(made.paths, lambda d, i: images.place(d, i, images.OBLIQUE, -2.5))
     _, out = make(made.paths, tmp_path)
-    images.agrees_with_nifti(Series.read(made.paths), out / "k3y.nii.gz")
+    images.agrees_with_nifti(Image.read(made.paths), out / "k3y.nii.gz")
 
 
 def test_volumes_over_time_agree_too(tmp_path: Path) -> None:
     made = data.mr(tmp_path / "in", data.identity("4-D"), times=3, slices=4)
     _, out = make(made.paths, tmp_path)
     assert nibabel.load(out / "k3y.nii.gz").shape == (64, 64, 4, 3)
-    images.agrees_with_nifti(Series.read(made.paths), out / "k3y.nii.gz")
+    images.agrees_with_nifti(Image.read(made.paths), out / "k3y.nii.gz")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_volumes_over_time_agree_too(tmp_path: Path) -> None:
 )
 def test_real_images_agree_too(tmp_path: Path, name: str) -> None:
     _, out = make([data.WHEEL / name], tmp_path)
-    series = Series.read([data.WHEEL / name])
+    series = Image.read([data.WHEEL / name])
     image = np.asarray(nibabel.load(out / "k3y.nii.gz").dataobj)
     np.testing.assert_array_equal(image[:, ::-1, 0].T, series.array)
 
@@ -102,7 +102,7 @@ def test_real_images_agree_too(tmp_path: Path, name: str) -> None:
 def test_a_real_stack_agrees_too(tmp_path: Path) -> None:
     files = sorted((data.WHEEL / "dicomdirtests" / "98892001" / "CT5N").iterdir())
     _, out = make(files, tmp_path)
-    images.agrees_with_nifti(Series.read(files), out / "k3y.nii.gz")
+    images.agrees_with_nifti(Image.read(files), out / "k3y.nii.gz")
 
 
 # What is kept
@@ -148,7 +148,7 @@ def test_images_that_differ_by_a_letter_keep_it_whatever_the_order_of_files(
     for stem in ("k3y", "k3ya"):
         derived = json.loads((out / f"{stem}.json").read_text())["ImageType"][0] == "DERIVED"
         files = made.paths[3:] if derived else made.paths[:3]
-        images.agrees_with_nifti(Series.read(files), out / f"{stem}.nii.gz")
+        images.agrees_with_nifti(Image.read(files), out / f"{stem}.nii.gz")
 
 
 def test_the_same_series_gives_the_same_bytes(tmp_path: Path) -> None:

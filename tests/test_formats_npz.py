@@ -10,7 +10,7 @@ import pytest
 import data
 from seriesport.errors import SeriesportError
 from seriesport.formats import convert
-from seriesport.series import Series
+from seriesport.image import Image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ def make(files: Sequence[Path], tmp_path: Path) -> Path:
 
 def test_a_volume_comes_back_with_its_geometry(tmp_path: Path) -> None:
     made = data.ct(tmp_path / "in", data.identity("npz"), slices=4)
-    series = Series.read(made.paths)
+    series = Image.read(made.paths)
     with np.load(make(made.paths, tmp_path), allow_pickle=False) as archive:
         assert sorted(archive) == ["affine", "array", "axes", "spacing"]
         np.testing.assert_array_equal(archive["array"], series.array)

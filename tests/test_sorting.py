@@ -10,7 +10,7 @@ import pytest
 import data
 import images
 from seriesport.errors import SeriesportError
-from seriesport.series import Series
+from seriesport.image import Image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ def shuffled(paths: list[Path]) -> list[Path]:
 
 def code(paths: list[Path]) -> str:
     with pytest.raises(SeriesportError) as caught:
-        Series.read(paths)
+        Image.read(paths)
     return caught.value.code
 
 
@@ -34,14 +34,14 @@ def test_slices_are_ordered_by_position_whatever_files_numbers_and_thickness_say
     tmp_path: Path,
 ) -> None:
     made = data.ct(tmp_path, data.identity("order"), slices=7)
-    straight = Series.read(made.paths)
+    straight = Image.read(made.paths)
 
     def mislead(dataset: Any, i: int) -> None:
         dataset.InstanceNumber = (i * 5) % 7 + 1
         dataset.SliceThickness = "9.9"
         dataset.SliceLocation = str(-i)
 
-    mixed = Series.read(shuffled(images.vary(made.paths, mislead)))
+    mixed = Image.read(shuffled(images.vary(made.paths, mislead)))
     assert mixed.axes == ("slice", "row", "column")
     assert mixed.spacing == (1.5, 5.625, 5.625)
     np.testing.assert_array_equal(mixed.array, straight.array)
@@ -55,10 +55,10 @@ def test_volumes_over_time_come_in_the_order_of_time(tmp_path: Path) -> None:
         del dataset.TemporalPositionIdentifier, dataset.TriggerTime, dataset.AcquisitionNumber
         dataset.InstanceNumber = 12 - i
 
-    series = Series.read(shuffled(images.vary(made.paths, only_time)))
+    series = Image.read(shuffled(images.vary(made.paths, only_time)))
     assert series.axes == ("time", "slice", "row", "column")
     assert series.array.shape == (4, 3, 64, 64)
-    assert series.values == pytest.approx((0.0, 0.3, 0.6, 0.9))
+    assert series.tags["time"] == pytest.approx((0.0, 0.3, 0.6, 0.9))
     means = series.array.mean(axis=(1, 2, 3))
     assert list(means) == sorted(means)
 
@@ -69,13 +69,13 @@ def test_echoes_come_in_the_order_of_echo_time(tmp_path: Path) -> None:
     def echo(dataset: Any, i: int) -> None:
         dataset.EchoTime = ["30", "5", "12"][i // 2]
 
-    series = Series.read(images.vary(made.paths, echo))
-    assert (series.axes[0], series.values) == ("echo", (5.0, 12.0, 30.0))
+    series = Image.read(images.vary(made.paths, echo))
+    assert series.tags == {"echo": (5.0, 12.0, 30.0)}
 
 
 def test_directions_of_one_b_value_are_told_apart_by_time(tmp_path: Path) -> None:
     made = data.mr(tmp_path, data.identity("dwi"), times=4, slices=2)
-    series = Series.read(
+    series = Image.read(
         images.vary(made.paths, lambda dataset, i: images.diffusion(dataset, i // 2))
     )
     assert series.axes[0] == "temporal"
@@ -105,7 +105,7 @@ def test_images_of_different_size_are_refused(tmp_path: Path) -> None:
 
 def test_enhanced_frames_are_ordered_by_their_functional_groups(tmp_path: Path) -> None:
     made = data.enhanced(tmp_path / "one", data.identity("enhanced"), frames=6)
-    straight = Series.read(made.paths)
+    straight = Image.read(made.paths)
     assert straight.array.shape == (6, 64, 64)
     assert straight.spacing == (3.0, 3.4375, 3.4375)
 
@@ -119,14 +119,14 @@ def test_enhanced_frames_are_ordered_by_their_functional_groups(tmp_path: Path) 
 
         images.frame_groups(dataset, move)
 
-    mixed = Series.read(images.vary(made.paths, scatter))
+    mixed = Image.read(images.vary(made.paths, scatter))
     order = sorted(range(6), key=lambda k: (k * 5) % 6)
     np.testing.assert_array_equal(mixed.array, straight.array[order])
 
 
 def test_enhanced_frames_over_time_become_volumes(tmp_path: Path) -> None:
     made = data.enhanced(tmp_path, data.identity("enhanced 4-D"), frames=6)
-    flat = Series.read(made.paths).array
+    flat = Image.read(made.paths).array
 
     def in_time(dataset: Any, _: int) -> None:
         def group(group: Dataset, k: int) -> None:
@@ -136,15 +136,15 @@ def test_enhanced_frames_over_time_become_volumes(tmp_path: Path) -> None:
 
         images.frame_groups(dataset, group)
 
-    series = Series.read(images.vary(made.paths, in_time))
+    series = Image.read(images.vary(made.paths, in_time))
     assert series.axes == ("temporal", "slice", "row", "column")
-    assert series.values == (1.0, 2.0, 3.0)
+    assert series.tags == {"temporal": (1.0, 2.0, 3.0)}
     np.testing.assert_array_equal(series.array[1, 1], flat[4])
 
 
 def test_a_single_image_has_two_axes_and_a_place(tmp_path: Path) -> None:
     made = data.ct(tmp_path, data.identity("single"), slices=1)
-    series = Series.read(made.paths)
+    series = Image.read(made.paths)
     assert series.axes == ("row", "column")
     assert series.array.shape == (64, 64)
     assert series.spacing == (1.5, 5.625, 5.625)
@@ -152,31 +152,31 @@ def test_a_single_image_has_two_axes_and_a_place(tmp_path: Path) -> None:
 
 def test_whole_numbered_rescaling_keeps_integers(tmp_path: Path) -> None:
     made = data.ct(tmp_path, data.identity("rescale"), slices=2)
-    stored = Series.read(made.paths).array
+    stored = Image.read(made.paths).array
 
     def rescale(dataset: Any, _: int) -> None:
         dataset.RescaleSlope, dataset.RescaleIntercept = "2", "-1024"
 
-    series = Series.read(images.vary(made.paths, rescale))
+    series = Image.read(images.vary(made.paths, rescale))
     assert series.array.dtype == np.int16
     np.testing.assert_array_equal(series.array, stored * 2 - 1024)
 
 
 def test_integers_that_outgrow_their_type_get_a_wider_one(tmp_path: Path) -> None:
     made = data.ct(tmp_path, data.identity("wider"), slices=2)
-    stored = Series.read(made.paths).array.astype(np.int64)
+    stored = Image.read(made.paths).array.astype(np.int64)
 
     def rescale(dataset: Any, _: int) -> None:
         dataset.RescaleSlope, dataset.RescaleIntercept = "100", "7"
 
-    series = Series.read(images.vary(made.paths, rescale))
+    series = Image.read(images.vary(made.paths, rescale))
     assert series.array.dtype == np.int32
     np.testing.assert_array_equal(series.array, stored * 100 + 7)
 
 
 def test_each_pet_slice_is_rescaled_by_its_own_slope(tmp_path: Path) -> None:
     made = data.pet(tmp_path, data.identity("pet"), slices=3)
-    series = Series.read(made.paths)
+    series = Image.read(made.paths)
     assert series.array.dtype == np.float32
     stored = images.pydicom.dcmread(made.paths[2]).pixel_array
     np.testing.assert_allclose(series.array[2], stored * 0.52, rtol=1e-6)
@@ -187,17 +187,17 @@ def test_compressed_and_other_transfer_syntaxes_give_the_same_values(
     tmp_path: Path, syntax: str
 ) -> None:
     who = data.identity("syntax")
-    plain = Series.read(data.ct(tmp_path / "plain", who, slices=2).paths)
-    other = Series.read(data.ct(tmp_path / syntax, who, slices=2, syntax=syntax).paths)
+    plain = Image.read(data.ct(tmp_path / "plain", who, slices=2).paths)
+    other = Image.read(data.ct(tmp_path / syntax, who, slices=2, syntax=syntax).paths)
     np.testing.assert_array_equal(other.array, plain.array)
 
 
 def test_colour_stays_colour_and_a_palette_becomes_it() -> None:
-    rgb = Series.read([data.WHEEL / "examples_rgb_color.dcm"])
+    rgb = Image.read([data.WHEEL / "examples_rgb_color.dcm"])
     assert (rgb.axes, rgb.colour) == (("row", "column", "rgb"), True)
-    palette = Series.read([data.WHEEL / "examples_palette.dcm"])
+    palette = Image.read([data.WHEEL / "examples_palette.dcm"])
     assert palette.array.shape == (350, 800, 3)
-    loop = Series.read([data.WHEEL / "examples_ybr_color.dcm"])
+    loop = Image.read([data.WHEEL / "examples_ybr_color.dcm"])
     assert (loop.axes[0], loop.array.shape) == ("frame", (30, 240, 320, 3))
     assert loop.affine_ras is None
 
@@ -211,7 +211,7 @@ def test_a_truncated_image_is_refused(tmp_path: Path) -> None:
     content = made.paths[1].read_bytes()
     made.paths[1].write_bytes(content[:-100])
     with pytest.raises(SeriesportError, match=r"instance 2 .*conversion-failed"):
-        Series.read(made.paths)
+        Image.read(made.paths)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_an_image_that_declares_more_frames_than_it_has_is_refused(
 
 
 def test_a_dose_grid_takes_its_planes_from_the_offset_vector() -> None:
-    series = Series.read([data.WHEEL / "rtdose.dcm"])
+    series = Image.read([data.WHEEL / "rtdose.dcm"])
     assert series.array.shape == (15, 10, 10)
     assert series.spacing == (5.0, 10.0, 10.0)
 
@@ -238,10 +238,10 @@ def test_a_dose_grid_takes_its_planes_from_the_offset_vector() -> None:
 def test_reading_takes_the_memory_of_the_array_and_little_more(tmp_path: Path, kind: str) -> None:
     count = {"frames" if kind == "enhanced" else "slices": 60}
     made = getattr(data, kind)(tmp_path, data.identity("memory"), size=256, **count)
-    Series.read(made.paths)
+    Image.read(made.paths)
     tracemalloc.start()
     try:
-        series = Series.read(made.paths)
+        series = Image.read(made.paths)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from seriesport.formats.source import Source
-    from seriesport.series import Array
+    from seriesport.image import Array
 
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 
@@ -35,12 +35,12 @@ def write(source: Source, folder: Path, stem: str) -> None:
     Raises:
         SeriesportError: geometry-irregular, conversion-failed, instance-invalid.
     """
-    series = source.series
-    members: dict[str, Array] = {"array": series.array, "axes": np.array(series.axes)}
-    if series.affine_ras is not None and series.spacing is not None:
-        members |= {"affine": series.affine_ras, "spacing": np.array(series.spacing)}
-    if series.values:
-        members["values"] = np.array(series.values)
+    image = source.image
+    members: dict[str, Array] = {"array": image.array, "axes": np.array(image.axes)}
+    if image.affine_ras is not None and image.spacing is not None:
+        members |= {"affine": image.affine_ras, "spacing": np.array(image.spacing)}
+    for values in image.tags.values():
+        members["values"] = np.array(values)
     with zipfile.ZipFile(folder / f"{stem}.npz", "w", zipfile.ZIP_STORED) as archive:
         for name, array in members.items():
             info = zipfile.ZipInfo(f"{name}.npy", _TIMESTAMP)

@@ -24,7 +24,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from seriesport.errors import SeriesportError
 from seriesport.geometry import nearest_axes, spacing_of
-from seriesport.series import pixels, rescaled
+from seriesport.image import pixels, rescaled
 from seriesport.sorting import in_order
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from seriesport.formats.source import Source
     from seriesport.frames import Frame, Window
     from seriesport.geometry import Affine
-    from seriesport.series import Array
+    from seriesport.image import Array
 
 EDGE = 768
 """Largest width and height, in pixels."""

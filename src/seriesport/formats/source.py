@@ -14,7 +14,7 @@ from seriesport.elements import Syntax
 from seriesport.errors import SeriesportError
 from seriesport.frames import BAD_DATA, quiet, read_frames, read_header
 from seriesport.quickscan import scan_explicit, scan_implicit, swapped
-from seriesport.series import Series
+from seriesport.image import Image
 from seriesport.sorting import arrange
 
 if TYPE_CHECKING:
@@ -101,9 +101,9 @@ class Source:
         return arrange(self.frames)
 
     @cached_property
-    def series(self) -> Series:
+    def image(self) -> Image:
         """The array."""
-        return Series.of(self.arrangement)
+        return Image.of(self.arrangement)
 
     def _take(self, path: Path, number: int, slices: int, syntax: str) -> None:
         if not slices:

@@ -1,4 +1,4 @@
-"""Series: the images of one series as an array with its geometry."""
+"""Image: voxel values, what their axes are and where they lie. What every format reads and writes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from seriesport.geometry import lps_to_ras, spacing_of
 from seriesport.sorting import arrange
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from seriesport.frames import Frame, Window
@@ -29,7 +29,7 @@ _INTEGERS = (np.int16, np.uint16, np.int32, np.uint32)
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class Image:
     """Voxel values and where they lie. Lengths in mm."""
 
     array: Array
@@ -38,8 +38,8 @@ class Series:
     axes: tuple[str, ...]
     """Of (tag, slice, row, column, rgb) those that the array has; a tag is named after what it
     is ("time", "b", "echo", "frame" ...). A single image has row and column only."""
-    values: tuple[float, ...]
-    """The tag's value for each index of its axis; ms, s/mm² or s, see `sorting.Arrangement`."""
+    tags: Mapping[str, tuple[Any, ...]]
+    """For each tag axis its value at each index; ms, s/mm² or s, see `sorting.Arrangement`."""
     affine_lps: Affine | None
     """From (slice, row, column, 1) to LPS; None where the images lie nowhere in the patient."""
     spacing: tuple[float, float, float] | None
@@ -49,7 +49,7 @@ class Series:
     photometric: str
 
     @classmethod
-    def read(cls, files: Sequence[Path]) -> Series:
+    def read(cls, files: Sequence[Path]) -> Image:
         """Read the DICOM files of one series. Memory: the array and one slice.
 
         Raises:
@@ -59,7 +59,7 @@ class Series:
         return cls.of(arrange(read_frames(files)))
 
     @classmethod
-    def of(cls, arrangement: Arrangement) -> Series:
+    def of(cls, arrangement: Arrangement) -> Image:
         """Read the pixels of frames that are in order."""
         grid = arrangement.frames
         array = _fill(grid)
@@ -71,7 +71,7 @@ class Series:
         return cls(
             array=array.squeeze(tuple(gone)),
             axes=tuple(a for i, a in enumerate(axes) if i not in gone),
-            values=arrangement.values,
+            tags={} if arrangement.tag is None else {arrangement.tag: arrangement.values},
             affine_lps=affine,
             spacing=None if affine is None else spacing_of(affine),
             window=middle.window,
