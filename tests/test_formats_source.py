@@ -65,4 +65,4 @@ def test_deflated_images_are_inflated_for_the_converters(tmp_path: Path) -> None
     (tmp_path / "scratch").mkdir()
     source = Source(made.paths, tmp_path / "scratch")
     expected = [pydicom.dcmread(p).pixel_array for p in plain.paths]
-    assert (source.series.array == expected).all()
+    assert (source.image.array == expected).all()

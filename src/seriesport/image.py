@@ -1,4 +1,4 @@
-"""Image: voxel values, what their axes are and where they lie. What every format reads and writes."""
+"""Image: voxel values, what their axes are, where they lie; what every format reads and writes."""
 
 from __future__ import annotations
 

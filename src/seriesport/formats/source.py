@@ -13,8 +13,8 @@ from pydicom.uid import ExplicitVRLittleEndian
 from seriesport.elements import Syntax
 from seriesport.errors import SeriesportError
 from seriesport.frames import BAD_DATA, quiet, read_frames, read_header
-from seriesport.quickscan import scan_explicit, scan_implicit, swapped
 from seriesport.image import Image
+from seriesport.quickscan import scan_explicit, scan_implicit, swapped
 from seriesport.sorting import arrange
 
 if TYPE_CHECKING:
