@@ -1,0 +1,371 @@
+"""Resources and their files: lists, downloads with ranges, archives, uploads and deletion."""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+from email.utils import formatdate, parsedate_to_datetime
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from peers.xnat import listing, unpack
+from peers.xnat.catalogs import BadNameError, Entry, md5
+from peers.xnat.http import (
+    AnswerError,
+    Request,
+    Response,
+    as_json,
+    fail,
+    parts,
+    restlet,
+    text,
+    tomcat,
+)
+from peers.xnat.listing import Table
+from peers.xnat.state import EDITORS, Item, Resource
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from peers.xnat.routes import Service
+    from peers.xnat.target import Target
+
+COLUMNS = [
+    "Name", "Size", "URI", "collection", "file_tags", "file_format", "file_content", "cat_ID",
+]  # fmt: skip
+RESOURCE_COLUMNS = [
+    "xnat_abstractresource_id", "label", "element_name", "category", "cat_id", "cat_desc",
+    "file_count", "file_size", "tags", "content", "format",
+]  # fmt: skip
+NO_BODY = "In-body File posts must include the file directly as the body of the message."
+NOT_YOURS = "User account doesn't have permission to modify this session."
+RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+
+
+def need_owner(target: Target) -> None:
+    """Say which level of the path is missing, or not to be seen."""
+    if "projects" in target.names and target.project is None:
+        raise fail(404, "Unable to identify project")
+    if target.owner_level == "subjects" and target.subject is None:
+        raise fail(404, "Unable to identify subject")
+    if "experiments" in target.names and target.experiment is None:
+        raise fail(404, "Unable to identify image session")
+
+
+def owner(target: Target) -> Item:
+    """The one item that the resource belongs to."""
+    need_owner(target)
+    if not target.owners:
+        raise fail(404, "Unable to identify scan")
+    return target.owners[0]
+
+
+def may_edit(service: Service, request: Request, item: Item) -> bool:
+    """Whether the user may change what belongs to an item."""
+    return service.state.role(request.user, item.project or item.id) in EDITORS
+
+
+# Resources
+
+
+def list_resources(service: Service, request: Request, target: Target) -> Response:
+    """The resources of an item; with `all=true` those of its scans as well."""
+    need_owner(target)
+    items = list(target.owners)
+    if request.flag("all"):
+        items += [x for item in target.owners for x in service.state.children("scan", item.id)]
+    rows: list[dict[str, str]] = []
+    for item in items:
+        for entry in reversed(service.state.resources_of(item.key)):
+            rows.append(_resource_row(service, item, entry))
+    columns = RESOURCE_COLUMNS
+    kind = request.query.get("format", "json")
+    return Response(table=Table(columns, rows, title="Resources", format=kind))
+
+
+def _resource_row(service: Service, item: Item, resource: Resource) -> dict[str, str]:
+    entries = service.state.catalogs.entries(resource.id)
+    return {
+        "xnat_abstractresource_id": str(resource.id),
+        "label": resource.label,
+        "element_name": "xnat:resourceCatalog",
+        "category": f"{item.kind}s" if item.kind == "scan" else "resources",
+        "cat_id": item.id,
+        "cat_desc": item.fields.get("type", "") if item.kind == "scan" else item.label,
+        "file_count": str(len(entries)) if entries else "",
+        "file_size": str(sum(entry.size for entry in entries)) if entries else "",
+        "tags": resource.tags,
+        "content": resource.content,
+        "format": resource.format,
+    }
+
+
+def put_resource(service: Service, request: Request, target: Target) -> Response:
+    """Create a resource."""
+    item = owner(target)
+    if not may_edit(service, request, item):
+        raise fail(403, NOT_YOURS)
+    label = target.names["resources"]
+    if service.state.resource(item.key, label) is not None:
+        raise fail(409, "Specified resource already exists.")
+    words = {key: request.query.get(key, "") for key in ("format", "content", "tags")}
+    service.state.add_resource(item.key, label, **words)
+    return Response()
+
+
+def get_resource(service: Service, _request: Request, target: Target) -> Response:
+    """A resource's catalog, as XML whatever was asked for."""
+    found = _resources(service, target)
+    if not found:
+        raise fail(404, "Unable to find the specified catalog.")
+    resource = found[0][1]
+    entries = service.state.catalogs.entries(resource.id)
+    return text(listing.catalog_xml(resource.label, entries), kind="text/xml")
+
+
+def delete_resource(service: Service, request: Request, target: Target) -> Response:
+    """Delete a resource; one that is not there is deleted as well."""
+    item = owner(target)
+    if not may_edit(service, request, item):
+        raise fail(403, NOT_YOURS)
+    for _, resource in _resources(service, target):
+        service.state.drop_resource(resource)
+    return Response()
+
+
+def _resources(service: Service, target: Target) -> list[tuple[Item, Resource]]:
+    """The resources that a path names, each with its owner. What does not exist has none."""
+    found = [
+        (item, entry) for item in target.owners for entry in service.state.resources_of(item.key)
+    ]
+    names = target.names.get("resources")
+    if names is None or names == "ALL":
+        return found
+    wanted = names.split(",")
+    return [(item, entry) for item, entry in found if {entry.label, str(entry.id)} & {*wanted}]
+
+
+# Lists and downloads
+
+
+def list_files(service: Service, request: Request, target: Target) -> Response:
+    """The files of a resource, of a scan or of several; of nothing, an empty list."""
+    need_owner(target)
+    kind = request.query.get("format", "json")
+    if request.headers.get("accept") == "application/zip":
+        raise AnswerError(tomcat(406, "The resource is not capable of such an answer."))
+    if kind in ("zip", "tar.gz", "tar"):
+        return _archive(service, request, target, kind)
+    rows: list[dict[str, str]] = []
+    for item, resource in _resources(service, target):
+        base = _base(target, item, resource)
+        rows += [
+            _row(resource, base, entry) for entry in service.state.catalogs.entries(resource.id)
+        ]
+    columns = COLUMNS if service.digests == "absent" else [*COLUMNS, "digest"]
+    rows = [row for row in rows if _chosen(row, request)]
+    root = service.context
+    return Response(
+        table=Table(columns, rows, total=False, title="Files", server_root=root, format=kind)
+    )
+
+
+def _chosen(row: dict[str, str], request: Request) -> bool:
+    wanted = {key: request.query.get(key) for key in ("file_format", "file_content")}
+    return all(text is None or row[key] in text.split(",") for key, text in wanted.items())
+
+
+def _row(resource: Resource, base: str, entry: Entry) -> dict[str, str]:
+    return {
+        "Name": quote(entry.name.rpartition("/")[2], safe=""),
+        "Size": str(entry.size),
+        "URI": f"{base}/files/{encoded(entry.name)}",
+        "collection": resource.label,
+        "file_tags": entry.tags,
+        "file_format": entry.format,
+        "file_content": entry.content,
+        "cat_ID": str(resource.id),
+        "digest": entry.digest,
+    }
+
+
+def encoded(name: str) -> str:
+    """A file's name as paths have it."""
+    return "/".join(quote(part, safe="") for part in name.split("/"))
+
+
+def _base(target: Target, item: Item, resource: Resource) -> str:
+    """The path of a resource, in the form of the path that lists it."""
+    parts = [f"resources/{resource.id}"]
+    if item.kind == "project":
+        parts.insert(0, f"projects/{item.id}")
+    elif item.kind == "subject":
+        parts.insert(0, f"subjects/{item.id}")
+    else:
+        session = target.experiment
+        assert session is not None
+        if item.kind == "scan":
+            parts.insert(0, f"scans/{quote(item.id, safe='')}")
+        parts.insert(0, f"experiments/{session.id}")
+        if "resources" in target.names and "projects" in target.names:
+            if session.parent:
+                parts.insert(0, f"subjects/{session.parent}")
+            parts.insert(0, f"projects/{session.project}")
+    return "/data/" + "/".join(parts)
+
+
+def _archive(service: Service, request: Request, target: Target, kind: str) -> Response:
+    session, short = target.experiment, request.query.get("structure") == "simplified"
+    outer = session.label if session else target.names.get("projects", "files")
+    members: list[tuple[str, Path]] = []
+    for item, resource in _resources(service, target):
+        words = re.sub(r"[^A-Za-z0-9_.-]", "_", item.fields.get("type", ""))
+        scan = f"scans/{item.id}-{words}" if words and not short else f"scans/{item.id}"
+        inner = resource.label if short else f"resources/{resource.label}/files"
+        folder = f"{outer}/{scan}/{inner}" if item.kind == "scan" else f"{outer}/{inner}"
+        for entry in service.state.catalogs.entries(resource.id):
+            path = service.state.catalogs.path(resource.id, entry.name)
+            # A file that is missing on the server's disk is left out, and nobody is told.
+            if path.exists():
+                members.append((f"{folder}/{encoded(entry.name)}", path))
+    heading = ("Content-Disposition", f'attachment; filename="{outer}.{kind}";')
+    if not members:
+        answer = restlet(404)
+        answer.headers.append(heading)
+        return answer
+    mime = "application/zip" if kind == "zip" else "application/x-gtar"
+    return Response(200, type=mime, headers=[heading], members=members, archive=kind)
+
+
+def get_file(service: Service, request: Request, target: Target) -> Response:
+    """A file, or a range of it."""
+    need_owner(target)
+    for _, resource in _resources(service, target):
+        entry = service.state.catalogs.entry(resource.id, target.names["files"])
+        if entry is None:
+            continue
+        path = service.state.catalogs.path(resource.id, entry.name)
+        if path.exists():
+            return _file(request, path)
+    raise AnswerError(tomcat(404, "Unable to find catalog entry for given uri."))
+
+
+def _file(request: Request, path: Path) -> Response:
+    stat = path.stat()
+    kind = mimetypes.guess_type(path.name)[0] if path.suffix.islower() else None
+    kind = "application/octet-stream" if kind in (None, "application/dicom") else str(kind)
+    modified = formatdate(stat.st_mtime, usegmt=True)
+    headers = [("Last-Modified", modified), ("Cache-Control", "must-revalidate")]
+    answer = Response(200, type=kind, headers=headers, file=path)
+    asked = RANGE.fullmatch(request.headers.get("range", "").replace(" ", ""))
+    condition = request.headers.get("if-range")
+    if asked is None or (condition and not _same(condition, modified)):
+        return answer
+    first, last = asked.groups()
+    if first:
+        start, end = int(first), min(int(last or stat.st_size - 1), stat.st_size - 1)
+    else:
+        start, end = max(stat.st_size - int(last or 0), 0), stat.st_size - 1
+    if start > end or start >= stat.st_size:
+        refused = restlet(416)
+        refused.headers.append(("Content-Range", f"bytes */{stat.st_size}"))
+        return refused
+    answer.status, answer.start = 206, start
+    answer.length = end - start + 1
+    headers.append(("Content-Range", f"bytes {start}-{end}/{stat.st_size}"))
+    return answer
+
+
+def _same(condition: str, modified: str) -> bool:
+    try:
+        return parsedate_to_datetime(condition) == parsedate_to_datetime(modified)
+    except ValueError:
+        return False
+
+
+# Uploads
+
+
+def put_file(service: Service, request: Request, target: Target) -> Response:
+    """Store one file, those of a form, or those of an archive with `extract=true`."""
+    item = owner(target)
+    given = parts(request)
+    if given is None:
+        given = [(target.names.get("files", ""), request.body)] if request.body else []
+    elif "files" in target.names:
+        given = [(target.names["files"], content) for _, content in given[:1]]
+    if not given or (request.method == "PUT" and not request.body):
+        raise fail(500, NO_BODY)
+    if not may_edit(service, request, item) or "not-stored" in request.kinds:
+        # Nothing is stored, and the answer is the one of success.
+        return Response()
+    resource = _resource_to_fill(service, target, item)
+    loaded: list[tuple[str, bytes]] = []
+    for name, content in given:
+        if request.flag("extract"):
+            loaded += unpack.unpacked(name, content, resource.label)
+        else:
+            loaded.append((name, content))
+    try:
+        duplicates = store(service, request, resource, loaded)
+    except BadNameError:
+        raise AnswerError(tomcat(400, "Invalid URI: noSlash")) from None
+    if duplicates:
+        answer = as_json({"duplicates": duplicates})
+        answer.type = "text/html"
+        return answer
+    return text("")
+
+
+def _resource_to_fill(service: Service, target: Target, item: Item) -> Resource:
+    label = target.names.get("resources", "NO LABEL")
+    with service.state.lock:
+        found = service.state.resource(item.key, label)
+        return found or service.state.add_resource(item.key, label)
+
+
+def store(
+    service: Service, request: Request, resource: Resource, loaded: list[tuple[str, bytes]]
+) -> list[str]:
+    """Put files on disk and into the catalog; the names of those that were there already."""
+    catalogs = service.state.catalogs
+    duplicates: list[str] = []
+    query = request.query
+    for name, content in loaded:
+        with service.naming:
+            # What lies on disk counts, listed or not: an orphan is a duplicate.
+            if catalogs.path(resource.id, name).exists() and not request.flag("overwrite"):
+                duplicates.append(name)
+                continue
+            luck = service.luck(request)
+            if luck == "error":
+                raise fail(500)
+            catalogs.write(resource.id, name, content)
+        if luck == "lost" or "lossy" in request.kinds:
+            continue
+        digest = md5(content) if service.digests == "on" else ""
+        words = {key: query.get(key, "") for key in ("format", "content", "tags")}
+        catalogs.list_file(resource.id, Entry(name, len(content), digest, **words))
+    return duplicates
+
+
+def dropped(service: Service, request: Request, target: Target) -> None:
+    """What a client that went away in the middle of a PUT leaves behind: a file that no list has."""
+    if target.last != "files" or not target.single or not target.owners or not request.body:
+        return
+    item = owner(target)
+    if may_edit(service, request, item):
+        resource = _resource_to_fill(service, target, item)
+        path = service.state.catalogs.path(resource.id, target.names["files"])
+        if not path.exists() or request.flag("overwrite"):
+            service.state.catalogs.write(resource.id, target.names["files"], request.body)
+
+
+def delete_file(service: Service, request: Request, target: Target) -> Response:
+    """Delete a file; one that is not there is deleted as well."""
+    item = owner(target)
+    if not may_edit(service, request, item):
+        raise fail(403, NOT_YOURS)
+    for _, resource in _resources(service, target):
+        service.state.catalogs.remove(resource.id, target.names["files"])
+    return Response()

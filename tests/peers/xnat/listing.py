@@ -1,0 +1,246 @@
+"""The shapes of XNAT's answers: tables in JSON, CSV and XML, items with their history."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape, quoteattr
+
+from peers.xnat.http import Response
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from peers.xnat.state import Item, State
+
+NUMBERS = {"yob", "frames", "file_count", "file_size"}
+DEMOGRAPHICS = ("gender", "yob", "dob", "age", "handedness", "race", "ethnicity", "education")
+KEYS = {"scan": ("xnat_imagescandata_id", "xnat_imageScanData_id")}
+NAMESPACES = {
+    "cat": "http://nrg.wustl.edu/catalog",
+    "prov": "http://www.nbirn.net/prov",
+    "xdat": "http://nrg.wustl.edu/security",
+    "xnat": "http://nrg.wustl.edu/xnat",
+    "xsi": "http://www.w3.org/2001/XMLSchema-instance",
+}
+
+
+@dataclass
+class Table:
+    """Rows of text under columns; every value is a string."""
+
+    columns: list[str]
+    rows: list[dict[str, str]]
+    total: bool = True
+    title: str = ""
+    server_root: str = ""
+    format: str = "json"
+    extra: dict[str, str] = field(default_factory=dict)
+
+    def response(self) -> Response:
+        """In the format that was asked for."""
+        if self.format == "csv":
+            return Response(200, self._csv().encode(), "text/csv", chunked=True)
+        if self.format == "xml":
+            return Response(200, self._xml().encode(), "text/xml", chunked=True)
+        return Response(200, self._json().encode(), "application/json", chunked=True)
+
+    def _json(self) -> str:
+        result: dict[str, Any] = {}
+        if self.server_root:
+            result["Columns"] = [{"key": "URI", "serverRoot": self.server_root}]
+        result["Result"] = [{name: row[name] for name in self.columns} for row in self.rows]
+        if self.total:
+            result["totalRecords"] = str(len(self.rows))
+        if self.title:
+            result["title"] = self.title
+        return json.dumps({"ResultSet": result}, separators=(",", ":"), ensure_ascii=False)
+
+    def _csv(self) -> str:
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(self.columns)
+        writer.writerows([[row[name] for name in self.columns] for row in self.rows])
+        return out.getvalue()
+
+    def _xml(self) -> str:
+        head = f' totalRecords="{len(self.rows)}"' if self.total else ""
+        head += f" title={quoteattr(self.title)}" if self.title else ""
+        root = f' serverRoot="{self.server_root}"' if self.server_root else ""
+        columns = "".join(
+            f"<column{root if name == 'URI' else ''}>{escape(name)}</column>"
+            for name in self.columns
+        )
+        rows = "".join(
+            "<row>" + "".join(f"<cell>{escape(row[name])}</cell>" for name in self.columns)
+            + "</row>\n"
+            for row in self.rows
+        )  # fmt: skip
+        return (
+            f"<ResultSet{head}><results><columns>{columns}</columns>\n"
+            f"<rows>{rows}</rows></results></ResultSet>\n"
+        )
+
+
+def java_date(seconds: float) -> str:
+    """A time as Java prints it."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%a %b %d %H:%M:%S UTC %Y")
+
+
+def item_json(state: State, item: Item) -> dict[str, Any]:
+    """An item with what is below it and its earlier versions."""
+    children = _children(state, item)
+    now = {"fields": item.fields, "parent": item.parent, "event": item.event, "start": item.changed}
+    versions = [_version(item, now, children)]
+    versions += [_version(item, old, children) for old in item.history]
+    return {"items": versions}
+
+
+def _version(item: Item, version: dict[str, Any], children: list[Any]) -> dict[str, Any]:
+    meta: dict[str, Any] = {
+        "create_event_id": version["event"],
+        "xsi:type": item.xsi,
+        "isHistory": "end" in version,
+        "start_date": java_date(version["start"]),
+    }
+    if "end" in version:
+        meta["end_date"] = java_date(version["end"])
+        meta["modified_event_id"] = int(version["end"] * 1000)
+    return {
+        "children": children,
+        "meta": meta,
+        "data_fields": data_fields(item, version["fields"], version["parent"]),
+    }
+
+
+def data_fields(item: Item, fields: dict[str, str], parent: str) -> dict[str, Any]:
+    """The fields of one version of an item."""
+    own: dict[str, Any] = {
+        name: int(value) if name in NUMBERS and value.isdigit() else value
+        for name, value in fields.items()
+        if value and not (item.kind == "subject" and name in DEMOGRAPHICS)
+    }
+    own["ID"] = item.id
+    if item.kind in ("subject", "experiment"):
+        own |= {"project": item.project, "label": item.label}
+    if item.kind == "experiment":
+        own |= {"subject_ID": parent, "id": item.id}
+    if item.kind == "scan":
+        own |= {"image_session_ID": parent, **dict.fromkeys(KEYS["scan"], item.pk)}
+    return own
+
+
+def _children(state: State, item: Item) -> list[Any]:
+    found: list[Any] = []
+    if item.kind == "subject":
+        words = {k: v for k, v in item.fields.items() if k in DEMOGRAPHICS and v}
+        if words:
+            values: dict[str, Any] = {k: int(v) if k in NUMBERS else v for k, v in words.items()}
+            values |= {"xnat_abstractDemographicData_id": item.pk}
+            values |= {"xnat_abstractdemographicdata_id": item.pk}
+            found.append(_child("demographics", "xnat:demographicData", [(values, [])], item))
+        experiments = state.children("experiment", item.id)
+        if experiments:
+            items = [item_json(state, each)["items"][0] for each in experiments]
+            found.append({"field": "experiments/experiment", "items": items})
+    if item.kind == "experiment":
+        scans = state.children("scan", item.id)
+        if scans:
+            items = [item_json(state, each)["items"][0] for each in scans]
+            found.append({"field": "scans/scan", "items": items})
+    resources = state.resources_of(item.key)
+    if resources:
+        rows = [(_resource_fields(state, each), []) for each in resources]
+        name = "file" if item.kind == "scan" else "resources/resource"
+        found.append(_child(name, "xnat:resourceCatalog", rows, item))
+    return found
+
+
+def _resource_fields(state: State, resource: Any) -> dict[str, Any]:
+    entries = state.catalogs.entries(resource.id)
+    named = {
+        "label": resource.label,
+        "format": resource.format,
+        "content": resource.content,
+        "URI": f"/data/xnat/archive/{resource.id}/{resource.label}_catalog.xml",
+    }
+    counted: dict[str, Any] = {
+        "xnat_abstractresource_id": resource.id,
+        "xnat_abstractResource_id": resource.id,
+    }
+    if entries:
+        counted["file_count"] = len(entries)
+        counted["file_size"] = sum(entry.size for entry in entries)
+    return {**{name: value for name, value in named.items() if value}, **counted}
+
+
+def _child(name: str, xsi: str, rows: Iterable[tuple[Any, Any]], item: Item) -> dict[str, Any]:
+    meta = {
+        "create_event_id": item.event,
+        "xsi:type": xsi,
+        "isHistory": False,
+        "start_date": java_date(item.changed),
+    }
+    items = [{"children": below, "meta": meta, "data_fields": values} for values, below in rows]
+    return {"field": name, "items": items}
+
+
+def _element(xsi: str) -> str:
+    """The element that a type's document has as its root, such as MRSession."""
+    name = xsi.partition(":")[2].removesuffix("Data")
+    short = name.removesuffix("Session") if name.endswith("Session") else name
+    return f"{short.upper()}Session" if short != name else name[:1].upper() + name[1:]
+
+
+def item_xml(state: State, item: Item) -> str:
+    """An item as an XML document."""
+    spaces = " ".join(f'xmlns:{prefix}="{uri}"' for prefix, uri in NAMESPACES.items())
+    parts = [f"<xnat:{_element(item.xsi)} ID={quoteattr(item.id)}"]
+    if item.kind in ("subject", "experiment"):
+        parts.append(f" project={quoteattr(item.project)} label={quoteattr(item.label)}")
+    parts.append(f" {spaces}>\n")
+    parts += _leaves(item.fields)
+    if item.kind == "experiment":
+        parts.append(f"<xnat:subject_ID>{escape(item.parent)}</xnat:subject_ID>\n")
+        scans = state.children("scan", item.id)
+        if scans:
+            parts.append("<xnat:scans>\n")
+            for scan in scans:
+                kind = quoteattr(scan.fields.get("type", ""))
+                parts.append(
+                    f"<xnat:scan ID={quoteattr(scan.id)} type={kind} xsi:type={quoteattr(scan.xsi)}>\n"
+                )
+                parts += _leaves({k: v for k, v in scan.fields.items() if k != "type"})
+                parts.append("</xnat:scan>\n")
+            parts.append("</xnat:scans>\n")
+    parts.append(f"</xnat:{_element(item.xsi)}>\n")
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + "".join(parts)
+
+
+def _leaves(fields: dict[str, str]) -> list[str]:
+    return [
+        f"<xnat:{name}>{escape(value)}</xnat:{name}>\n"
+        for name, value in fields.items()
+        if "/" not in name and value
+    ]
+
+
+def catalog_xml(label: str, entries: list[Any]) -> str:
+    """A resource's catalog."""
+    spaces = " ".join(f'xmlns:{prefix}="{uri}"' for prefix, uri in NAMESPACES.items())
+    rows = "".join(
+        f"<cat:entry ID={quoteattr(entry.name)} URI={quoteattr(entry.name)}"
+        f" format={quoteattr(entry.format)} content={quoteattr(entry.content)}"
+        + (f" digest={quoteattr(entry.digest)}" if entry.digest else "")
+        + "/>\n"
+        for entry in entries
+    )
+    inner = f"<cat:entries>\n{rows}</cat:entries>\n" if rows else ""
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f"<cat:Catalog ID={quoteattr(label)} {spaces}>\n{inner}</cat:Catalog>\n"
+    )
