@@ -28,7 +28,7 @@ check: $(VENV)/test.stamp  ## Format, lint and types.
 	$(BIN)/snakefmt --check workflow Snakefile
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
 
-peers:  ## Orthanc and DCMTK, which the tests talk to.
+peers:  ## Orthanc, DCMTK and dicom3tools, which the tests use.
 	@sh tests/install_peers.sh
 
 $(VENV)/run.stamp: requirements.lock pyproject.toml

@@ -2,8 +2,12 @@
 # Installs the Debian packages that the tests need (or those named), where it may; else says how.
 set -eu
 if [ $# -eq 0 ]; then
-    set -- orthanc dcmtk
-    command -v /usr/sbin/Orthanc >/dev/null && command -v /usr/bin/dcmqrscp >/dev/null && exit 0
+    set -- orthanc dcmtk dicom3tools
+    missing=""
+    for program in /usr/sbin/Orthanc /usr/bin/dcmqrscp /usr/bin/dciodvfy; do
+        [ -x "$program" ] || missing=yes
+    done
+    [ -n "$missing" ] || exit 0
 fi
 if [ "$(id -u)" -eq 0 ]; then
     sudo=""
