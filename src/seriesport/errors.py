@@ -47,7 +47,7 @@ REASONS: dict[str, Reason] = {
     ),
     "scheme-unsupported": Reason(
         "No transport serves this kind of address.",
-        "Use a path, file://, zip://, or dicom:// address.",
+        "Use a path, file://, zip://, dicom:// or xnat:// address.",
     ),
     # What the source or the destination has
     "not-found": Reason(
@@ -143,6 +143,65 @@ REASONS: dict[str, Reason] = {
     "tls-failed": Reason(
         "No TLS connection could be made.",
         "Check that the port speaks TLS, and tls.certificate and tls.key if the server wants a client certificate.",
+    ),
+    # XNAT
+    "credentials-missing": Reason(
+        "No user name and password for the XNAT server.",
+        "Set SERIESPORT_USER_NAME and SERIESPORT_PASSWORD_NAME, or add a machine entry to ~/.netrc; see config/README.md.",
+    ),
+    "credentials-exposed": Reason(
+        "The netrc file can be read by others.",
+        "Run: chmod 0600 FILE, and change the password if others had access.",
+    ),
+    "credentials-refused": Reason(
+        "The server refuses the user name and password.",
+        "Correct them; an alias token may have expired.",
+    ),
+    "access-denied": Reason(
+        "The server does not let this user do that.",
+        "Ask the project's owner for access; a change needs the role of a member or an owner.",
+    ),
+    "server-unreachable": Reason(
+        "No connection to the server.",
+        "Check the url and the firewall.",
+        transient=True,
+    ),
+    "connection-lost": Reason(
+        "The server ended the connection in the middle of an answer.",
+        "Run again: only what is missing is asked for.",
+        transient=True,
+    ),
+    "server-busy": Reason(
+        "The server asks to come back later.",
+        "Run again later, or lower connections: for this server.",
+        transient=True,
+    ),
+    "server-failure": Reason(
+        "The server failed at a request.",
+        "Run again. If it stays, the status in the message is for the server's administrator.",
+        transient=True,
+    ),
+    "request-refused": Reason(
+        "The server refused a request.",
+        "The status stands in the message; ask the server's administrator.",
+    ),
+    "answer-invalid": Reason(
+        "The server answered with something other than what was asked for, such as a web page.",
+        "Check the url of the server, with its path. If it is right, run again: a log-in or maintenance page may be in the way.",
+        transient=True,
+    ),
+    "redirect-refused": Reason(
+        "The server sends to another address, where user name and password must not go.",
+        "Give the url that it redirects to, if you trust it.",
+    ),
+    "experiment-elsewhere": Reason(
+        "An experiment of this label belongs to another subject.",
+        "Correct the subject or the experiment in the address; nothing was moved.",
+    ),
+    "file-mismatch": Reason(
+        "A file's bytes are not those that its source lists.",
+        "Run again: it is fetched anew. If it stays, the source's copy or its catalogue is damaged.",
+        transient=True,
     ),
     # Files and ZIP files
     "file-unreadable": Reason(

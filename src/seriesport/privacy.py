@@ -32,7 +32,7 @@ def quiet_log(path: Path) -> None:
 def silence_libraries() -> None:
     """Keep the log lines and warnings of libraries, which quote header values, off every screen."""
     warnings.simplefilter("ignore")
-    for name in ("pydicom", "pynetdicom", "PIL", "nibabel"):
+    for name in ("pydicom", "pynetdicom", "PIL", "nibabel", "urllib3", "requests"):
         library = logging.getLogger(name)
         library.handlers = [logging.NullHandler()]
         library.propagate = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from seriesport.config import Config
 from seriesport.errors import SeriesportError
+from seriesport.leaving import leave
 from seriesport.privacy import quiet_log, where
 from seriesport.steps.shard import Results
 from seriesport.workflow import granted
@@ -42,7 +42,7 @@ def job(
         yield Results(Path("results")), replace(read, settings=settings)
     except KeyboardInterrupt:
         _log.error("stopped from outside [interrupted]")
-        os._exit(130)  # without waiting for threads that listen to an archive
+        leave(130)
     except SeriesportError as error:
         _fail(str(error))
     except Exception as error:  # noqa: BLE001 - a traceback may quote identifiers

@@ -1,0 +1,33 @@
+"""What must be done before this process ends, also where it is stopped: leave servers politely."""
+
+from __future__ import annotations
+
+import atexit
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_callbacks: list[Callable[[], None]] = []
+
+
+def before_leaving(callback: Callable[[], None]) -> None:
+    """Have something called once at the end of the process."""
+    if not _callbacks:
+        atexit.register(_call)
+    _callbacks.append(callback)
+
+
+def leave(status: int) -> NoReturn:
+    """End the process at once, without waiting for threads that listen to a server."""
+    _call()
+    os._exit(status)
+
+
+def _call() -> None:
+    while _callbacks:
+        callback = _callbacks.pop()
+        with suppress(Exception):
+            callback()

@@ -1,0 +1,171 @@
+"""Answers of an XNAT: statuses and failures in the words of reason codes, bodies within bounds."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, cast
+
+import requests
+import urllib3
+
+from seriesport.errors import SeriesportError
+from seriesport.tls import failure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from seriesport.xnat.link import Watch
+
+CHUNK = 1 << 18
+_ENDED = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+
+
+class StatusError(SeriesportError):
+    """An HTTP status that the caller did not ask for. The body is never shown: it may identify."""
+
+    def __init__(self, code: str, message: str, status: int) -> None:
+        super().__init__(code, message)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer, its body read within a bound."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Answer:
+    """An answer whose body has not been read yet."""
+
+    def __init__(self, response: requests.Response, watch: Watch) -> None:
+        self.status = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+        self._raw = cast("urllib3.HTTPResponse", response.raw)
+        self._cookies = response.cookies
+        self._watch = watch
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies that it sets."""
+        return {cookie.name: cookie.value or "" for cookie in self._cookies}
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it calls itself a web page."""
+        return "html" in self.headers.get("Content-Type", "").lower()
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body in pieces as they come.
+
+        Raises:
+            SeriesportError: timeout, connection-lost.
+        """
+        while True:
+            try:
+                chunk = self._raw.read1(CHUNK, decode_content=True)
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                raise told(error, self._watch) from None
+            if not chunk:
+                if self._watch.late:
+                    raise _too_long()
+                return
+            yield chunk
+
+    def read(self, most: int) -> bytes:
+        """The whole body.
+
+        Raises:
+            SeriesportError: answer-invalid where it has more than `most` bytes, and see `chunks`.
+        """
+        parts: list[bytes] = []
+        total = 0
+        for chunk in self.chunks():
+            total += len(chunk)
+            if total > most:
+                raise SeriesportError("answer-invalid", f"an answer has more than {most} bytes")
+            parts.append(chunk)
+        return b"".join(parts)
+
+
+_SILENT = (requests.ReadTimeout, urllib3.exceptions.ReadTimeoutError, TimeoutError)
+_NOT_CONNECTED = (requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError)
+_UNREACHABLE = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.NameResolutionError)
+
+
+def told(error: Exception, watch: Watch) -> SeriesportError:
+    """A failure of the connection as a reason code, without the library's text: it quotes URLs."""
+    causes = list(_causes(error))
+    for inner in causes:
+        if isinstance(inner, ssl.SSLCertVerificationError):
+            return failure(inner)
+    code, what = "connection-lost", "the server closed the connection before its answer ended"
+    if watch.late:
+        return _too_long()
+    if any(isinstance(inner, _NOT_CONNECTED) for inner in causes):
+        code, what = "timeout", "no connection within the time that connect_timeout gives"
+    elif any(isinstance(inner, _SILENT) for inner in causes):
+        code, what = "timeout", "the server was silent for longer than timeout allows"
+    elif any(isinstance(inner, _UNREACHABLE) for inner in causes):
+        code, what = "server-unreachable", "no connection to the server"
+    elif any(isinstance(inner, urllib3.exceptions.SSLError) for inner in causes):
+        for inner in causes:
+            if isinstance(inner, ssl.SSLError) and not isinstance(inner, _ENDED):
+                return failure(inner)
+    return SeriesportError(code, what)
+
+
+def _too_long() -> SeriesportError:
+    return SeriesportError("timeout", "it took longer than wall_clock allows")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    waiting: list[BaseException] = [error]
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        inner: list[Any] = [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
+        waiting += [e for e in inner if isinstance(e, BaseException)]
+
+
+def unexpected(status: int) -> StatusError:
+    """The error for a status that was not expected."""
+    if status == 401:
+        text = "the server does not accept the session, not even after a new log-in"
+        return StatusError("credentials-refused", text, status)
+    codes = {403: "access-denied", 404: "not-found", 429: "server-busy", 503: "server-busy"}
+    code = codes.get(status) or ("server-failure" if status >= 500 else "request-refused")
+    return StatusError(code, f"the server answers with status {status}", status)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait by an answer's Retry-After (RFC 9110 section 10.2.3), where it has one."""
+    text = headers.get("Retry-After", "").strip()
+    if not text:
+        return None
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+
+
+def wait(seconds: float, deadline: float) -> bool:
+    """Wait, unless that would be longer than the deadline allows; whether it was waited."""
+    if time.monotonic() + seconds >= deadline:
+        return False
+    time.sleep(seconds)
+    return True
