@@ -228,8 +228,8 @@ def ours(results: str, shard: str, formats: str, *steps: str) -> None:
     folder = Results(Path(results))
     work = {
         "fetch": lambda: fetch_shard(folder, shard, Settings()),
-        "convert": lambda: convert_shard(folder, shard, formats.split(",")),
-        "upload": lambda: upload_shard(folder, shard, Settings()),
+        "convert": lambda: convert_shard(folder, shard, formats.split(","), ["dicom"]),
+        "upload": lambda: upload_shard(folder, shard, ["dicom"], Settings()),
     }
     start = time.perf_counter()
     for step in steps:

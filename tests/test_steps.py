@@ -191,8 +191,8 @@ def test_a_copy_reports_its_weakest_proof() -> None:
 def everything(results: Results) -> tuple[LedgerLine, LedgerLine, LedgerLine]:
     """Every step, as a run of the workflow does them."""
     fetched = fetch(results)
-    (converted,) = convert_shard(results, SHARD, ["preview"])
-    (uploaded,) = upload_shard(results, SHARD, SETTINGS)
+    (converted,) = convert_shard(results, SHARD, ["preview"], ["dicom"])
+    (uploaded,) = upload_shard(results, SHARD, ["dicom"], SETTINGS)
     return fetched, converted, uploaded
 
 
@@ -210,8 +210,8 @@ def test_a_damaged_bundle_is_fetched_again_on_the_next_run(results: Results) -> 
     fetch(results)
     content = bundle(results, key).read_bytes()
     bundle(results, key).write_bytes(content[:-1] + b"X")
-    (converted,) = convert_shard(results, SHARD, ["preview"])
-    (uploaded,) = upload_shard(results, SHARD, SETTINGS)
+    (converted,) = convert_shard(results, SHARD, ["preview"], ["dicom"])
+    (uploaded,) = upload_shard(results, SHARD, ["dicom"], SETTINGS)
     assert (converted.code, uploaded.code) == ("bundle-damaged", "bundle-damaged")
     assert judged(results) == set(STEPS)
     assert {line.status for line in everything(results)} == {Status.COMPLETE}
@@ -248,8 +248,8 @@ def test_a_series_that_the_ledgers_have_not_seen_is_fetched_on_the_next_run(
     plan(results, ENTRY, "source: second, destinations: [out]")
     row = replace(results.plan.read_shard("local-0002")[0], shard=SHARD)
     results.plan.write(Plan((*results.plan.read_shard(SHARD), row), ()))
-    converted = convert_shard(results, SHARD, ["preview"])
-    uploaded = upload_shard(results, SHARD, SETTINGS)
+    converted = convert_shard(results, SHARD, ["preview"], ["dicom"])
+    uploaded = upload_shard(results, SHARD, ["dicom"], SETTINGS)
     assert [line.code for line in (*converted, *uploaded)] == ["", "not-attempted"] * 2
     assert judged(results) == {FETCHED}
 
@@ -257,10 +257,10 @@ def test_a_series_that_the_ledgers_have_not_seen_is_fetched_on_the_next_run(
 def test_a_format_that_is_no_longer_wanted_takes_its_files_with_it(results: Results) -> None:
     plan(results, ENTRY)
     fetch(results)
-    convert_shard(results, SHARD, ["preview", "npz"])
+    convert_shard(results, SHARD, ["preview", "npz"], ["dicom"])
     folder = results.step(CONVERTED, SHARD)
     (folder / f".{next(folder.glob('*.npz')).name}.seriesport-part").touch()
-    (line,) = convert_shard(results, SHARD, ["preview"])
+    (line,) = convert_shard(results, SHARD, ["preview"], ["dicom"])
     assert line.status is Status.COMPLETE
     assert sorted(p.suffix for p in folder.iterdir()) == [".json", ".png", ".tsv"]
 
@@ -271,13 +271,13 @@ def test_files_of_an_older_bundle_do_not_stay_beside_those_of_a_new_one(
     (key,) = plan(results, ENTRY)
     fetch(results)
     folder = results.step(CONVERTED, SHARD)
-    convert_shard(results, SHARD, ["preview"])
+    convert_shard(results, SHARD, ["preview"], ["dicom"])
     (folder / f"{key}a.nii.gz").touch()  # of a killed conversion of an older bundle
     shutil.rmtree(room / "source")
     data.mr(room / "source", data.identity("steps"), times=1, slices=4)
     plan(results, ENTRY, refresh=True)
     fetch(results)
-    convert_shard(results, SHARD, ["preview"])
+    convert_shard(results, SHARD, ["preview"], ["dicom"])
     assert not (folder / f"{key}a.nii.gz").exists()
 
 
@@ -372,11 +372,11 @@ def test_a_server_that_moves_is_asked_again_what_it_has(results: Results, room: 
     fetch(results)
     for name in ("first", "second"):
         with Archive(room / name, "ARCHIVE") as archive:
-            (line,) = upload_shard(results, SHARD, _pacs(archive.port))
+            (line,) = upload_shard(results, SHARD, ["dicom"], _pacs(archive.port))
         assert line.status is Status.COMPLETE
         assert len(_files(room / name)) == 3
     # The embedded archive of a demo gets another port each time, and is no other server.
-    (line,) = upload_shard(results, SHARD, _pacs(1, configured=f"127.0.0.1:{archive.port}"))
+    (line,) = upload_shard(results, SHARD, ["dicom"], _pacs(1, configured=f"127.0.0.1:{archive.port}"))
     assert line.status is Status.COMPLETE
 
 

@@ -53,6 +53,8 @@ class Entry:
     destinations: tuple[Address, ...] = ()
     formats: tuple[str, ...] | None = None
     """None for the config's."""
+    upload: tuple[str, ...] | None = None
+    """None for the config's."""
 
     @property
     def names_series(self) -> bool:
@@ -192,7 +194,7 @@ def _entry(row: Row, values: dict[str, Any], places: Places) -> Entry | None:
     if placed is None or destinations is None:
         return None
     source, identifiers = placed
-    formats = values.get("formats")
+    formats, upload = values.get("formats"), values.get("upload")
     return Entry(
         line=row.line,
         source=source,
@@ -208,4 +210,5 @@ def _entry(row: Row, values: dict[str, Any], places: Places) -> Entry | None:
         max_series=values.get("max_series"),
         destinations=destinations,
         formats=None if formats is None else places.shared(formats),
+        upload=None if upload is None else places.shared(upload),
     )

@@ -43,6 +43,8 @@ class Config:
     cohort: Path
     """The cohort file, relative to the working directory."""
     formats: tuple[str, ...]
+    upload: tuple[str, ...]
+    """What goes to the destinations: `dicom`, and formats."""
     """Formats of the entries that name none."""
     shard_size: int
     """Series per job; 0 for automatic."""
@@ -85,6 +87,7 @@ def _checked(
     return Config(
         cohort=Path(values.get("cohort", properties["cohort"]["default"])),
         formats=tuple(values.get("formats", properties["formats"]["default"])),
+        upload=tuple(values.get("upload", properties["upload"]["default"])),
         shard_size=int(values.get("shard_size", properties["shard_size"]["default"])),
         settings=Settings(MappingProxyType(overridden), ZipLimits(**limits)),
     )

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MOST_SHARDS = 200
 """Shards of a cohort, where its size is left to Seriesport."""
+DICOM = "dicom"
+"""What `upload` calls the images themselves."""
 LOCAL = "local"
 UNNAMED = "unnamed"
 
@@ -38,6 +40,9 @@ class PlannedSeries:
     reference: SeriesReference
     destinations: tuple[str, ...]
     formats: tuple[str, ...] | None
+    """None for the config's."""
+    upload: tuple[str, ...] | None
+    """None for the config's."""
     lines: tuple[int, ...]
     """Lines of the cohort file that list it."""
     labels: tuple[str, ...]
@@ -81,6 +86,9 @@ class Shard:
     destinations: tuple[str, ...]
     """Server names of the destinations."""
     instances: int
+    delivers_files: bool | None
+    """Whether files that are made of its series go to destinations; None where only the config
+    says."""
 
 
 def make_plan(
@@ -155,6 +163,7 @@ def _row(entry: Entry, name: str, reference: SeriesReference, secret: bytes) -> 
         reference=reference,
         destinations=tuple(d.url for d in entry.destinations),
         formats=entry.formats,
+        upload=entry.upload,
         lines=(entry.line,),
         labels=(entry.label,) if entry.label else (),
         entries=(name,),
@@ -169,17 +178,21 @@ def _identity(root: Address) -> str:
 
 
 def _merge(one: PlannedSeries, other: PlannedSeries) -> PlannedSeries:
-    formats = None
-    if one.formats is not None and other.formats is not None:
-        formats = tuple(dict.fromkeys(one.formats + other.formats))
     return replace(
         one,
         destinations=tuple(dict.fromkeys(one.destinations + other.destinations)),
-        formats=formats,
+        formats=_both(one.formats, other.formats),
+        upload=_both(one.upload, other.upload),
         lines=one.lines + other.lines,
         labels=one.labels + other.labels,
         entries=tuple(dict.fromkeys(one.entries + other.entries)),
     )
+
+
+def _both(one: tuple[str, ...] | None, other: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if one is None or other is None:
+        return None
+    return tuple(dict.fromkeys(one + other))
 
 
 def _place(
@@ -279,9 +292,10 @@ def read_index(path: Path) -> list[Shard]:
     """The shards that `shards.tsv` lists."""
     shards: list[Shard] = []
     for line in path.read_text().splitlines():
-        name, series, source, destinations, instances = line.split("\t")
+        name, series, source, destinations, instances, files = line.split("\t")
         servers = tuple(destinations.split(",")) if destinations else ()
-        shards.append(Shard(name, int(series), source, servers, int(instances)))
+        delivers = {"yes": True, "no": False}.get(files)
+        shards.append(Shard(name, int(series), source, servers, int(instances), delivers))
     return shards
 
 
@@ -289,7 +303,15 @@ def _index_line(name: str, rows: list[PlannedSeries]) -> str:
     servers = {server_name(parse(url)) for row in rows for url in row.destinations}
     source = server_name(rows[0].reference.address)
     instances = sum(row.reference.instances or 0 for row in rows)
-    return f"{name}\t{len(rows)}\t{source}\t{','.join(sorted(servers))}\t{instances}\n"
+    files = {delivers_files(row.upload) for row in rows if row.destinations}
+    said = "yes" if True in files else "config" if None in files else "no"
+    columns = (name, len(rows), source, ",".join(sorted(servers)), instances, said)
+    return "\t".join(map(str, columns)) + "\n"
+
+
+def delivers_files(upload: Sequence[str] | None) -> bool | None:
+    """Whether files other than DICOM are among what goes to the destinations."""
+    return None if upload is None else bool(set(upload) - {DICOM})
 
 
 def _dump(rows: Iterable[Mapping[str, Any]]) -> bytes:
@@ -323,13 +345,14 @@ def _to_json(row: PlannedSeries) -> dict[str, Any]:
 
 def _from_json(data: dict[str, Any]) -> PlannedSeries:
     reference = data["reference"]
-    formats = data["formats"]
+    formats, upload = data["formats"], data["upload"]
     return PlannedSeries(
         key=data["key"],
         shard=data["shard"],
         reference=SeriesReference(**reference | {"address": parse(reference["address"])}),
         destinations=tuple(data["destinations"]),
         formats=None if formats is None else tuple(formats),
+        upload=None if upload is None else tuple(upload),
         lines=tuple(data["lines"]),
         labels=tuple(data["labels"]),
         entries=tuple(data["entries"]),

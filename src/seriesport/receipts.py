@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from seriesport.bundle import Manifest
     from seriesport.transports.protocol import Receipt
 
 _FORMAT = 1
@@ -26,55 +25,51 @@ class Delivery:
     """Keyed hash of the destination's address, and of the host and port of its server."""
     kind: str
     """Scheme of the destination."""
+    content: str
+    """`dicom` or the format, and the SHA-256 of what was delivered: another content is delivered
+    anew."""
     expected: int
     delivered: int
-    instances: Sequence[dict[str, Any]]
-    """Per instance: member of the bundle, proof, reason code, detail. Whether this run sent it or
-    an earlier one is not said, so that a run that was killed ends with the same receipts."""
+    items: Sequence[dict[str, Any]]
+    """Per instance or file: its name with us, proof, reason code, detail. Whether this run sent it
+    or an earlier one is not said, so that a run that was killed ends with the same receipts."""
 
     @property
     def complete(self) -> bool:
-        """Whether every instance is there."""
+        """Whether everything is there."""
         return self.delivered == self.expected
 
     @property
     def codes(self) -> list[str]:
         """Reason codes of what did not arrive."""
-        return [row["code"] for row in self.instances if row["code"]]
+        return [row["code"] for row in self.items if row["code"]]
 
 
-def delivery(destination: str, kind: str, receipt: Receipt, manifest: Manifest) -> Delivery:
-    """A receipt without identifiers: instances by their member of the bundle."""
+def delivery(
+    destination: str, kind: str, content: str, receipt: Receipt, names: Sequence[str]
+) -> Delivery:
+    """A receipt without identifiers: what was delivered goes by the names it has with us."""
     rows = [
-        {
-            "member": member.name,
-            "proof": entry.proof,
-            "code": entry.code,
-            "detail": entry.detail,
-        }
-        for member, entry in zip(manifest.instances, receipt.entries, strict=True)
+        {"name": name, "proof": entry.proof, "code": entry.code, "detail": entry.detail}
+        for name, entry in zip(names, receipt.entries, strict=True)
     ]
     delivered = sum(entry.arrived for entry in receipt.entries)
-    return Delivery(destination, kind, len(rows), delivered, rows)
+    return Delivery(destination, kind, content, len(rows), delivered, rows)
 
 
-def read_receipts(path: Path, bundle_sha256: str) -> dict[str, Delivery]:
-    """The complete deliveries of a bundle by destination; empty where there are none."""
+def read_receipts(path: Path) -> dict[tuple[str, str], Delivery]:
+    """The complete deliveries of a series by destination and content; empty without any."""
     try:
         data = json.loads(path.read_text("utf-8"))
-        if (data["format"], data["bundle_sha256"]) != (_FORMAT, bundle_sha256):
+        if data["format"] != _FORMAT:
             return {}
         found = [Delivery(**row) for row in data["deliveries"]]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-    return {d.destination: d for d in found if d.complete}
+    return {(d.destination, d.content): d for d in found if d.complete}
 
 
-def write_receipts(path: Path, bundle_sha256: str, deliveries: Sequence[Delivery]) -> None:
-    """Write the deliveries of a bundle."""
-    data = {
-        "format": _FORMAT,
-        "bundle_sha256": bundle_sha256,
-        "deliveries": [asdict(d) for d in deliveries],
-    }
+def write_receipts(path: Path, deliveries: Sequence[Delivery]) -> None:
+    """Write the deliveries of a series."""
+    data = {"format": _FORMAT, "deliveries": [asdict(d) for d in deliveries]}
     write_text(path, json.dumps(data, indent=1) + "\n")

@@ -9,11 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seriesport.errors import SeriesportError
-from seriesport.plan import LOCAL, UNNAMED, Shard, read_index, resource_name, safe_name
+from seriesport.plan import (
+    LOCAL,
+    UNNAMED,
+    Shard,
+    delivers_files,
+    read_index,
+    resource_name,
+    safe_name,
+)
 from seriesport.settings import DicomServer, Server, Settings, XnatServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 
 @lru_cache(maxsize=1)
@@ -78,6 +86,12 @@ def destinations(index: str, servers: Mapping[str, Server]) -> Callable[..., lis
         return [server.place for name, server in servers.items() if safe_name(name) in used]
 
     return moved_to
+
+
+def delivers(index: str, upload: Sequence[str], shard: str) -> bool:
+    """Whether a shard's upload needs what is made of its series."""
+    said = shards(index)[shard].delivers_files
+    return bool(delivers_files(upload)) if said is None else said
 
 
 def _resources(

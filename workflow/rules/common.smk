@@ -16,3 +16,9 @@ def retry(step):
         for path in [f"results/plan/retry/{step}/{wildcards.shard}"]
         if exists(path)
     ]
+
+
+def made(wildcards):
+    if delivers(INDEX, settings.upload, wildcards.shard):
+        return ["results/converted/{shard}/ledger.tsv"]
+    return []

@@ -10,5 +10,6 @@ rule convert:
         "../../environment.yml"
     params:
         formats=settings.formats,
+        upload=settings.upload,
     script:
         "../../scripts/convert.py"

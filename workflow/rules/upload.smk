@@ -1,6 +1,7 @@
 rule upload:
     input:
         "results/dicom/{shard}/ledger.tsv",
+        made=made,
         retry=retry("uploaded"),
     output:
         "results/uploaded/{shard}/ledger.tsv",
@@ -11,6 +12,7 @@ rule upload:
     resources:
         **uploading(INDEX, settings.settings.servers),
     params:
+        upload=settings.upload,
         destinations=destinations(INDEX, settings.settings.servers),
     script:
         "../../scripts/upload.py"

@@ -13,6 +13,7 @@ from seriesport.errors import SeriesportError
 from seriesport.files import PART_SUFFIX, write_text
 from seriesport.formats import Output, convert
 from seriesport.ledger import LedgerLine, Status, read_ledger
+from seriesport.plan import DICOM
 from seriesport.scratch import scratch
 from seriesport.steps.shard import (
     CONVERTED,
@@ -37,8 +38,14 @@ Made = dict[str, list[Output]]
 """Outputs by format; an empty list where the series holds nothing that the format can show."""
 
 
-def convert_shard(results: Results, shard: str, formats: Sequence[str]) -> list[LedgerLine]:
-    """Convert what is not converted yet, and write the shard's ledger."""
+def convert_shard(
+    results: Results, shard: str, formats: Sequence[str], upload: Sequence[str]
+) -> list[LedgerLine]:
+    """Convert what is not converted yet, and write the shard's ledger.
+
+    `formats` and `upload` hold for the series whose entries do not say; what is to be uploaded
+    is made too.
+    """
     rows = results.plan.read_shard(shard)
     ledger = read_ledger(results.ledger(FETCHED, shard))
     folder = results.step(CONVERTED, shard)
@@ -47,7 +54,10 @@ def convert_shard(results: Results, shard: str, formats: Sequence[str]) -> list[
         source = line_of(ledger, row.key)
         if not source.ok:
             return not_attempted(source)
-        wanted = formats if row.formats is None else row.formats
+        wanted = list(formats if row.formats is None else row.formats)
+        if row.destinations:
+            sent = upload if row.upload is None else row.upload
+            wanted += [name for name in sent if name not in (*wanted, DICOM)]
         bundle = results.step(FETCHED, shard) / f"{row.key}.zip"
         return _convert(row.key, source, bundle, folder, wanted)
 
@@ -57,8 +67,7 @@ def convert_shard(results: Results, shard: str, formats: Sequence[str]) -> list[
 def _convert(
     key: str, source: LedgerLine, bundle: Path, folder: Path, wanted: Sequence[str]
 ) -> LedgerLine:
-    record = folder / _record(key)
-    old = _read_record(record, source.sha256)
+    old = made_of(folder, key, source.sha256)
     made = {name: old[name] for name in wanted if name in old and _intact(folder, old[name])}
     failures: list[SeriesportError] = []
     todo = [name for name in wanted if name not in made]
@@ -74,8 +83,13 @@ def _convert(
     if todo or made != old:
         _remove_stale(folder, key, made)
     if made != old:
-        _write_record(record, source.sha256, made)
+        _write_record(folder / _record(key), source.sha256, made)
     return _line(key, wanted, made, failures)
+
+
+def made_of(folder: Path, key: str, bundle_sha256: str) -> Made:
+    """What was made of a series, by the record in the shard's folder; empty where nothing was."""
+    return _read_record(folder / _record(key), bundle_sha256)
 
 
 def _make(name: str, key: str, files: Sequence[Path], folder: Path, scratch: Path) -> list[Output]:

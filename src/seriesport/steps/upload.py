@@ -1,20 +1,25 @@
-"""The step `upload`: every bundle of a shard to its destinations, with receipts."""
+"""The step `upload`: what a shard has to deliver to its destinations, with receipts."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from seriesport.address import parse, scheme, source_root
-from seriesport.bundle import read_bundle
+from seriesport.bundle import read_bundle, read_files
 from seriesport.errors import REASONS, SeriesportError
-from seriesport.flow import Flows, patience, server_of, workers
+from seriesport.flow import Flow, Flows, patience, server_of, workers
+from seriesport.instance import FileSlice, PlainFile
 from seriesport.keys import keyed_hash, load_secret
 from seriesport.ledger import LedgerLine, Status, read_ledger
+from seriesport.plan import DICOM
 from seriesport.receipts import Delivery, delivery, read_receipts, write_receipts
+from seriesport.steps.convert import made_of
 from seriesport.steps.shard import (
+    CONVERTED,
     FETCHED,
     UPLOADED,
     Results,
@@ -26,13 +31,18 @@ from seriesport.steps.shard import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from seriesport.address import Address
     from seriesport.bundle import Manifest
+    from seriesport.formats import Output
     from seriesport.plan import PlannedSeries
     from seriesport.settings import Settings
+    from seriesport.transports.protocol import Receipt, Transport
 
+_RESOURCES = {"preview": "SNAPSHOTS"}
+"""What XNAT calls the resources of files that are made; else the format's name in capitals."""
 _log = logging.getLogger("seriesport")
 
 
@@ -47,45 +57,145 @@ class _Upload:
     flows: Flows
 
 
-def upload_shard(results: Results, shard: str, settings: Settings) -> list[LedgerLine]:
-    """Deliver what is not delivered yet, and write the shard's ledger."""
+def upload_shard(
+    results: Results, shard: str, upload: Sequence[str], settings: Settings
+) -> list[LedgerLine]:
+    """Deliver what is not delivered yet, and write the shard's ledger.
+
+    `upload` holds for the series whose entries do not say.
+    """
     rows = results.plan.read_shard(shard)
     ledger = read_ledger(results.ledger(FETCHED, shard))
     addresses = [parse(url) for row in rows for url in row.destinations]
     at_once = workers(addresses, settings, len(rows))
     flows = Flows(settings, workers=at_once)
     with Transports(settings) as transports:
-        upload = _Upload(results, shard, load_secret(results.secret), transports, flows)
-        return run_shard(
-            results.ledger(UPLOADED, shard),
-            rows,
-            lambda row: _deliver(upload, row, line_of(ledger, row.key)),
-            at_once,
-        )
+        shared = _Upload(results, shard, load_secret(results.secret), transports, flows)
+
+        def work(row: PlannedSeries) -> LedgerLine:
+            wanted = upload if row.upload is None else row.upload
+            return _deliver(shared, row, line_of(ledger, row.key), wanted)
+
+        return run_shard(results.ledger(UPLOADED, shard), rows, work, at_once)
 
 
-def _deliver(upload: _Upload, row: PlannedSeries, source: LedgerLine) -> LedgerLine:
+class _Images:
+    """The bundle of a series, which is checked once, when it is first needed."""
+
+    def __init__(self, upload: _Upload, row: PlannedSeries, source: LedgerLine) -> None:
+        self.content = f"{DICOM} {source.sha256}"
+        self.count = source.expected
+        self.size = source.size
+        self._row = row
+        self._bundle = upload.results.step(FETCHED, upload.shard) / f"{row.key}.zip"
+        self._sha256 = source.sha256
+
+    @cached_property
+    def _manifest(self) -> Manifest:
+        return trusted(self._bundle, self._sha256)
+
+    @property
+    def names(self) -> list[str]:
+        return [member.name for member in self._manifest.instances]
+
+    def store(self, transport: Transport, flow: Flow, address: Address) -> Receipt:
+        if not self._manifest.plain:
+            instances = flow.send(read_bundle(self._bundle))
+            return transport.store(instances, address, self._row.key)
+        files = flow.send(read_files(self._bundle))
+        return transport.store_files(files, address, "", self._row.reference)
+
+
+class _Files:
+    """What one format made of a series."""
+
+    def __init__(self, row: PlannedSeries, form: str, folder: Path, made: Sequence[Output]) -> None:
+        self.content = f"{form} {_digest(made)}"
+        self.count = len(made)
+        self.size = sum(output.size for output in made)
+        self.names = [output.name for output in made]
+        self._row = row
+        self._resource = _RESOURCES.get(form, form.upper())
+        self._files = [_file(folder / o.name, o) for o in made]
+
+    def store(self, transport: Transport, flow: Flow, address: Address) -> Receipt:
+        files = flow.send(self._files)
+        return transport.store_files(files, address, self._resource, self._row.reference)
+
+
+def _digest(made: Sequence[Output]) -> str:
+    lines = "".join(f"{o.name} {o.sha256}\n" for o in made)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _file(path: Path, output: Output) -> PlainFile:
+    return PlainFile(output.name, FileSlice(path, 0, output.size))
+
+
+def _deliver(
+    upload: _Upload, row: PlannedSeries, source: LedgerLine, wanted: Sequence[str]
+) -> LedgerLine:
     if not source.ok:
         return not_attempted(source)
     if not row.destinations:
         return LedgerLine(row.key, Status.NOTHING)
     path = upload.results.step(UPLOADED, upload.shard) / f"{row.key}.json"
-    done = read_receipts(path, source.sha256)
-    wanted = {_name(upload, address): address for address in map(parse, row.destinations)}
-    kept = {name: done[name] for name in wanted if name in done}
+    done = read_receipts(path)
+    ended: list[Delivery] = []
     failures: list[SeriesportError] = []
-    if len(kept) < len(wanted):
-        series = _Series(row.key, upload.results.step(FETCHED, upload.shard), source.sha256)
-        for number, (name, address) in enumerate(wanted.items(), 1):
-            if name in kept:
-                continue
+    parcels = _parcels(upload, row, source, wanted, failures)
+    images = DICOM in wanted
+    expected = size = 0
+    for number, address in enumerate(map(parse, row.destinations), 1):
+        for parcel in parcels:
             try:
-                kept[name] = _store(upload, series, name, address)
+                transport = upload.transports.get(source_root(address))
+                if isinstance(parcel, _Files) and images and not transport.takes_files:
+                    continue  # archives and ZIPs get the images alone
+                name = _name(upload, address)
+                delivered = done.get((name, parcel.content)) or _store(upload, row, address, parcel)
+                ended.append(delivered)
+                expected += delivered.expected
+                size += parcel.size if delivered.complete else 0
+                if not delivered.complete:
+                    failures.append(_incomplete(delivered))
             except SeriesportError as error:
+                expected += parcel.count
                 what = f"destination {number}: {error.message}"
                 failures.append(SeriesportError(error.code, what))
-        write_receipts(path, source.sha256, list(kept.values()))
-    return _line(row.key, source, kept, wanted, failures)
+    if not parcels and not failures:
+        return LedgerLine(row.key, Status.NOTHING)
+    write_receipts(path, ended)
+    return LedgerLine(
+        row.key,
+        Status.FAILED if failures else Status.COMPLETE,
+        failures[0].code if failures else "",
+        "; ".join(failure.message for failure in failures),
+        expected=expected,
+        done=sum(delivered.delivered for delivered in ended),
+        size=size,
+        files=f"{row.key}.json",
+    )
+
+
+def _parcels(
+    upload: _Upload,
+    row: PlannedSeries,
+    source: LedgerLine,
+    wanted: Sequence[str],
+    failures: list[SeriesportError],
+) -> list[_Images | _Files]:
+    """What is to be delivered; a format that could not be made is a failure."""
+    parcels: list[_Images | _Files] = [_Images(upload, row, source)] if DICOM in wanted else []
+    formats = [form for form in wanted if form != DICOM]
+    folder = upload.results.step(CONVERTED, upload.shard)
+    made = made_of(folder, row.key, source.sha256) if formats else {}
+    for form in formats:
+        if form not in made:
+            failures.append(SeriesportError("not-attempted", f"{form}: not converted"))
+        elif made[form]:
+            parcels.append(_Files(row, form, folder, made[form]))
+    return parcels
 
 
 def _name(upload: _Upload, address: Address) -> str:
@@ -94,56 +204,24 @@ def _name(upload: _Upload, address: Address) -> str:
     return keyed_hash(upload.secret, address.url, server.place if server else "")
 
 
-class _Series:
-    """A bundle that is checked once, when it is first needed."""
-
-    def __init__(self, key: str, folder: Path, sha256: str) -> None:
-        self.key = key
-        self.bundle = folder / f"{key}.zip"
-        self._sha256 = sha256
-
-    @cached_property
-    def manifest(self) -> Manifest:
-        return trusted(self.bundle, self._sha256)
-
-
-def _store(upload: _Upload, series: _Series, name: str, address: Address) -> Delivery:
+def _store(
+    upload: _Upload, row: PlannedSeries, address: Address, parcel: _Images | _Files
+) -> Delivery:
     transport = upload.transports.get(source_root(address))
     flow = upload.flows.get(address)
 
     def attempt() -> Delivery:
-        manifest = series.manifest
-        receipt = transport.store(flow.send(read_bundle(series.bundle)), address, series.key)
+        receipt = parcel.store(transport, flow, address)
         sent = sum(entry.sent for entry in receipt.entries)
         there = len(receipt.entries) - sent
-        _log.info("series %s: sent %d instances, %d not", series.key, sent, there)
-        done = delivery(name, scheme(address), receipt, manifest)
+        _log.info("series %s: sent %d, %d not", row.key, sent, there)
+        name = _name(upload, address)
+        done = delivery(name, scheme(address), parcel.content, receipt, parcel.names)
         if not done.complete and any(REASONS[c].transient for c in done.codes):
             raise _incomplete(done)
         return done
 
     return patience(address, upload.transports.settings).retrying()(attempt)
-
-
-def _line(
-    key: str,
-    source: LedgerLine,
-    deliveries: dict[str, Delivery],
-    wanted: dict[str, Address],
-    failures: list[SeriesportError],
-) -> LedgerLine:
-    failures = failures + [_incomplete(d) for d in deliveries.values() if not d.complete]
-    whole = not failures
-    return LedgerLine(
-        key,
-        Status.COMPLETE if whole else Status.FAILED,
-        "" if whole else failures[0].code,
-        "" if whole else "; ".join(f.message for f in failures),
-        expected=source.expected * len(wanted),
-        done=sum(d.delivered for d in deliveries.values()),
-        size=source.size * sum(d.complete for d in deliveries.values()),
-        files=f"{key}.json",
-    )
 
 
 def _incomplete(done: Delivery) -> SeriesportError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
 from seriesport.errors import SeriesportError
 
@@ -108,6 +108,9 @@ class Transport(Protocol):
     Every failure is a SeriesportError; `transient` tells whether a retry makes sense, and
     `find`, `expect` and `fetch` may always be repeated.
     """
+
+    takes_files: ClassVar[bool] = False
+    """Whether `store_files` is there."""
 
     def find(self, address: Address) -> list[SeriesReference]:
         """The series below an address, in a stable order; empty where there are none."""
