@@ -66,7 +66,7 @@ class Catalogs:
         part = self._root / f"part-{os.getpid()}-{next(self._parts)}"
         part.write_bytes(content)
         target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(part, target)
+        part.replace(target)
 
     def list_file(self, resource: int, entry: Entry) -> None:
         """Make a catalog list a file."""

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
     from peers.xnat.state import Item, State
 
-NUMBERS = {"yob", "frames", "file_count", "file_size"}
+NUMBERS = {
+    "yob", "frames", "parameters/fov/x", "parameters/fov/y", "parameters/voxelRes/x",
+    "parameters/voxelRes/y", "parameters/voxelRes/z",
+}  # fmt: skip
 DEMOGRAPHICS = ("gender", "yob", "dob", "age", "handedness", "race", "ethnicity", "education")
 KEYS = {"scan": ("xnat_imagescandata_id", "xnat_imageScanData_id")}
 NAMESPACES = {
@@ -120,7 +123,7 @@ def _version(item: Item, version: dict[str, Any], children: list[Any]) -> dict[s
 def data_fields(item: Item, fields: dict[str, str], parent: str) -> dict[str, Any]:
     """The fields of one version of an item."""
     own: dict[str, Any] = {
-        name: int(value) if name in NUMBERS and value.isdigit() else value
+        name: typed(name, value)
         for name, value in fields.items()
         if value and not (item.kind == "subject" and name in DEMOGRAPHICS)
     }
@@ -134,12 +137,23 @@ def data_fields(item: Item, fields: dict[str, str], parent: str) -> dict[str, An
     return own
 
 
+def typed(name: str, value: str) -> Any:
+    """A field's value as JSON has it."""
+    if name not in NUMBERS:
+        return value
+    try:
+        number = float(value)
+    except ValueError:
+        return value
+    return int(number) if number.is_integer() else number
+
+
 def _children(state: State, item: Item) -> list[Any]:
     found: list[Any] = []
     if item.kind == "subject":
         words = {k: v for k, v in item.fields.items() if k in DEMOGRAPHICS and v}
         if words:
-            values: dict[str, Any] = {k: int(v) if k in NUMBERS else v for k, v in words.items()}
+            values: dict[str, Any] = {k: typed(k, v) for k, v in words.items()}
             values |= {"xnat_abstractDemographicData_id": item.pk}
             values |= {"xnat_abstractdemographicdata_id": item.pk}
             found.append(_child("demographics", "xnat:demographicData", [(values, [])], item))

@@ -6,14 +6,12 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from peers.xnat import files, imports, rest
+from peers.xnat import files, imports, rest, services
 from peers.xnat.http import AnswerError, Request, Response, as_json, fail, restlet, text, tomcat
 from peers.xnat.sessions import Sessions
-from peers.xnat.target import Target, locate
+from peers.xnat.target import locate
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from peers.xnat.state import State
 
 VERSIONS = {"1.6.4": "1.6.4", "1.8": "1.8.10"}
@@ -43,6 +41,9 @@ HANDLERS = {
     ("subjects", True, "PUT"): rest.put_subject,
     ("experiments", True, "PUT"): rest.put_experiment,
     ("scans", True, "PUT"): rest.put_scan,
+    ("users", False, "GET"): services.project_users,
+    ("users", True, "PUT"): services.project_users,
+    ("users", True, "DELETE"): services.project_users,
 }
 
 
@@ -137,8 +138,13 @@ class Service:
             raise AnswerError(tomcat(401))
         if parts[:1] == [""]:
             return self._outside(request, parts[1:])
+        if parts == ["services", "refresh", "catalog"] and request.method == "POST":
+            return services.refresh(self, request)
         if parts[:1] in (["services"], ["prearchive"]):
-            return imports.answer(self, request, parts)
+            answer = imports.answer(self, request, parts)
+            if answer is None:
+                raise fail(404)
+            return answer
         if parts == ["version"]:
             if self.profile == "1.6.4":
                 return text(VERSIONS[self.profile])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from collections import Counter
@@ -84,6 +83,8 @@ class Waiting:
     status: str = "READY"
     uploaded: float = 0.0
     scans: list[dict[str, str]] = field(default_factory=list)
+    session: dict[str, str] = field(default_factory=dict)
+    """The fields that the images give."""
 
 
 def item_key(kind: str, ident: str, parent: str = "") -> str:
@@ -226,7 +227,7 @@ class State:
         }
         part = self._file.with_suffix(".part")
         part.write_text(json.dumps(whole))
-        os.replace(part, self._file)
+        part.replace(self._file)
 
     def _load(self) -> None:
         whole = json.loads(self._file.read_text())
