@@ -6,10 +6,10 @@ import os
 import re
 import struct
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seriesport.charset import decode_text
 from seriesport.elements import MAX_VALUE, VALUE_AT, Syntax, Walker
 from seriesport.errors import SeriesportError
 from seriesport.files import unreadable
@@ -29,6 +29,7 @@ __all__ = [
     "read_data_set_header",
     "read_header",
     "read_path",
+    "read_texts",
 ]
 
 IMPLEMENTATION_CLASS_UID = "2.25.221849305127438096431270463152781043917"
@@ -70,24 +71,6 @@ _MAX_FILLS = 1024
 _STORAGE_CLASSES = b"1.2.840.10008.5.1.4.1.1."
 _UID_TEXT = re.compile(r"[0-9A-Za-z.-]{1,64}")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,12}(\.0*)?")
-# PS3.3 C.12.1.1.2; what is missing here, and code extensions, are left to pydicom.
-_CODECS = {
-    "": "latin-1",
-    "ISO_IR 6": "latin-1",
-    "ISO_IR 100": "latin-1",
-    "ISO_IR 101": "iso8859-2",
-    "ISO_IR 109": "iso8859-3",
-    "ISO_IR 110": "iso8859-4",
-    "ISO_IR 126": "iso8859-7",
-    "ISO_IR 127": "iso8859-6",
-    "ISO_IR 138": "iso8859-8",
-    "ISO_IR 144": "iso8859-5",
-    "ISO_IR 148": "iso8859-9",
-    "ISO_IR 166": "tis-620",
-    "ISO_IR 192": "utf-8",
-    "GB18030": "gb18030",
-    "GBK": "gbk",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +183,19 @@ def read_data_set_header(stream: BinaryIO, size: int, transfer_syntax_uid: str) 
     return _header(_values_at(stream_reader(stream), 0, size, transfer_syntax_uid))
 
 
+def read_texts(
+    read: Reader, size: int, transfer_syntax_uid: str, tags: frozenset[int]
+) -> dict[int, str]:
+    """Top-level text attributes of a bare data set, of those asked for the ones that it has.
+
+    Raises:
+        SeriesportError: instance-truncated, instance-invalid.
+    """
+    values = _values_at(read, 0, size, transfer_syntax_uid, tags | {_CHARSET})
+    charset = values.get(_CHARSET, b"")
+    return {tag: decode_text(values[tag], charset).strip(" \0") for tag in tags if values.get(tag)}
+
+
 def encode_file_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
     """The preamble and file meta information (PS3.10 section 7.1) to put before a data set.
 
@@ -301,19 +297,27 @@ def _quick_values(start: bytes, meta: _Meta) -> dict[int, bytes] | None:
     return None if quick is None else quick[0]
 
 
-def _values_at(read: Reader, offset: int, size: int, transfer_syntax_uid: str) -> dict[int, bytes]:
+def _values_at(
+    read: Reader,
+    offset: int,
+    size: int,
+    transfer_syntax_uid: str,
+    tags: frozenset[int] = _HEADER_TAGS,
+) -> dict[int, bytes]:
     syntax = Syntax.of(transfer_syntax_uid)
 
     def data_set(at: int, count: int) -> bytes:
         return read(offset + at, count)
 
     if syntax.deflated:
-        return _deflated_values(data_set, size, syntax)
+        return _deflated_values(data_set, size, syntax, tags)
     walker = Walker(data_set, size, syntax, descend=False, fills=_MAX_FILLS)
-    return walker.walk(_HEADER_TAGS, stop=_LAST_HEADER_TAG).values
+    return walker.walk(tags, stop=max(tags)).values
 
 
-def _deflated_values(read: Reader, size: int, syntax: Syntax) -> dict[int, bytes]:
+def _deflated_values(
+    read: Reader, size: int, syntax: Syntax, tags: frozenset[int]
+) -> dict[int, bytes]:
     inflater = Inflater(read, size)
     data = bytearray()
     while len(data) < _MAX_HEADER_INFLATED:
@@ -323,7 +327,7 @@ def _deflated_values(read: Reader, size: int, syntax: Syntax) -> dict[int, bytes
             ForwardReader(iter([bytes(data), b""]).__next__), len(data), syntax, descend=False
         )
         try:
-            return walker.walk(_HEADER_TAGS, stop=_LAST_HEADER_TAG).values
+            return walker.walk(tags, stop=max(tags)).values
         except SeriesportError as error:
             if error.code != "instance-truncated" or not piece:
                 raise
@@ -335,7 +339,7 @@ def _header(values: dict[int, bytes]) -> Header:
 
     def text(tag: int) -> str:
         value = values.get(tag, b"")
-        return _decode(value, charset).rstrip(" \0") if value else ""
+        return decode_text(value, charset).rstrip(" \0") if value else ""
 
     sop_class, instance = _uid(values.get(_SOP_CLASS, b"")), _uid(values.get(_SOP_INSTANCE, b""))
     if not sop_class or not instance:
@@ -364,29 +368,3 @@ def _uid(value: bytes) -> str:
 def _integer(text: str) -> int | None:
     stripped = text.strip()
     return int(stripped.partition(".")[0]) if _INTEGER.fullmatch(stripped) else None
-
-
-def _decode(value: bytes, charset: bytes) -> str:
-    if value.isascii() and b"\x1b" not in value:
-        return value.decode("ascii")
-    names = charset.decode("latin-1").split("\\")
-    codec = _CODECS.get(names[0].strip(" \0")) if len(names) == 1 else None
-    if codec is not None:
-        return value.decode(codec, "replace")
-    return _decode_extended(value, tuple(name.strip(" \0") for name in names))
-
-
-def _decode_extended(value: bytes, names: tuple[str, ...]) -> str:
-    from pydicom.charset import decode_bytes  # noqa: PLC0415 - 0.2 s that few files need
-
-    try:
-        return decode_bytes(value, list(_encodings(names)), set())
-    except (LookupError, ValueError):
-        return value.decode("latin-1")
-
-
-@lru_cache
-def _encodings(names: tuple[str, ...]) -> tuple[str, ...]:
-    from pydicom.charset import convert_encodings  # noqa: PLC0415 - 0.2 s that few files need
-
-    return tuple(convert_encodings(list(names)))
