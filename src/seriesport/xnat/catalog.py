@@ -1,0 +1,266 @@
+"""What an XNAT has: subjects, experiments, scans and files, as typed listings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from seriesport.errors import SeriesportError
+from seriesport.xnat.answer import StatusError
+from seriesport.xnat.paths import data_path, file_path, split_file_uri
+
+if TYPE_CHECKING:
+    from seriesport.xnat.session import Session
+
+_MD5 = re.compile(r"[0-9a-fA-F]{32}")
+_MISSING = (403, 404, 422, 500)
+"""How XNAT answers for what is not there or not visible; 1.6.4 says 500 for an experiment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A subject of a project."""
+
+    id: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """An experiment of a subject."""
+
+    id: str
+    label: str
+    xsi_type: str
+    subject: str
+    """Its subject's label, or ID, by which it was found."""
+
+    @property
+    def is_session(self) -> bool:
+        """Whether it can have scans."""
+        return self.xsi_type.endswith("SessionData")
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """A scan of an experiment."""
+
+    id: str
+    type: str
+    series_description: str
+    quality: str
+    xsi_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceFile:
+    """A file of a scan's resource, as the server lists it."""
+
+    scan: str
+    """ID of its scan."""
+    resource: str
+    """Label of its resource."""
+    resource_id: str
+    name: str
+    """Its path within the resource, decoded: what follows `/files/` in its URI."""
+    size: int | None
+    """In bytes, where the server tells."""
+    md5: str
+    """In hexadecimal, where the server tells."""
+
+    def path(self, experiment: str) -> str:
+        """Where it is, below an experiment given by ID."""
+        folder = scan_path(experiment, self.scan, "resources", self.resource_id)
+        return file_path(folder, self.name)
+
+
+class Catalog:
+    """Listings of one XNAT. Every call asks the server anew.
+
+    Raises, from each method, SeriesportError: not-found or access-denied with the level of the
+    path that is missing or not visible, and what `Session` raises.
+    """
+
+    def __init__(self, session: Session, deadline: float) -> None:
+        self.session = session
+        self.deadline = deadline
+
+    def subjects(self, project: str) -> list[Subject]:
+        """The subjects of a project."""
+        path = data_path("projects", project, "subjects")
+        columns = {"columns": "ID,label,project"}
+        rows = self._rows(path, columns, _levels(project))
+        return [Subject(row["ID"], row.get("label", "")) for row in rows if row.get("ID")]
+
+    def experiments(self, project: str, subject: str) -> list[Experiment]:
+        """The experiments of a subject, by its label or ID."""
+        path = data_path("projects", project, "subjects", subject, "experiments")
+        columns = {"columns": "ID,label,xsiType,project"}
+        rows = self._rows(path, columns, _levels(project, subject))
+        return [
+            Experiment(row["ID"], row.get("label", ""), row.get("xsiType", ""), subject)
+            for row in rows
+            if row.get("ID")
+        ]
+
+    def experiment(self, project: str, subject: str, name: str) -> Experiment:
+        """The experiment of a subject that has a label, or else an ID.
+
+        Raises:
+            SeriesportError: not-found; experiment-elsewhere, where another subject has it.
+        """
+        found = self.find_experiment(project, subject, name)
+        if found is None:
+            raise _missing("experiment")
+        return found
+
+    def find_experiment(self, project: str, subject: str, name: str) -> Experiment | None:
+        """Like `experiment`, but None where nobody in the project has it.
+
+        Raises:
+            SeriesportError: experiment-elsewhere, where another subject has it.
+        """
+        every = self.experiments(project, subject)
+        if not every:
+            self._check(_levels(project, subject))
+        for experiment in every:
+            if name == experiment.label:
+                return experiment
+        for experiment in every:
+            if name == experiment.id:
+                return experiment
+        if self.exists(data_path("projects", project, "experiments", name)):
+            what = "the experiment belongs to another subject of the project"
+            raise SeriesportError("experiment-elsewhere", what)
+        return None
+
+    def scans(self, experiment: Experiment) -> list[Scan]:
+        """The scans of an experiment, of any quality."""
+        path = data_path("experiments", experiment.id, "scans")
+        rows = self._rows(path, {}, {"experiment": data_path("experiments", experiment.id)})
+        return [
+            Scan(
+                row["ID"],
+                row.get("type", ""),
+                row.get("series_description", ""),
+                row.get("quality", ""),
+                row.get("xsiType", ""),
+            )
+            for row in rows
+            if row.get("ID")
+        ]
+
+    def files(self, experiment: Experiment, scan: str = "ALL") -> list[ResourceFile]:
+        """The files of all resources of a scan, or of all scans.
+
+        A scan that does not exist has none: XNAT does not tell one from the other.
+        """
+        path = scan_path(experiment.id, scan, "files")
+        levels = {"experiment": data_path("experiments", experiment.id)}
+        if scan != "ALL":
+            levels["scan"] = scan_path(experiment.id, scan)
+        rows = self._rows(path, {}, levels)
+        listed = (_file(row) for row in rows)
+        # XNAT also takes a scan's type, and several IDs, where an ID stands.
+        return [file for file in listed if file and scan in ("ALL", file.scan)]
+
+    def compute_digests(self, experiment: Experiment, scan: str) -> None:
+        """Have the server write the digests that it lacks into its catalogue."""
+        resource = f"/archive/experiments/{experiment.id}/scans/{scan}"
+        params = {"resource": resource, "options": "checksum"}
+        path = data_path("services", "refresh", "catalog")
+        self.session.send("POST", path, params=params, deadline=self.deadline)
+
+    def exists(self, path: str) -> bool:
+        """Whether there is something at a path that this user may see.
+
+        Raises:
+            SeriesportError: access-denied, and what `Session` raises.
+        """
+        try:
+            self.session.get_json(path, deadline=self.deadline)
+        except StatusError as error:
+            if error.status in (404, 422):
+                return False
+            raise
+        return True
+
+    def _check(self, levels: Mapping[str, str]) -> None:
+        """Raise what says which of some levels of a path is missing, if one is."""
+        for level, path in levels.items():
+            try:
+                if not self.exists(path):
+                    raise _missing(level)
+            except StatusError as error:
+                raise (_missing(level, 403) if error.status == 403 else error) from None
+
+    def _rows(
+        self, path: str, params: Mapping[str, str], levels: Mapping[str, str]
+    ) -> list[dict[str, str]]:
+        try:
+            answer = self.session.get_json(path, params, deadline=self.deadline)
+        except StatusError as error:
+            if error.status in _MISSING:
+                self._check(levels)
+            raise
+        return _result(answer)
+
+
+def _levels(project: str, subject: str = "") -> dict[str, str]:
+    levels = {"project": data_path("projects", project)}
+    if subject:
+        levels["subject"] = data_path("projects", project, "subjects", subject)
+    return levels
+
+
+def scan_path(experiment: str, scan: str, *below: str) -> str:
+    """The path of a scan of an experiment, which is given by its ID, or of what is below it."""
+    return data_path("experiments", experiment, "scans", scan, *below)
+
+
+def _result(answer: object) -> list[dict[str, str]]:
+    """The rows of a listing, with text for every value."""
+    if isinstance(answer, Mapping):
+        outer = cast("Mapping[str, object]", answer).get("ResultSet")
+        if isinstance(outer, Mapping):
+            rows = cast("Mapping[str, object]", outer).get("Result")
+            if isinstance(rows, list):
+                every = cast("list[object]", rows)
+                if all(isinstance(row, Mapping) for row in every):
+                    return [_texts(cast("Mapping[str, object]", row)) for row in every]
+    raise SeriesportError(
+        "answer-invalid", "the server answered with something else than a listing"
+    )
+
+
+def _texts(row: Mapping[str, object]) -> dict[str, str]:
+    return {key: value if isinstance(value, str) else _number(value) for key, value in row.items()}
+
+
+def _number(value: object) -> str:
+    return str(value) if isinstance(value, int | float) else ""
+
+
+def _file(row: Mapping[str, str]) -> ResourceFile | None:
+    place = split_file_uri(row.get("URI", ""))
+    if place is None:
+        return None
+    scan, resource_id, name = place
+    size, digest = row.get("Size", ""), row.get("digest", "")
+    return ResourceFile(
+        scan,
+        row.get("collection", "") or resource_id,
+        resource_id,
+        name,
+        int(size) if size.isascii() and size.isdigit() and len(size) < 16 else None,
+        digest.lower() if _MD5.fullmatch(digest) else "",
+    )
+
+
+def _missing(level: str, status: int = 404) -> SeriesportError:
+    if status == 403:
+        return SeriesportError("access-denied", f"this user may not see the {level} of the address")
+    what = f"the {level} of the address is not there, or this user may not see it"
+    return SeriesportError("not-found", what)
