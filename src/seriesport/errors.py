@@ -216,6 +216,10 @@ REASONS: dict[str, Reason] = {
         "The destination takes DICOM instances alone.",
         "Deliver NIfTI and other files to an XNAT or a folder; see 'upload' in config/README.md.",
     ),
+    "window-closed": Reason(
+        "The server may be asked in certain hours only, and the job would end before they begin.",
+        "Run again when the window in config.yaml opens; what is fetched already stays.",
+    ),
     "destination-conflict": Reason(
         "The destination already has something else under this name or UID; it was not replaced.",
         "Choose another destination, or find out which content is right.",
@@ -285,9 +289,41 @@ REASONS: dict[str, Reason] = {
         "The series holds no images, so this format cannot be made from it.",
         "Leave image formats out for this entry (formats: []).",
     ),
+    "order-unknown": Reason(
+        "The input order is none that is known.",
+        "Name one of auto, none, time, triggertime, te, fa, b, bvector, dti, a DICOM keyword, or several with commas.",
+    ),
     "geometry-irregular": Reason(
         "The slices do not form a regular grid.",
         "Look at the series for missing, doubled or tilted slices.",
+    ),
+    "format-unknown": Reason(
+        "No format is known that these files have, or that this name means.",
+        "State the format with formats=, or give a file of a format that README.md lists.",
+    ),
+    "format-unfit": Reason(
+        "The format cannot hold this image.",
+        "Choose another format, or another type of values.",
+    ),
+    "image-invalid": Reason(
+        "An image file is damaged, or breaks the rules of its format.",
+        "Get it again from where it came from.",
+    ),
+    "image-unsupported": Reason(
+        "An image file uses a variant of its format that is not read.",
+        "Save it again with the variant that the message names.",
+    ),
+    "image-too-large": Reason(
+        "An image file states a size that its bytes do not justify, or that memory does not hold.",
+        "If it is genuine, raise max_bytes in opts.",
+    ),
+    "postscript-off": Reason(
+        "PostScript, EPS and PDF are programs and are read only when they are allowed to be.",
+        'Set opts={"postscript": True} if you trust where the file comes from; it runs in a sandbox.',
+    ),
+    "tool-missing": Reason(
+        "A program that this format needs is not installed.",
+        "Install the package that the message names.",
     ),
     "cohort-failed": Reason(
         "At least one series of the cohort failed.",

@@ -56,6 +56,7 @@ TAGS = {
     ),
     "time": ("FrameContentSequence", "FrameAcquisitionDateTime", "AcquisitionTime"),
     "acquisition": ("FrameContentSequence", "FrameAcquisitionNumber", "AcquisitionNumber"),
+    "fa": ("MRTimingAndRelatedParametersSequence", "FlipAngle", "FlipAngle"),
 }
 """What may tell frames at one position apart, in the order of preference."""
 
@@ -128,6 +129,14 @@ class Frame:
     """A Siemens mosaic: many slices tiled in one picture."""
     window: Window | None
     tags: dict[str, float] = field(default_factory=dict[str, float])
+    """Values by the names of `TAGS`."""
+    direction: tuple[float, float, float] | None = None
+    """Diffusion gradient direction, a unit vector in LPS; zeros where there is none (b = 0,
+    isotropic)."""
+    dimensions: dict[str, int] = field(default_factory=dict[str, int])
+    """Dimension Index Values of a multi-frame image by the keyword that each points to."""
+    tile: tuple[int, int] | None = None
+    """First row and column in the stored picture, where it is a mosaic of slices."""
 
 
 @contextmanager

@@ -78,13 +78,30 @@ class Plane:
             np.allclose(self.spacing, other.spacing, rtol=ANGLE_TOLERANCE, atol=0)
         )
 
+    def beside(self, other: Plane | None) -> bool:
+        """Whether another plane of the same orientation begins at the same point."""
+        if other is None:
+            return False
+        distance = float(np.linalg.norm(np.subtract(self.position, other.position)))
+        return distance <= max(POSITION_ROUNDING, POSITION_TOLERANCE * min(self.spacing)) * 2
+
 
 def _irregular(problem: str) -> SeriesportError:
     return SeriesportError("geometry-irregular", problem)
 
 
-def slice_step(planes: Sequence[Plane]) -> Vector:
+def slice_step(
+    planes: Sequence[Plane],
+    *,
+    accept_uneven_spacing: bool = False,
+    accept_gantry_tilt: bool = False,
+) -> Vector:
     """The vector from one slice to the next of a regular stack, given in order along the normal.
+
+    Args:
+        planes: Of all slices, in order.
+        accept_uneven_spacing: Give the mean step where gaps differ.
+        accept_gantry_tilt: Give the oblique step where slices are shifted evenly.
 
     Raises:
         SeriesportError: geometry-irregular, where slices differ in orientation, are unevenly
@@ -103,16 +120,19 @@ def slice_step(planes: Sequence[Plane]) -> Vector:
         raise _irregular("slices lie on each other")
     regular = positions[0] + np.arange(len(planes))[:, None] * step
     along = (positions - regular) @ first.normal
-    if float(np.abs(along).max()) > tolerance:
+    if float(np.abs(along).max()) > tolerance and not accept_uneven_spacing:
         gaps = np.diff(positions @ first.normal)
         raise _irregular(
             f"{len(planes)} slices are between {gaps.min():.3f} and {gaps.max():.3f} mm apart"
         )
     sideways = step - gap * first.normal
-    if float(np.linalg.norm(sideways)) > POSITION_TOLERANCE * abs(gap) + POSITION_ROUNDING:
+    sheared = float(np.linalg.norm(sideways)) > POSITION_TOLERANCE * abs(gap) + POSITION_ROUNDING
+    if sheared and not accept_gantry_tilt:
         degrees = math.degrees(math.atan2(float(np.linalg.norm(sideways)), abs(gap)))
         raise _irregular(f"the stack is sheared by {degrees:.1f} degrees (gantry tilt)")
-    scatter = np.linalg.norm(positions - regular, axis=1)
+    # Where slices should lie: on the line along the step, at whatever depth each has.
+    line = positions[0] + ((positions - positions[0]) @ first.normal / gap)[:, None] * step
+    scatter = np.linalg.norm(positions - line, axis=1)
     if float(scatter.max()) > tolerance:
         raise _irregular("the slices are shifted against each other")
     return step

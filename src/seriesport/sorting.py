@@ -5,12 +5,16 @@ A frame's file name, Slice Thickness and Slice Location have no say in it.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from seriesport.errors import SeriesportError
-from seriesport.frames import TAGS
 from seriesport.geometry import POSITION_ROUNDING, affine_lps, slice_step
+from seriesport.orders import AUTOMATIC, PAIRS, InputOrder, Key, Options, keys_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,87 +22,101 @@ if TYPE_CHECKING:
     from seriesport.frames import Frame
     from seriesport.geometry import Affine
 
-_SHARED = ("echo", "b", "segment", "temporal")
-"""Tags that have the same values at every position; the others (times, numbers) only rise."""
+Grid = np.ndarray[Any, np.dtype[Any]]
+"""Frames in an array of objects."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arrangement:
     """Frames in the order of an array."""
 
-    frames: tuple[tuple[Frame, ...], ...]
-    """By tag, then by slice."""
-    tag: str | None
-    """What the first axis is: a name of `frames.TAGS`, "instance", "frame"; None where there is
-    one volume."""
-    values: tuple[float, ...] = ()
-    """The tag's value for each volume: ms for echo and trigger, s/mm² for b, s from the first
-    for time, else a number."""
+    frames: Grid
+    """The Frame of each slice: axes (tags..., slice). Each knows its file and its place in it."""
+    tags: Mapping[str, tuple[Any, ...]]
+    """The tag axes in order, with the value at each index: s from the first for time, ms for echo,
+    te, trigger and triggertime, s/mm² for b, degrees for fa, unit vectors (LPS) for bvector, (b,
+    vector) for dti, else what the header or the callable says. Empty where there is one volume."""
     affine_lps: Affine | None = None
-    """None where the frames lie nowhere in the patient (pictures, cine loops)."""
+    """From (slice, row, column, 1); None where the frames lie nowhere in the patient (pictures,
+    cine loops)."""
+
+    @property
+    def volumes(self) -> list[list[Frame]]:
+        """The slices of each volume, the last tag running fastest."""
+        return self.frames.reshape(-1, self.frames.shape[-1]).tolist()
 
 
 def in_order(frames: Sequence[Frame]) -> list[Frame]:
     """Frames by instance number and frame number: for frames that geometry does not order."""
-    return sorted(
-        frames, key=lambda f: (2**31 if f.number is None else f.number, f.instance, f.index)
-    )
+    return sorted(frames, key=_appearance)
 
 
-def arrange(frames: Sequence[Frame]) -> Arrangement:
+def _appearance(frame: Frame) -> tuple[int, int, int]:
+    return (2**31 if frame.number is None else frame.number, frame.instance, frame.index)
+
+
+def arrange(
+    frames: Sequence[Frame], input_order: InputOrder = "auto", opts: Options | None = None
+) -> Arrangement:
     """Put frames into a regular grid of volumes and slices.
 
+    Args:
+        frames: Of one series, in any order.
+        input_order: What tells the frames at one position apart, see `orders`.
+        opts: Options, see `orders`.
+
     Raises:
-        SeriesportError: geometry-irregular, where there is none: frames differ in size or
-            orientation, slices are missing, doubled, unevenly spaced or sheared, or nothing
-            tells the frames at one position apart; also for Siemens mosaics.
+        SeriesportError: geometry-irregular, where there is no such grid: frames differ in size or
+            orientation, slices are missing, doubled, unevenly spaced or sheared, or the order
+            does not tell the frames at one position apart; order-unknown.
     """
+    opts = opts or {}
     first = frames[0]
     if any(
         (f.rows, f.columns, f.samples) != (first.rows, first.columns, first.samples) for f in frames
     ):
         raise _irregular("the images differ in size")
-    if first.mosaic:
-        raise _irregular(
-            "the slices are tiled in a Siemens mosaic; the nifti format takes it apart"
-        )
     if any(f.plane is None for f in frames):
-        return _pictures(frames)
+        return _pictures(frames, input_order, opts)
     positions = _by_position(frames)
     planes = [p[0].plane for p in positions]
-    step = slice_step([p for p in planes if p is not None])
+    step = slice_step(
+        [p for p in planes if p is not None],
+        accept_uneven_spacing=bool(opts.get("accept_uneven_spacing")),
+        accept_gantry_tilt=bool(opts.get("accept_gantry_tilt")),
+    )
     start = planes[0]
     assert start is not None
-    affine = affine_lps(start, step)
     counts = {len(p) for p in positions}
     if len(counts) > 1:
         raise _irregular(
             f"{len(positions)} positions have {min(counts)} to {max(counts)} images each"
         )
-    volumes = counts.pop()
-    if volumes == 1:
-        return Arrangement((tuple(p[0] for p in positions),), None, (), affine)
-    tag, columns = _tagged(positions)
-    values = tuple(min(_value(f, tag) for f in c) for c in zip(*columns, strict=True))
-    if tag == "time":
-        values = tuple(round(v - values[0], 6) for v in values)
-    rows = tuple(tuple(column[t] for column in columns) for t in range(volumes))
-    return Arrangement(rows, tag, values, affine)
+    grid, tags = _tagged(positions, input_order, opts)
+    return Arrangement(grid, tags, affine_lps(start, step))
 
 
 def _irregular(problem: str) -> SeriesportError:
     return SeriesportError("geometry-irregular", problem)
 
 
-def _pictures(frames: Sequence[Frame]) -> Arrangement:
+def _objects(frames: Sequence[Frame], shape: tuple[int, ...]) -> Grid:
+    flat = np.empty(len(frames), dtype=object)
+    flat[:] = frames
+    return flat.reshape(shape)
+
+
+def _pictures(frames: Sequence[Frame], input_order: InputOrder, opts: Options) -> Arrangement:
     if any(f.plane is not None for f in frames):
         raise _irregular("some images have a position and some have none")
     ordered = in_order(frames)
     if len(ordered) == 1:
-        return Arrangement((tuple(ordered),), None)
-    return Arrangement(
-        tuple((f,) for f in ordered), "frame", tuple(float(i + 1) for i in range(len(ordered)))
-    )
+        return Arrangement(_objects(ordered, (1,)), {})
+    if input_order in ("auto", "none"):
+        numbers = tuple(float(i + 1) for i in range(len(ordered)))
+        return Arrangement(_objects(ordered, (len(ordered), 1)), {"frame": numbers})
+    grid, tags = _tagged([ordered], input_order, opts)
+    return Arrangement(grid, tags)
 
 
 def _by_position(frames: Sequence[Frame]) -> list[list[Frame]]:
@@ -106,42 +124,150 @@ def _by_position(frames: Sequence[Frame]) -> list[list[Frame]]:
     reference = frames[0].plane
     assert reference is not None
     normal = reference.normal
-
-    def depth(frame: Frame) -> float:
-        assert frame.plane is not None
-        return float(normal @ frame.plane.position)
-
+    checked: set[int] = set()
     groups: list[list[Frame]] = []
     last = 0.0
-    for frame in sorted(frames, key=depth):
-        assert frame.plane is not None
-        if not reference.parallel(frame.plane):
+    placed = [(float(normal @ f.plane.position), f) for f in frames if f.plane is not None]
+    for depth, frame in sorted(placed, key=lambda p: p[0]):
+        plane = frame.plane
+        assert plane is not None
+        if id(plane) not in checked and not reference.parallel(plane):
             raise _irregular("the slices differ in orientation or pixel spacing")
-        if not groups or depth(frame) - last > POSITION_ROUNDING:
+        checked.add(id(plane))
+        if not groups or depth - last > POSITION_ROUNDING:
             groups.append([])
-            last = depth(frame)
+            last = depth
+        elif not plane.beside(groups[-1][0].plane):
+            raise _irregular("images at one depth are shifted against each other")
         groups[-1].append(frame)
     return groups
 
 
-def _value(frame: Frame, tag: str) -> float:
-    if tag == "instance":
-        return float(frame.number or 0)
-    return frame.tags[tag]
+# Tags
 
 
-def _tagged(positions: list[list[Frame]]) -> tuple[str, list[list[Frame]]]:
-    """The first tag that tells the frames of each position apart, and the positions so sorted."""
-    for tag in (*TAGS, "instance"):
-        if not all(_has(f, tag) for p in positions for f in p):
-            continue
-        columns = [sorted(p, key=lambda f: _value(f, tag)) for p in positions]
-        values = [[_value(f, tag) for f in c] for c in columns]
-        distinct = all(len(set(v)) == len(v) for v in values)
-        if distinct and (tag not in _SHARED or all(v == values[0] for v in values)):
-            return tag, columns
+Group = list["Frame"]
+
+
+def _tagged(
+    positions: list[Group], input_order: InputOrder, opts: Options
+) -> tuple[Grid, dict[str, tuple[Any, ...]]]:
+    """Frames in (tags..., slice), and the tags' values."""
+    slices, count = len(positions), len(positions[0])
+    if input_order == "none" or (input_order == "auto" and count == 1):
+        if count > 1:
+            raise _irregular(f"there are {count} images at each position; an input order tells")
+        return _objects([p[0] for p in positions], (slices,)), {}
+    doubled = bool(opts.get("accept_duplicate_tag"))
+    if input_order != "auto":
+        keys = keys_of(input_order, opts)
+        found = _grid(positions, keys, doubled=doubled) or _timed_last(
+            positions, keys, doubled=doubled
+        )
+        if found is None:
+            raise _irregular(_problem(positions, keys))
+        return found
+    for keys in _candidates(positions):
+        found = _grid(positions, keys, doubled=False)
+        if found is not None:
+            return found
     raise _irregular("nothing in the header tells the images at one position apart")
 
 
-def _has(frame: Frame, tag: str) -> bool:
-    return frame.number is not None if tag == "instance" else tag in frame.tags
+def _candidates(positions: list[Group]) -> list[tuple[Key, ...]]:
+    """What may order a series that nobody has given an order for, the best first."""
+    single: list[tuple[Key, ...]] = [(key,) for key in AUTOMATIC]
+    pairs: list[tuple[Key, ...]] = list(itertools.combinations(PAIRS, 2))
+    names = dict.fromkeys(n for p in positions[:1] for f in p for n in f.dimensions)
+    varying = [
+        Key.dimension(name)
+        for name in names
+        if len({f.dimensions.get(name) for f in positions[0]}) > 1
+    ]
+    return [*single, *pairs, *([tuple(varying)] if varying else [])]
+
+
+def _timed_last(
+    positions: list[Group], keys: tuple[Key, ...], *, doubled: bool
+) -> tuple[Grid, dict[str, tuple[Any, ...]]] | None:
+    """Try with times within the other tags: each echo, say, has times of its own."""
+    order = sorted(range(len(keys)), key=lambda i: keys[i].rising)
+    if len(keys) == 1 or order == list(range(len(keys))):
+        return None
+    found = _grid(positions, tuple(keys[i] for i in order), doubled=doubled)
+    if found is None:
+        return None
+    grid, tags = found
+    back = [order.index(i) for i in range(len(keys))]
+    return grid.transpose([*back, len(keys)]), {k.name: tags[k.name] for k in keys}
+
+
+def _grid(
+    positions: list[Group], keys: tuple[Key, ...], *, doubled: bool
+) -> tuple[Grid, dict[str, tuple[Any, ...]]] | None:
+    """Sort every position by the keys, the last running fastest; None where they form no grid."""
+    parts: list[list[Group]] = [[p] for p in positions]
+    shape: list[int] = []
+    for key in keys:
+        final = key is keys[-1]
+        split = [[_split(g, key, doubled=doubled and final) for g in groups] for groups in parts]
+        if any(g is None for groups in split for g in groups):
+            return None
+        named = [[g or [] for g in groups] for groups in split]
+        values = [[v for v, _ in g] for groups in named for g in groups]
+        if len({len(v) for v in values}) > 1:
+            return None
+        if not key.rising and any(v != values[0] for v in values):
+            return None
+        shape.append(len(values[0]))
+        parts = [[frames for g in groups for _, frames in g] for groups in named]
+    if any(len(cell) != 1 for groups in parts for cell in groups):
+        return None
+    columns = [[cell[0] for cell in groups] for groups in parts]
+    rows = [column[t] for t in range(len(columns[0])) for column in columns]
+    grid = _objects(rows, (*shape, len(columns)))
+    if not all(_steady(grid, axis, key) for axis, key in enumerate(keys)):
+        return None
+    return grid, {key.name: _values(grid, axis, key) for axis, key in enumerate(keys)}
+
+
+def _split(group: Group, key: Key, *, doubled: bool) -> list[tuple[Any, Group]] | None:
+    """The frames of each value, by rising value; None where a frame has none."""
+    values = [key.value(f) for f in group]
+    if any(v is None for v in values):
+        return None
+    try:
+        pairs = sorted(zip(values, group, strict=True), key=lambda p: (p[0], _appearance(p[1])))
+    except TypeError:  # text and numbers
+        return None
+    if doubled:
+        return [(v, [f]) for v, f in pairs]
+    return [(v, [f for _, f in same]) for v, same in itertools.groupby(pairs, key=lambda p: p[0])]
+
+
+def _steady(grid: Grid, axis: int, key: Key) -> bool:
+    """Whether numbers rise alike at every position: where they do not, volumes have holes."""
+    if key.name != "instance" or grid.shape[axis] < 2:
+        return True
+    numbers = np.array([f.number or 0 for f in grid.flat], float).reshape(grid.shape)
+    steps = np.diff(numbers, axis=axis).reshape(-1, grid.shape[-1])
+    return bool(np.all(np.abs(steps - steps[:, :1]) <= steps.max(axis=1, keepdims=True) / 2))
+
+
+def _values(grid: Grid, axis: int, key: Key) -> tuple[Any, ...]:
+    lines = np.moveaxis(grid, axis, 0).reshape(grid.shape[axis], -1)
+    values = tuple(min(key.value(f) for f in line) for line in lines)
+    if key.seconds:
+        return tuple(round(v - values[0], 6) for v in values)
+    return values
+
+
+def _problem(positions: list[Group], keys: tuple[Key, ...]) -> str:
+    for key in keys:
+        if any(key.value(f) is None for p in positions for f in p):
+            return f"not all images have a value to order them by ({key.name})"
+    names = ", ".join(k.name for k in keys)
+    return (
+        f"{len(positions)} positions of {len(positions[0])} images are no grid of ({names}); "
+        "images that have the same value need another tag, or accept_duplicate_tag"
+    )

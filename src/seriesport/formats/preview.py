@@ -70,7 +70,7 @@ def _picture(source: Source) -> Image.Image:
         if error.code != "geometry-irregular":
             raise
         return _sheet(_spread(in_order(frames)))
-    first, *more = arrangement.frames
+    first, *more = arrangement.volumes
     if more:
         return _sheet(_spread([row[len(row) // 2] for row in (first, *more)]))
     affine = arrangement.affine_lps
