@@ -1,4 +1,4 @@
-"""The server as a process: `python -m peers.xnat FOLDER`; it prints its URL and runs until killed."""
+"""The server as a process: `python -m peers.xnat FOLDER` prints its URL and runs until killed."""
 
 from __future__ import annotations
 

@@ -10,7 +10,11 @@ import shutil
 import threading
 from dataclasses import asdict, dataclass
 from itertools import count
-from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass
@@ -23,6 +27,15 @@ class Entry:
     format: str = ""
     content: str = ""
     tags: str = ""
+    raw: bool = False
+    """Whether lists give the name as it is: it came out of an archive. Else percent-encoded."""
+
+    @property
+    def shown(self) -> str:
+        """The name as lists give it."""
+        if self.raw:
+            return self.name
+        return "/".join(quote(part, safe="") for part in self.name.split("/"))
 
 
 class BadNameError(ValueError):

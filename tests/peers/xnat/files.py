@@ -38,6 +38,10 @@ RESOURCE_COLUMNS = [
     "file_count", "file_size", "tags", "content", "format",
 ]  # fmt: skip
 NO_BODY = "In-body File posts must include the file directly as the body of the message."
+NOT_ACCEPTABLE = (
+    "The resource identified by the request is only capable of generating response entities which "
+    "have content characteristics not acceptable according to the accept headers sent in the request"
+)
 NOT_YOURS = "User account doesn't have permission to modify this session."
 RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
@@ -76,8 +80,8 @@ def list_resources(service: Service, request: Request, target: Target) -> Respon
         items += [x for item in target.owners for x in service.state.children("scan", item.id)]
     rows: list[dict[str, str]] = []
     for item in items:
-        for entry in reversed(service.state.resources_of(item.key)):
-            rows.append(_resource_row(service, item, entry))
+        mine = reversed(service.state.resources_of(item.key))
+        rows += [_resource_row(service, item, entry) for entry in mine]
     columns = RESOURCE_COLUMNS
     kind = request.query.get("format", "json")
     return Response(table=Table(columns, rows, title="Resources", format=kind))
@@ -153,7 +157,7 @@ def list_files(service: Service, request: Request, target: Target) -> Response:
     need_owner(target)
     kind = request.query.get("format", "json")
     if request.headers.get("accept") == "application/zip":
-        raise AnswerError(tomcat(406, "The resource is not capable of such an answer."))
+        raise AnswerError(tomcat(406, NOT_ACCEPTABLE))
     if kind in ("zip", "tar.gz", "tar"):
         return _archive(service, request, target, kind)
     rows: list[dict[str, str]] = []
@@ -177,9 +181,9 @@ def _chosen(row: dict[str, str], request: Request) -> bool:
 
 def _row(resource: Resource, base: str, entry: Entry) -> dict[str, str]:
     return {
-        "Name": quote(entry.name.rpartition("/")[2], safe=""),
+        "Name": entry.shown.rpartition("/")[2],
         "Size": str(entry.size),
-        "URI": f"{base}/files/{encoded(entry.name)}",
+        "URI": f"{base}/files/{entry.shown}",
         "collection": resource.label,
         "file_tags": entry.tags,
         "file_format": entry.format,
@@ -187,11 +191,6 @@ def _row(resource: Resource, base: str, entry: Entry) -> dict[str, str]:
         "cat_ID": str(resource.id),
         "digest": entry.digest,
     }
-
-
-def encoded(name: str) -> str:
-    """A file's name as paths have it."""
-    return "/".join(quote(part, safe="") for part in name.split("/"))
 
 
 def _base(target: Target, item: Item, resource: Resource) -> str:
@@ -217,6 +216,8 @@ def _base(target: Target, item: Item, resource: Resource) -> str:
 def _archive(service: Service, request: Request, target: Target, kind: str) -> Response:
     session, short = target.experiment, request.query.get("structure") == "simplified"
     outer = session.label if session else target.names.get("projects", "files")
+    if target.owner_level == "scans" and not target.scans:
+        outer = target.subject.label if target.subject else outer
     members: list[tuple[str, Path]] = []
     for item, resource in _resources(service, target):
         words = re.sub(r"[^A-Za-z0-9_.-]", "_", item.fields.get("type", ""))
@@ -227,7 +228,7 @@ def _archive(service: Service, request: Request, target: Target, kind: str) -> R
             path = service.state.catalogs.path(resource.id, entry.name)
             # A file that is missing on the server's disk is left out, and nobody is told.
             if path.exists():
-                members.append((f"{folder}/{encoded(entry.name)}", path))
+                members.append((f"{folder}/{entry.shown}", path))
     heading = ("Content-Disposition", f'attachment; filename="{outer}.{kind}";')
     if not members:
         answer = restlet(404)
@@ -345,12 +346,13 @@ def store(
             continue
         digest = md5(content) if service.digests == "on" else ""
         words = {key: query.get(key, "") for key in ("format", "content", "tags")}
-        catalogs.list_file(resource.id, Entry(name, len(content), digest, **words))
+        entry = Entry(name, len(content), digest, raw=request.flag("extract"), **words)
+        catalogs.list_file(resource.id, entry)
     return duplicates
 
 
 def dropped(service: Service, request: Request, target: Target) -> None:
-    """What a client that went away in the middle of a PUT leaves behind: a file that no list has."""
+    """What a client that went away in the middle of a PUT leaves: a file that no list has."""
     if target.last != "files" or not target.single or not target.owners or not request.body:
         return
     item = owner(target)

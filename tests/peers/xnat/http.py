@@ -27,8 +27,10 @@ MESSAGES = {
     401: "The request requires user authentication",
     403: "The server understood the request, but is refusing to fulfill it",
     404: "The server has not found anything matching the request URI",
-    405: "The method specified in the request is not allowed for the resource identified by the request URI",
-    500: "The server encountered an unexpected condition which prevented it from fulfilling the request",
+    405: "The method specified in the request is not allowed for the resource identified by the "
+    "request URI",
+    500: "The server encountered an unexpected condition which prevented it from fulfilling the "
+    "request",
 }
 CLOSING = (400, 500, 501, 503)
 """Tomcat closes the connection after these."""
@@ -151,8 +153,8 @@ def tomcat(status: int, message: str = "") -> Response:
     phrase = HTTPStatus(status).phrase
     said = f"<p><b>Message</b> {html.escape(message)}</p>" if message else ""
     page = (
-        f'<!doctype html><html lang="en"><head><title>HTTP Status {status} – {phrase}</title>'
-        f"</head><body><h1>HTTP Status {status} – {phrase}</h1><p><b>Type</b> Status Report</p>"
+        f'<!doctype html><html lang="en"><head><title>HTTP Status {status}: {phrase}</title>'
+        f"</head><body><h1>HTTP Status {status}: {phrase}</h1><p><b>Type</b> Status Report</p>"
         f"{said}</body></html>"
     )
     return text(page, status, "text/html;charset=utf-8")

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from peers.xnat import files, rest, unpack
 from peers.xnat.catalogs import Entry, md5
-from peers.xnat.dicom import Slice, read_slice, session_type
+from peers.xnat.dicom import Slice, read_slice, renamed, session_type
 from peers.xnat.http import Request, Response, fail, form, parts, text
 from peers.xnat.listing import Table
 from peers.xnat.state import EDITORS, Item, Waiting, item_key, moment
@@ -158,7 +158,10 @@ def _put_in_prearchive(service: Service, wanted: Wanted, series: list[Series]) -
         target.mkdir(parents=True)
         for short, content in each.members:
             (target / short).write_bytes(content)
-    waiting.session = {**first.session, "prearchivePath": f"/data/xnat{_url(waiting)}"}
+    waiting.session = {
+        **first.session,
+        "prearchivePath": f"/data/xnat/prearchive/{wanted.project}/{stamp}/{name}",
+    }
     service.state.waiting.append(waiting)
     service.state.save()
     return waiting
@@ -173,7 +176,7 @@ def _url(waiting: Waiting) -> str:
 
 
 def _uri(path: str) -> Response:
-    return text(path + "\n", kind="text/uri-list;charset=ISO-8859-1")
+    return text(path + "\r\n", kind="text/uri-list;charset=ISO-8859-1")
 
 
 # Into the archive
@@ -194,9 +197,7 @@ def archive_waiting(service: Service, request: Request) -> Response:
     return _archive(service, request, waiting, wanted)
 
 
-def _archive(
-    service: Service, request: Request, waiting: Waiting, wanted: Wanted
-) -> Response:
+def _archive(service: Service, request: Request, waiting: Waiting, wanted: Wanted) -> Response:
     project = wanted.project
     label = wanted.session or waiting.name
     session = service.state.find("experiment", label, project)
@@ -246,11 +247,13 @@ def _archive_scan(
     words = {k: v for k, v in row.items() if k not in ("ID", "xsiType", "modality") and v}
     service.state.add(scan, request.user).fields = {"quality": "usable", **words}
     resource = service.state.add_resource(scan.key, "DICOM", format="DICOM", content="RAW")
+    owner = service.state.items.get(item_key("subject", session.parent))
+    names = (session.project, owner.label if owner else "", session.label)
     for path in sorted(folder.iterdir()):
-        content = path.read_bytes()
+        content = renamed(path.read_bytes(), names)
         digest = md5(content) if service.digests == "on" else ""
         service.state.catalogs.write(resource.id, path.name, content)
-        entry = Entry(path.name, len(content), digest, format="DICOM")
+        entry = Entry(path.name, len(content), digest, format="DICOM", raw=True)
         service.state.catalogs.list_file(resource.id, entry)
 
 

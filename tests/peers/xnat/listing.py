@@ -85,7 +85,7 @@ class Table:
         )  # fmt: skip
         return (
             f"<ResultSet{head}><results><columns>{columns}</columns>\n"
-            f"<rows>{rows}</rows></results></ResultSet>\n"
+            f"<rows>{rows}</rows></results></ResultSet>"
         )
 
 
@@ -224,10 +224,8 @@ def item_xml(state: State, item: Item) -> str:
         if scans:
             parts.append("<xnat:scans>\n")
             for scan in scans:
-                kind = quoteattr(scan.fields.get("type", ""))
-                parts.append(
-                    f"<xnat:scan ID={quoteattr(scan.id)} type={kind} xsi:type={quoteattr(scan.xsi)}>\n"
-                )
+                kind, xsi = quoteattr(scan.fields.get("type", "")), quoteattr(scan.xsi)
+                parts.append(f"<xnat:scan ID={quoteattr(scan.id)} type={kind} xsi:type={xsi}>\n")
                 parts += _leaves({k: v for k, v in scan.fields.items() if k != "type"})
                 parts.append("</xnat:scan>\n")
             parts.append("</xnat:scans>\n")

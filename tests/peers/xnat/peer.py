@@ -28,7 +28,7 @@ class Xnat:
 
     host = "127.0.0.1"
 
-    def __init__(
+    def __init__(  # noqa: PLR0917
         self,
         folder: Path,
         profile: str = "1.8",
@@ -145,7 +145,7 @@ class Xnat:
             self.state.save()
             return item.id
 
-    def add_scan(
+    def add_scan(  # noqa: PLR0917
         self,
         project: str,
         subject: str,

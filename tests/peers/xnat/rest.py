@@ -48,10 +48,12 @@ PROJECT_COLUMNS = [
     "ID", "secondary_ID", "name", "description", "pi_firstname", "pi_lastname", "URI",
 ]  # fmt: skip
 SCAN_COLUMNS = [
-    "xnat_imagescandata_id", "ID", "type", "quality", "xsiType", "note", "series_description", "URI",
+    "xnat_imagescandata_id", "ID", "type", "quality", "xsiType", "note", "series_description",
+    "URI",
 ]  # fmt: skip
 EXPERIMENT_COLUMNS = [
-    "ID", "project", "date", "xsiType", "label", "insert_date", "xnat:subjectassessordata/id", "URI",
+    "ID", "project", "date", "xsiType", "label", "insert_date", "xnat:subjectassessordata/id",
+    "URI",
 ]  # fmt: skip
 SUBJECT_COLUMNS = ["ID", "project", "label", "insert_date", "insert_user", "URI"]
 
@@ -166,6 +168,8 @@ def put_experiment(service: Service, request: Request, target: Target) -> Respon
     words, known = words_of(request, EXPERIMENT_FIELDS)
     words = {k: v for k, v in words.items() if k not in ("ID", "label", "project", "subject_ID")}
     words = words if known else {}
+    # A creation that fails takes a number as well.
+    ident = item.id if item else f"XNAT_E{service.state.next('experiment'):05d}"
     check_date(words)
     need_label(label)
     if subject is None and "subjects" in target.names:
@@ -175,7 +179,6 @@ def put_experiment(service: Service, request: Request, target: Target) -> Respon
         service.state.change(item, words, parent)
         service.state.save()
         return text(item.id)
-    ident = f"XNAT_E{service.state.next('experiment'):05d}"
     item = Item("experiment", ident, xsi, label=label, project=project, parent=parent)
     service.state.add(item, request.user).fields = words
     service.state.save()
@@ -278,14 +281,19 @@ def list_subjects(service: Service, request: Request, target: Target) -> Respons
     """The subjects of a project, or all that the user sees."""
     if "projects" in target.names and target.project is None:
         raise fail(404)
-    rows: list[dict[str, str]] = []
-    for item in list(service.state.items.values()):
-        if item.kind == "subject" and _seen(service, request, target, item):
-            rows.append({
-                **item.fields, "ID": item.id, "project": item.project, "label": item.label,
-                "insert_date": moment(item.created), "insert_user": item.user,
-                "URI": f"/data/subjects/{item.id}",
-            })  # fmt: skip
+    rows = [
+        {
+            **item.fields,
+            "ID": item.id,
+            "project": item.project,
+            "label": item.label,
+            "insert_date": moment(item.created),
+            "insert_user": item.user,
+            "URI": f"/data/subjects/{item.id}",
+        }
+        for item in list(service.state.items.values())
+        if item.kind == "subject" and _seen(service, request, target, item)
+    ]
     return table(request, rows, SUBJECT_COLUMNS, ())
 
 

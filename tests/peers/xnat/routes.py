@@ -137,7 +137,7 @@ class Service:
         if not request.user:
             raise AnswerError(tomcat(401))
         if parts[:1] == [""]:
-            return self._outside(request, parts[1:])
+            return self._outside(parts[1:])
         if parts == ["services", "refresh", "catalog"] and request.method == "POST":
             return services.refresh(self, request)
         if parts[:1] in (["services"], ["prearchive"]):
@@ -168,7 +168,7 @@ class Service:
         with self.state.lock:
             return handler(self, request, target)
 
-    def _outside(self, request: Request, parts: list[str]) -> Response:
+    def _outside(self, parts: list[str]) -> Response:
         """What is not below /data."""
         if self.profile != "1.6.4":
             if parts == ["xapi", "siteConfig", "buildInfo"]:

@@ -14,6 +14,7 @@ import time
 import zipfile
 from contextlib import suppress
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import IO, TYPE_CHECKING
 
 from peers.xnat.http import (
@@ -30,13 +31,18 @@ from peers.xnat.http import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from peers.xnat.faults import Fault, Faults
     from peers.xnat.routes import Service
 
 IDLE_SECONDS = 60.0
 SMALL = 32768
 """A larger archive is sent in chunks, without a length."""
-LOGIN = "<!DOCTYPE html><html><head><title>XNAT Login</title></head><body><form>Log in</form></body></html>"
+LOGIN = (
+    "<!DOCTYPE html><html><head><title>XNAT Login</title></head>"
+    "<body><form>Log in</form></body></html>"
+)
 
 
 @dataclass
@@ -311,8 +317,6 @@ class Server:
 
 def spoil_table(answer: Response, struck: dict[str, Fault]) -> None:
     """Play the faults of listings."""
-    from fnmatch import fnmatchcase  # noqa: PLC0415
-
     table = answer.table
     assert table is not None
     if "digest-missing" in struck and "digest" in table.columns:
@@ -328,9 +332,9 @@ def spoil_table(answer: Response, struck: dict[str, Fault]) -> None:
                 row["digest"] = "" if kind == "digest-empty" else "0" * 32
 
 
-def packed(members: list[tuple[str, object]], kind: str) -> IO[bytes]:
+def packed(members: list[tuple[str, Path]], kind: str) -> IO[bytes]:
     """An archive of files, in a temporary file."""
-    stream = tempfile.TemporaryFile()
+    stream = tempfile.TemporaryFile()  # noqa: SIM115
     if kind == "zip":
         with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
             for name, path in members:

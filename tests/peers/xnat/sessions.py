@@ -154,7 +154,8 @@ class Sessions:
                 self._state.tokens[alias] = {"secret": secret, "user": request.user}
                 self._state.save()
                 return as_json({
-                    "alias": alias, "secret": secret, "singleUse": False, "xdatUserId": request.user,
+                    "alias": alias, "secret": secret, "singleUse": False,
+                    "xdatUserId": request.user,
                     "estimatedExpirationTime": int((time.time() + 172800) * 1000),
                 })  # fmt: skip
             token = self._state.tokens.get(rest[1]) if len(rest) == 3 else None

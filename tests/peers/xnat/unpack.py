@@ -1,4 +1,4 @@
-"""Unpacking as the server's old libraries do it: from the front, as far as it goes, no questions."""
+"""Unpacking as the server's old libraries do it: from the front, as far as it goes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import struct
 import zlib
 
 LOCAL = struct.Struct("<4sHHHHHIIIHH")
-SLIP = "../"
 
 
 def unzipped(content: bytes) -> list[tuple[str, bytes]]:
