@@ -11,6 +11,7 @@ import tempfile
 import time
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ from seriesport.steps.upload import upload_shard
 from seriesport.steps.verdict import judge, summarise
 from seriesport.transports.file import FileTransport
 from seriesport.transports.protocol import Proof, Receipt, ReceiptEntry
+from seriesport.window import Window
 from seriesport.workflow import granted, limits
 
 if TYPE_CHECKING:
@@ -376,7 +378,9 @@ def test_a_server_that_moves_is_asked_again_what_it_has(results: Results, room: 
         assert line.status is Status.COMPLETE
         assert len(_files(room / name)) == 3
     # The embedded archive of a demo gets another port each time, and is no other server.
-    (line,) = upload_shard(results, SHARD, ["dicom"], _pacs(1, configured=f"127.0.0.1:{archive.port}"))
+    (line,) = upload_shard(
+        results, SHARD, ["dicom"], _pacs(1, configured=f"127.0.0.1:{archive.port}")
+    )
     assert line.status is Status.COMPLETE
 
 
@@ -405,7 +409,9 @@ def test_a_job_opens_no_more_associations_than_snakemake_gave_it() -> None:
 
 def test_servers_that_would_share_a_limit_by_their_names_are_refused() -> None:
     with pytest.raises(SeriesportError, match="differ in nothing but"):
-        limits({"a-b": DicomServer("a-b", "x", 1), "a_b": DicomServer("a_b", "y", 1, associations=1)})
+        limits(
+            {"a-b": DicomServer("a-b", "x", 1), "a_b": DicomServer("a_b", "y", 1, associations=1)}
+        )
 
 
 def test_archives_without_a_name_have_a_limit_of_their_own() -> None:
@@ -430,3 +436,23 @@ def _found(folder: Path) -> list[SeriesReference]:
 def _instances(series: SeriesReference) -> list[Instance]:
     transport = FileTransport(series.address, SETTINGS)
     return list(transport.fetch(series, transport.expect(series), (), Path("spool")))
+
+
+def test_a_fetch_outside_of_the_window_is_left_to_a_later_run(
+    results: Results, room: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Archive(room / "source", "ARCHIVE") as archive:
+        plan(
+            results,
+            f"source: dicom://pacs/ARCHIVE, study: '{data.identity('steps').study_instance_uid}'",
+            settings=_pacs(archive.port),
+        )
+        (shard,) = (path.stem for path in (results.folder / "plan" / "shards").iterdir())
+        later = (datetime.now() + timedelta(hours=6)).strftime("%H:%M")  # noqa: DTZ005 - local
+        end = (datetime.now() + timedelta(hours=7)).strftime("%H:%M")  # noqa: DTZ005 - local
+        closed = _pacs(archive.port, window=Window.parse(f"{later}-{end}"))
+        monkeypatch.setenv("SLURM_JOB_END_TIME", str(time.time() + 3600))
+        (line,) = fetch_shard(results, shard, closed)
+        assert (line.status, line.code) == (Status.FAILED, "window-closed")
+        (line,) = fetch_shard(results, shard, _pacs(archive.port))
+        assert line.status is Status.COMPLETE

@@ -21,6 +21,7 @@ from seriesport.settings import (
     ZipLimits,
     url_problem,
 )
+from seriesport.window import Window
 from seriesport.yamltext import line_of, load_yaml
 
 if TYPE_CHECKING:
@@ -177,6 +178,13 @@ def _servers(
             where = ("servers", name, "url")
             problems.add(_CODE, line(where), f"{_dotted(where)} {problem}")
             continue
+        if "window" in rest:
+            try:
+                rest["window"] = Window.parse(rest["window"])
+            except ValueError:
+                where = ("servers", name, "window")
+                problems.add(_CODE, line(where), f"{_dotted(where)} opens and closes at one time")
+                continue
         kind = XnatServer if "url" in rest else DicomServer
         servers[name] = kind(name=name, tls=tls, **rest)
     return servers

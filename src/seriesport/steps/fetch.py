@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from seriesport.address import source_root
 from seriesport.bundle import read_bundle, read_files, read_manifest, verify_bundle
 from seriesport.errors import SeriesportError
 from seriesport.fetch import fetch_series
-from seriesport.flow import Flows, patience, workers
+from seriesport.flow import Flows, patience, server_of, workers
 from seriesport.ledger import LedgerLine, Status
 from seriesport.staging import belongs, discard_staging
 from seriesport.steps.shard import FETCHED, Results, Transports, run_shard
+from seriesport.window import wait_until_open
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from seriesport.plan import PlannedSeries
     from seriesport.settings import Settings
     from seriesport.transports.protocol import SeriesReference
+
+_log = logging.getLogger("seriesport")
 
 
 def fetch_shard(results: Results, shard: str, settings: Settings) -> list[LedgerLine]:
@@ -40,6 +44,8 @@ def fetch_shard(results: Results, shard: str, settings: Settings) -> list[Ledger
                 discard_staging(results.staging(row.key))  # a kill may have come before that
             else:
                 address = row.reference.address
+                server = server_of(address, settings)
+                wait_until_open(server.window if server else None, say=_log.info)
                 manifest = fetch_series(
                     transports.get(source_root(address)),
                     row.reference,
