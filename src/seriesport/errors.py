@@ -325,6 +325,18 @@ REASONS: dict[str, Reason] = {
         "A program that this format needs is not installed.",
         "Install the package that the message names.",
     ),
+    "geometry-mismatch": Reason(
+        "Data, geometry and header do not fit each other.",
+        "Give a geometry of the same slice count, matrix and handedness, or none.",
+    ),
+    "header-invalid": Reason(
+        "A DICOM attribute cannot be set to this.",
+        "Use a keyword of PS3.6 and a value that its VR allows; geometry and bits follow from the image.",
+    ),
+    "pixels-unsupported": Reason(
+        "The values cannot be stored as DICOM pixels.",
+        "Replace NaN and infinite values (or state nan=), and convert complex numbers and records.",
+    ),
     "cohort-failed": Reason(
         "At least one series of the cohort failed.",
         "The table says which and why. Run snakemake again: it retries just those.",

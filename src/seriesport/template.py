@@ -1,0 +1,383 @@
+"""The DICOM header of a Series: an instance per slice, kept encoded and compressed.
+
+A header of a series that was read knows each slice's own attributes, and what the image was when
+it was read, so that a writer can tell what has changed. A template is the header of another
+series, which gives patient and study (and more, see `formats.dicom_modules`) to data that came
+from elsewhere.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seriesport.digest import crc32
+from seriesport.encoded import (
+    Element,
+    Elements,
+    element,
+    read_encoded,
+    split,
+    tag_of,
+    to_dataset,
+    to_utf8,
+    value_of,
+)
+from seriesport.errors import SeriesportError
+from seriesport.flatten import flatten
+from seriesport.frames import BAD_DATA
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from pydicom.dataset import Dataset
+
+    from seriesport.frames import Frame
+    from seriesport.image import Array, Image
+
+Changes = dict[int, "tuple[Element | None, ...]"]
+
+GEOMETRY = frozenset(
+    {
+        0x00200032,  # Image Position (Patient)
+        0x00200037,  # Image Orientation (Patient)
+        0x00280030,  # Pixel Spacing
+        0x00201041,  # Slice Location
+    }
+)
+"""Tags that an image's affine gives."""
+FIXED = GEOMETRY | frozenset(
+    {
+        0x00080016,  # SOP Class UID
+        0x00080018,  # SOP Instance UID
+        0x00280002,  # Samples per Pixel
+        0x00280004,  # Photometric Interpretation
+        0x00280006,  # Planar Configuration
+        0x00280008,  # Number of Frames
+        0x00280010,  # Rows
+        0x00280011,  # Columns
+        0x00280100,  # Bits Allocated
+        0x00280101,  # Bits Stored
+        0x00280102,  # High Bit
+        0x00280103,  # Pixel Representation
+        0x00281052,  # Rescale Intercept
+        0x00281053,  # Rescale Slope
+    }
+)
+"""Tags that nobody sets: they follow from the image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One instance's data set before its pixels, compressed."""
+
+    packed: bytes = field(repr=False)
+    dictionary: bytes = field(repr=False)
+    """The beginning of the series' first header, which the others resemble."""
+    transfer_syntax_uid: str
+
+    @classmethod
+    def of(cls, data: bytes, transfer_syntax_uid: str, dictionary: bytes = b"") -> Record:
+        """Compress an encoded data set (explicit VR little endian)."""
+        engine = zlib.compressobj(1, zdict=dictionary) if dictionary else zlib.compressobj(1)
+        return cls(engine.compress(data) + engine.flush(), dictionary, transfer_syntax_uid)
+
+    @property
+    def data(self) -> bytes:
+        """The encoded data set."""
+        dictionary = self.dictionary
+        engine = zlib.decompressobj(zdict=dictionary) if dictionary else zlib.decompressobj()
+        return engine.decompress(self.packed)
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """What an image was when it was read, per slice; equality tells that nothing changed."""
+
+    dtype: str
+    crcs: tuple[int, ...]
+    """Of each slice's values."""
+    planes: tuple[tuple[float, ...], ...]
+    """Of each slice: position of the first voxel, step from row to row, from column to column."""
+    gap: float
+    """Distance between slices in mm; 0 where there is no geometry."""
+    tags: tuple[tuple[Any, ...], ...]
+    """Of each slice: its values on the tag axes."""
+    axes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The header of every slice of a series, in the order of its array. A value: methods that
+    change something give another Header."""
+
+    records: tuple[Record, ...]
+    places: tuple[tuple[int, int], ...]
+    """For each slice (C order of the axes before row): its record, and its frame there from 0."""
+    changes: Mapping[int, tuple[Element | None, ...]] = field(
+        default_factory=dict[int, "tuple[Element | None, ...]"]
+    )
+    """What the user set: one element for all slices or one for each; None takes it away."""
+    seal: Seal | None = None
+    """None where no image was read with this header."""
+    template: bool = False
+    """Whether it is another series' header, or none at all."""
+
+    @classmethod
+    def of_frames(cls, frames: Iterable[Frame]) -> Header:
+        """The header of frames, given in the order of the array's slices.
+
+        Raises:
+            SeriesportError: instance-invalid.
+        """
+        numbers: dict[Path, int] = {}
+        places: list[tuple[int, int]] = []
+        for frame in frames:
+            number = numbers.setdefault(frame.path, len(numbers))
+            places.append((number, frame.index))
+        return cls(_records(list(numbers)), tuple(places))
+
+    @classmethod
+    def of_files(cls, files: Sequence[Path]) -> Header:
+        """The header of a series that serves as a template: of its first file.
+
+        Raises:
+            SeriesportError: instance-invalid.
+        """
+        return cls(_records(files[:1]), ((0, 0),), template=True)
+
+    @classmethod
+    def empty(cls, slices: int = 1) -> Header:
+        """A header without any attribute."""
+        return cls((Record.of(b"", ""),), ((0, 0),) * slices, template=True)
+
+    def __len__(self) -> int:
+        """Slices that it describes."""
+        return len(self.places)
+
+    def as_template(self, slices: int) -> Header:
+        """The header of this series' first slice, for an image that came from elsewhere.
+
+        What was set for all slices stays set.
+        """
+        kept = {t: c for t, c in self.changes.items() if len(c) == 1}
+        return Header(self.records, (self.places[0],) * slices, kept, template=True)
+
+    def select(self, indices: NDArray[np.integer[Any]] | Sequence[int]) -> Header:
+        """The header of some of the slices: for slicing, reversing, reordering.
+
+        Args:
+            indices: Of slices, as in `places`; of any shape, taken in C order.
+        """
+        chosen = [int(i) for i in np.asarray(indices).ravel()]
+        changes = {
+            t: c if len(c) == 1 else tuple(c[i] for i in chosen) for t, c in self.changes.items()
+        }
+        seal = self.seal and replace(
+            self.seal,
+            crcs=tuple(self.seal.crcs[i] for i in chosen),
+            planes=tuple(self.seal.planes[i] for i in chosen) if self.seal.planes else (),
+            tags=tuple(self.seal.tags[i] for i in chosen),
+        )
+        places = tuple(self.places[i] for i in chosen)
+        used = sorted({record for record, _ in places})
+        number = {record: i for i, record in enumerate(used)}
+        return replace(
+            self,
+            records=tuple(self.records[r] for r in used),
+            places=tuple((number[r], frame) for r, frame in places),
+            changes=changes,
+            seal=seal,
+        )
+
+    def sealed(self, image: Image) -> Header:
+        """Remember what an image is now, just as it was read with this header.
+
+        Raises:
+            SeriesportError: geometry-mismatch where it has another number of slices.
+        """
+        slices = slices_of(image)
+        if len(slices) != len(self):
+            raise mismatch(f"{len(slices)} slices with a header for {len(self)}")
+        return replace(
+            self,
+            seal=Seal(
+                image.array.dtype.str,
+                tuple(map(checksum, slices)),
+                planes_of(image),
+                gap_of(image),
+                tags_of(image),
+                tuple(image.tags),
+            ),
+        )
+
+    # Looking
+
+    def elements(self, index: int = 0) -> Elements:
+        """The encoded top-level elements of a slice, with what the user set.
+
+        A frame of an Enhanced instance comes with the attributes of its functional groups at the
+        top level, and without the groups.
+
+        Raises:
+            SeriesportError: instance-invalid.
+        """
+        found = dict(self.original(index))
+        chosen = {t: c[0] if len(c) == 1 else c[index] for t, c in self.changes.items()}
+        if any(e is not None and not e.value.isascii() for e in chosen.values()):
+            found = dict(to_utf8(found))
+        for tag, changed in chosen.items():
+            if changed is None:
+                found.pop(tag, None)
+            else:
+                found[tag] = changed
+        return found
+
+    def original(self, index: int = 0) -> Elements:
+        """The same without what the user set."""
+        record, frame = self.places[index]
+        return _elements(self.records[record], frame)
+
+    def dataset(self, index: int = 0) -> Dataset:
+        """A decoded copy of a slice's data set, without pixels; see `elements`."""
+        return to_dataset(self.elements(index))
+
+    def get(self, keyword: str, default: Any = None) -> Any:
+        """The first slice's value of an attribute; `default` where it is missing or empty.
+
+        Raises:
+            SeriesportError: header-invalid where there is no such attribute in PS3.6.
+        """
+        value = value_of(self.elements(0), keyword)
+        return default if value is None else value
+
+    def values(self, keyword: str) -> tuple[Any, ...]:
+        """Every slice's value of an attribute; None where it is missing or empty.
+
+        Raises:
+            SeriesportError: header-invalid where there is no such attribute in PS3.6.
+        """
+        return tuple(value_of(self.elements(i), keyword) for i in range(len(self)))
+
+    # Changing
+
+    def having(self, keyword: str, value: Any) -> Header:
+        """Set an attribute of all slices; None takes it away.
+
+        Raises:
+            SeriesportError: header-invalid where the attribute cannot have this value, or
+                follows from the image (position, size, bits, rescale).
+        """
+        return self._changed(keyword, (value,))
+
+    def having_each(self, keyword: str, values: Sequence[Any]) -> Header:
+        """Set an attribute, a value for each slice; None takes it away.
+
+        Raises:
+            SeriesportError: as in `having`, or where there are more or fewer values than slices.
+        """
+        if len(values) != len(self):
+            raise SeriesportError(
+                "header-invalid", f"{len(values)} values of {keyword} for {len(self)} slices"
+            )
+        return self._changed(keyword, values)
+
+    def _changed(self, keyword: str, values: Sequence[Any]) -> Header:
+        tag = tag_of(keyword)
+        if tag in FIXED:
+            raise SeriesportError(
+                "header-invalid", f"{keyword} follows from the image and cannot be set"
+            )
+        elements = tuple(None if v is None else element(keyword, v) for v in values)
+        return replace(self, changes={**self.changes, tag: elements})
+
+
+def mismatch(problem: str) -> SeriesportError:
+    """The error for data, geometry and header that do not fit each other."""
+    return SeriesportError("geometry-mismatch", problem)
+
+
+def _records(files: Sequence[Path]) -> tuple[Record, ...]:
+    records: list[Record] = []
+    dictionary = b""
+    for i, path in enumerate(files, 1):
+        try:
+            data, syntax = read_encoded(path)
+        except BAD_DATA as error:
+            raise SeriesportError(
+                "instance-invalid", f"the header of instance {i} cannot be read ({type(error).__name__})"
+            ) from None
+        records.append(Record.of(data, syntax, dictionary))
+        dictionary = dictionary or data[:32768]
+    return tuple(records)
+
+
+@lru_cache(maxsize=4)
+def _elements(record: Record, frame: int) -> Elements:
+    return flatten(_split(record), frame)
+
+
+@lru_cache(maxsize=2)
+def _split(record: Record) -> Elements:
+    return split(record.data)
+
+
+# What is compared with an image's state at reading
+
+
+def lead_of(image: Image) -> tuple[int, ...]:
+    """The lengths of the axes before row."""
+    return image.array.shape[: image.axes.index("row")]
+
+
+def slices_of(image: Image) -> Array:
+    """The slices in a row: one axis before row, without a copy."""
+    lead = len(lead_of(image))
+    return image.array.reshape((-1, *image.array.shape[lead:]))
+
+
+def checksum(values: Array) -> int:
+    """Of a slice's values."""
+    return crc32(np.ascontiguousarray(values).data.cast("B"))
+
+
+def planes_of(image: Image) -> tuple[tuple[float, ...], ...]:
+    """Of each slice: position of the first voxel, steps between rows and between columns."""
+    if image.affine_lps is None:
+        return ()
+    affine = np.asarray(image.affine_lps, dtype=np.float64)
+    count = image.array.shape[image.axes.index("slice")] if "slice" in image.axes else 1
+    steps = (*affine[:3, 1].tolist(), *affine[:3, 2].tolist())
+    places = [(affine[:3, 3] + k * affine[:3, 0]).tolist() for k in range(count)]
+    volumes = int(np.prod(lead_of(image))) // max(count, 1)
+    return tuple((*place, *steps) for place in places) * volumes
+
+
+def gap_of(image: Image) -> float:
+    """The distance between slices in mm."""
+    return 0.0 if image.affine_lps is None else float(np.linalg.norm(image.affine_lps[:3, 0]))
+
+
+def tags_of(image: Image) -> tuple[tuple[Any, ...], ...]:
+    """Of each slice: its values on the tag axes.
+
+    Raises:
+        SeriesportError: geometry-mismatch where a tag axis has more or fewer values than indices.
+    """
+    shape = lead_of(image)
+    names = [a for a in image.axes[: len(shape)] if a != "slice"]
+    for name in names:
+        values, length = image.tags.get(name), image.array.shape[image.axes.index(name)]
+        if values is not None and len(values) != length:
+            raise mismatch(f"the axis {name!r} has {length} indices and {len(values)} values")
+    found: list[tuple[Any, ...]] = []
+    for index in np.ndindex(shape):
+        at = dict(zip(image.axes, index, strict=False))
+        found.append(tuple(image.tags[n][at[n]] for n in names if n in image.tags))
+    return tuple(found)
