@@ -8,8 +8,8 @@ from typing import Any
 
 MODALITY_TYPES = {
     "MR": "mr", "CT": "ct", "PT": "pet", "CR": "cr", "DX": "dx", "MG": "mg", "NM": "nm", "US": "us",
-    "XA": "xa", "RF": "rf", "OP": "op", "OPT": "opt", "SM": "sm", "ES": "es", "SC": "sc", "SR": "sr",
-    "SEG": "seg", "RTIMAGE": "rtImage",
+    "XA": "xa", "RF": "rf", "OP": "op", "OPT": "opt", "SM": "sm", "ES": "es", "SC": "sc",
+    "SR": "sr", "SEG": "seg", "RTIMAGE": "rtImage",
 }  # fmt: skip
 
 

@@ -28,7 +28,7 @@ KINDS = {
     "stall": "nothing for `seconds`, then the answer",
     "trickle": "the body at `rate` bytes a second",
     "not-stored": "a file's PUT is answered as if it were stored",
-    "orphan": "a PUT's connection ends after `after` bytes of its body; they stay on disk, unlisted",
+    "orphan": "a PUT's connection ends after `after` bytes; they stay on disk, unlisted",
     "lossy": "a PUT stores the file and answers 200, and the listing never has it",
     "reply-lost": "the change is made, and the connection closes without a reply",
     "redirect": "302 to `location`; nothing is changed",

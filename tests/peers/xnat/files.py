@@ -40,7 +40,8 @@ RESOURCE_COLUMNS = [
 NO_BODY = "In-body File posts must include the file directly as the body of the message."
 NOT_ACCEPTABLE = (
     "The resource identified by the request is only capable of generating response entities which "
-    "have content characteristics not acceptable according to the accept headers sent in the request"
+    "have content characteristics not acceptable according to the accept headers sent in the "
+    "request"
 )
 NOT_YOURS = "User account doesn't have permission to modify this session."
 RANGE = re.compile(r"bytes=(\d*)-(\d*)")

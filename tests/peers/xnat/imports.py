@@ -151,8 +151,8 @@ def _put_in_prearchive(service: Service, wanted: Wanted, series: list[Series]) -
     folder = _folder(service, waiting)
     for each in series:
         waiting.scans.append({
-            **each.first.fields, "ID": each.id, "xsiType": each.first.xsi, "modality": each.first.kind,
-            "frames": str(len(each.members)),
+            **each.first.fields, "ID": each.id, "xsiType": each.first.xsi,
+            "modality": each.first.kind, "frames": str(len(each.members)),
         })  # fmt: skip
         target = folder / each.id
         target.mkdir(parents=True)

@@ -113,12 +113,7 @@ def _content(exchange: dict[str, Any], answer: Answer) -> tuple[Any, Any]:
     if "bytes" in exchange:
         return len(answer.body), exchange["bytes"]
     if "members" in exchange:
-        stream = io.BytesIO(answer.body)
-        if exchange["path"].endswith("tar.gz"):
-            with tarfile.open(fileobj=stream) as archive:
-                return sorted(archive.getnames()), sorted(exchange["members"])
-        with zipfile.ZipFile(stream) as archive:
-            return sorted(archive.namelist()), sorted(exchange["members"])
+        return sorted(_members(answer.body)), sorted(exchange["members"])
     text = answer.body.decode("utf-8", "replace")
     if "message" in exchange:
         said = re.search(r"<h3>(.*?)</h3>", text, re.DOTALL)
@@ -134,6 +129,15 @@ def _content(exchange: dict[str, Any], answer: Answer) -> tuple[Any, Any]:
     if kind == "text/xml" and "<ResultSet" not in recorded:
         return _tags(text), _tags(recorded)
     return _still(text), _still(recorded)
+
+
+def _members(content: bytes) -> list[str]:
+    stream = io.BytesIO(content)
+    if content[:2] == b"PK":
+        with zipfile.ZipFile(stream) as archive:
+            return archive.namelist()
+    with tarfile.open(fileobj=stream) as archive:
+        return archive.getnames()
 
 
 def _still(text: str) -> str:

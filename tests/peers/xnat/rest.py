@@ -55,6 +55,8 @@ EXPERIMENT_COLUMNS = [
     "ID", "project", "date", "xsiType", "label", "insert_date", "xnat:subjectassessordata/id",
     "URI",
 ]  # fmt: skip
+ALIASES = {"xnat:subjectassessordata/subject_id": "subject_ID"}
+"""Columns that come back under another name."""
 SUBJECT_COLUMNS = ["ID", "project", "label", "insert_date", "insert_user", "URI"]
 
 
@@ -355,6 +357,7 @@ def table(
     asked = [name for name in request.query.get("columns", "").split(",") if name]
     rows = [row for row in rows if _fits(row, request.query)]
     if asked:
+        asked = [ALIASES.get(name.lower(), name) for name in asked]
         plain = [name for name in asked if ":" not in name]
         columns = [name for name in columns if name in {*asked, *always, "URI"}]
         columns += [name for name in plain if name not in columns]
@@ -365,11 +368,22 @@ def table(
 
 
 def value(row: dict[str, str], name: str) -> str:
-    """A column's value; `xnat:mrScanData/ID` and the like are the column behind the slash."""
+    """A column's value; `xnat:mrScanData/ID` is the ID of a scan of that type, else nothing."""
     if name in row:
         return row[name]
-    short = (name.partition("/")[2] if ":" in name else name).lower()
+    kind, _, rest = name.lower().partition("/")
+    short = rest if ":" in name else name.lower()
+    xsi = row.get("xsiType", "").lower()
+    if kind.endswith("scandata") and kind not in ("xnat:imagescandata", xsi):
+        return ""
     return next((text for key, text in row.items() if key.lower() == short), "")
+
+
+def _in_range(have: str, wanted: str) -> bool:
+    """Whether a day lies between two, given as MM/DD/YYYY-MM/DD/YYYY."""
+    first, _, last = wanted.partition("-")
+    days = [f"{day[6:]}-{day[:2]}-{day[3:5]}" for day in (first, last or first)]
+    return days[0] <= have[:10] <= days[1]
 
 
 def _fits(row: dict[str, str], query: dict[str, str]) -> bool:
@@ -379,7 +393,9 @@ def _fits(row: dict[str, str], query: dict[str, str]) -> bool:
         if key in NOT_FIELDS - {"xsiType"} or short not in lower or not wanted:
             continue
         have = value(row, key)
-        if short in ("date", "insert_date") and "-" in wanted and "/" in wanted:
+        if short in ("date", "insert_date") and "/" in wanted:
+            if not _in_range(have, wanted):
+                return False
             continue
         patterns = [part.strip().replace("%", "*") for part in wanted.split(",")]
         if not any(fnmatchcase(have.lower(), part.lower()) for part in patterns):
