@@ -1,262 +1,280 @@
-"""NIfTI with BIDS sidecar, .bval and .bvec, by dcm2niix; compressed by isal.
+"""NIfTI-1 and NIfTI-2 from and to arrays: .nii, .nii.gz, .hdr with .img; .bval, .bvec, .json.
 
-One image is `STEM.nii.gz` with `STEM.json`, and `STEM.bval` and `STEM.bvec` for diffusion. Where
-dcm2niix makes several of one series, its own suffix follows the stem (`STEM_e2.nii.gz` for an
-echo, `_ph` for phase, `_i00003` for an instance of a localizer, `_Tilt_1` for gantry tilt
-corrected, `_ROI1` for an overlay). Images that it tells apart by nothing but a letter (`STEM`,
-`STEMa`) take their letters in the order of their contents' digests, since dcm2niix deals them
-out in the order in which the file system lists the files.
+NIfTI's first axis is the column, then row, slice and tags, time first among these; its first
+index runs fastest, so that the bytes lie as in an Image. Its affine leads to RAS.
+
+Reading: sform is taken where its code is not 0, else qform, else the image lies nowhere (no
+affine). `opts={"form": "qform"}` turns that round. Slope and intercept are applied; whole numbers
+stay integers. Dimensions of 1 at the third place are left out. A fourth dimension is "b" where
+there is a .bval file, "time" (s) where the header has a unit of time, else "frame"; files that
+`write` made know their own axes from a header extension. RGBA loses its alpha. cal_min and cal_max
+become the window.
+
+Writing: sform and qform with code 1 (scanner), qform only where the axes are perpendicular; slope
+is 1. `opts`: "suffix" (".nii.gz", ".nii", ".hdr"), "sidecar" (a dict, written as .json).
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import os
-import re
-import signal
-import struct
-import subprocess
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import dcm2niix
-from isal import igzip_threaded
+import numpy as np
 
 from seriesport.errors import SeriesportError
+from seriesport.files import unreadable
+from seriesport.formats import gradients, nifti_header
+from seriesport.formats.axes import (
+    axes_of,
+    checked_axes,
+    decode_tags,
+    encode_tags,
+    numbered,
+    tag_axes,
+)
+from seriesport.formats.guard import check_room, damaged, room, unfit
+from seriesport.formats.streams import (
+    compressing,
+    fill,
+    is_compressed,
+    pieces,
+    reading,
+    skip,
+)
+from seriesport.formats.values import image_of, native, rescale, storable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+    from typing import BinaryIO
 
-    from seriesport.formats.source import Source
+    from seriesport.formats.nifti_header import Header
+    from seriesport.geometry import Affine
+    from seriesport.image import Array, Image
 
-GZIP_LEVEL = 2
-"""Of isal: 2 takes as long as 1, a fifth less than 3, and is within 3 percent of zlib's level 6."""
-TIMEOUT = 3600.0
-"""Longest time that dcm2niix may take for a series, in seconds."""
-_GZIP_BLOCK = 1 << 20
-_NAME = "image"
-_SUFFIXES = (".nii", ".json", ".bval", ".bvec")
-_SAFE = re.compile(r"[A-Za-z0-9_-]{0,60}")
-_CONSOLE_LIMIT = 4 << 20
-
-_FREE_TEXT = ("ImageComments", "PatientName", "PatientID", "PatientBirthDate", "AccessionNumber")
-"""What no sidecar keeps: comments are where names are typed."""
+_MAX_SIDECAR = 16 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class _Remark:
-    """A line of dcm2niix that matters: its pattern, and what we say in its place."""
+def read(paths: Sequence[Path], opts: Mapping[str, Any]) -> Image:
+    """Read one image, with the .bval and .bvec among `paths` or beside it.
 
-    pattern: re.Pattern[str]
-    text: str
-    code: str = ""
-    """Reason code where it is a failure."""
-
-
-def _remark(pattern: str, text: str, code: str = "") -> _Remark:
-    return _Remark(re.compile(pattern), text, code)
-
-
-_REMARKS = (
-    _remark(
-        r"Missing images|images may be missing|missing images\?|Missing DICOMs",
-        "dcm2niix reports missing slices",
-        "conversion-incomplete",
-    ),
-    _remark(
-        r"Interslice distance varies|slices not equidistant",
-        "the distance between slices varies",
-        "geometry-irregular",
-    ),
-    _remark(
-        r"Unable to determine slice direction",
-        "dcm2niix cannot tell the direction of the slices",
-        "geometry-irregular",
-    ),
-    _remark(
-        r"not large enough to store image data|appears corrupt|due to corrupt file",
-        "an instance is truncated or damaged",
-        "conversion-failed",
-    ),
-    _remark(
-        r"Unable to decode|Unable to decompress|OpenJPEG failed|Unsupported transfer syntax",
-        "dcm2niix cannot decode the pixels",
-        "conversion-failed",
-    ),
-    _remark(
-        r"Unsupported DICOM bit-depth",
-        "dcm2niix does not take this number of bits per colour",
-        "conversion-failed",
-    ),
-    _remark(r"Check sorted order", "dcm2niix cannot order the volumes", "conversion-incomplete"),
-    _remark(r"disk full\?|Unable to write", "the temporary folder is full", "file-unwritable"),
-    _remark(r"gantry tilt", "the slices are sheared by gantry tilt"),
-    _remark(r"order is not spatial", "instance numbers do not follow the slices' order"),
-    _remark(r"Seconds between volumes varies", "the time between volumes varies"),
-    _remark(r"Discrepancy between reported", "repetition time and acquisition times disagree"),
-    _remark(r"[Ss]lope.* varies", "slope or intercept varies; saved as 32-bit float"),
-    _remark(r"Unable to determine manufacturer", "the manufacturer is not given"),
-    _remark(r"not stacked", "the images differ and are not stacked into one volume"),
-    _remark(r"Bogus spatial matrix", "the images lie nowhere in the patient"),
-    _remark(r"[Ss]lice timing|SliceTiming|slice times", "slice timing is not certain"),
-)
-
-
-def write(source: Source, folder: Path, stem: str) -> None:
-    """Make STEM.nii.gz and what belongs to it.
+    Memory: the array, and a second one where slope and intercept change its type.
 
     Raises:
-        SeriesportError: conversion-failed; conversion-incomplete, where slices are missing or
-            left out; geometry-irregular, where they form no regular grid; timeout;
-            file-unwritable.
+        SeriesportError: image-invalid, image-unsupported, image-too-large, geometry-irregular,
+            file-unreadable.
     """
-    raw = source.scratch / "dcm2niix"
-    raw.mkdir()
-    console, status = _run(source, raw)
-    source.notes += _judge(console, status, source)
-    names = _names(raw)
-    if not any(made.suffix == ".nii" for made in names):
-        raise SeriesportError("conversion-failed", "dcm2niix made no image")
-    for made, suffix in names.items():
-        target = folder / f"{stem}{suffix}{made.suffix}"
-        if made.suffix == ".nii":
-            _check_length(made)
-            _compress(made, target.with_name(target.name + ".gz"))
-        elif made.suffix == ".json":
-            _sidecar(made, target, source.identifiers)
-        else:
-            made.rename(target)
-        made.unlink(missing_ok=True)
-
-
-def _run(source: Source, out: Path) -> tuple[str, int]:
-    """Run dcm2niix in a process group of its own, and give its console text and exit code."""
-    options = ["-g", "i", "-b", "y", "-ba", "y", "-z", "n", "-w", "2"]
-    command = [dcm2niix.bin, *options, "-c", "", "-f", _NAME, "-o", str(out), str(source.folder)]
-    environment = {"HOME": str(source.scratch), "LC_ALL": "C", "TMPDIR": str(source.scratch)}
-    log = source.scratch / "dcm2niix.log"
-    with log.open("wb") as console:
-        child = subprocess.Popen(  # noqa: S603 - fixed command, paths of our own
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=console,
-            stderr=subprocess.STDOUT,
-            cwd=source.scratch,
-            env=environment,
-            start_new_session=True,
-        )
-        try:
-            status = child.wait(TIMEOUT)
-        except subprocess.TimeoutExpired:
-            raise SeriesportError("timeout", f"dcm2niix took longer than {TIMEOUT:g} s") from None
-        finally:
-            if child.poll() is None:
-                os.killpg(child.pid, signal.SIGKILL)
-                child.wait()
-    with log.open("rb") as console:
-        return console.read(_CONSOLE_LIMIT).decode("utf-8", "replace"), status
-
-
-def _judge(console: str, status: int, source: Source) -> list[str]:
-    """Raise where the console or the exit code tells of a failure; give the remarks otherwise."""
-    seen = [r for r in _REMARKS if any(r.pattern.search(line) for line in console.splitlines())]
-    for remark in seen:
-        if remark.code:
-            raise SeriesportError(remark.code, remark.text)
-    if status == 10:
-        raise SeriesportError("conversion-incomplete", "dcm2niix reports incomplete volumes")
-    if status < 0:
-        raise SeriesportError("conversion-failed", f"dcm2niix was killed by signal {-status}")
-    if status != 0:
-        raise SeriesportError("conversion-failed", f"dcm2niix failed with exit code {status}")
-    used = slices = 0
-    for count, shape in _converted(console):
-        used += count
-        slices += math.prod(shape[2:])
-    if used != source.images:
-        raise SeriesportError(
-            "conversion-incomplete", f"dcm2niix used {used} of {source.images} instances"
-        )
-    if slices < source.slices:
-        raise SeriesportError(
-            "conversion-incomplete", f"dcm2niix made {slices} of {source.slices} slices"
-        )
-    return [f"dcm2niix: {r.text}" for r in seen]
-
-
-def _converted(console: str) -> Iterator[tuple[int, list[int]]]:
-    """Of each image made: how many instances went into it, and its shape."""
-    for line in console.splitlines():
-        match = re.fullmatch(r"Convert (\d+) DICOM as .*\((\d+(?:x\d+)+)\)\s*", line)
-        if match:
-            yield int(match[1]), [int(n) for n in match[2].split("x")]
-
-
-def _names(raw: Path) -> dict[Path, str]:
-    """The files that dcm2niix made, each with the suffix that follows the stem."""
-    made = sorted(p for p in raw.iterdir() if p.suffix in _SUFFIXES)
-    suffixes = {p: p.stem.removeprefix(_NAME) for p in made}
-    for number, suffix in enumerate(sorted(set(suffixes.values())), 1):
-        if not _SAFE.fullmatch(suffix):
-            suffixes |= {p: f"_{number}" for p, s in suffixes.items() if s == suffix}
-    return {p: _settled(s, suffixes) for p, s in suffixes.items()}
-
-
-def _settled(suffix: str, suffixes: dict[Path, str]) -> str:
-    """A suffix whose last letter does not depend on the order of files."""
-    images = {s: p for p, s in suffixes.items() if p.suffix == ".nii"}
-    base = suffix[:-1] if suffix[-1:].islower() and suffix[:-1] in images else suffix
-    rivals = [s for s in images if s == base or (s[:-1] == base and s[-1:].islower())]
-    if suffix not in rivals or len(rivals) == 1:
-        return suffix
-    order = sorted(rivals, key=lambda s: hashlib.sha256(images[s].read_bytes()).digest())
-    return sorted(rivals)[order.index(suffix)]
-
-
-def _check_length(path: Path) -> None:
-    """Refuse a NIfTI-1 file that is shorter than its header says."""
-    with path.open("rb") as stream:
-        header = stream.read(348)
-    if len(header) < 348:
-        raise SeriesportError("conversion-failed", "dcm2niix made a file that is no NIfTI")
-    order = "<" if struct.unpack_from("<i", header)[0] == 348 else ">"
-    shape = struct.unpack_from(f"{order}8h", header, 40)
-    (bits,) = struct.unpack_from(f"{order}h", header, 72)
-    (offset,) = struct.unpack_from(f"{order}f", header, 108)
-    size = int(offset) + math.prod(shape[1 : shape[0] + 1]) * bits // 8
-    if path.stat().st_size < size:
-        raise SeriesportError("conversion-failed", "dcm2niix made a truncated image")
-
-
-def _compress(path: Path, target: Path) -> None:
-    """Deflate in blocks on two threads; the header carries neither name nor time."""
-    deflated = igzip_threaded.open(  # pyright: ignore[reportUnknownMemberType] partly typed
-        target, "wb", compresslevel=GZIP_LEVEL, threads=2, block_size=_GZIP_BLOCK
-    )
-    with path.open("rb") as stream, cast("BinaryIO", deflated) as out:
-        while chunk := stream.read(_GZIP_BLOCK):
-            out.write(chunk)
-
-
-def _sidecar(path: Path, target: Path, identifiers: frozenset[str]) -> None:
-    """Copy a BIDS sidecar without free text and without any value that repeats an identifier."""
+    main = _main(paths)
+    data = _data_file(main)
     try:
-        fields = cast(
-            "dict[str, Any]", json.loads(path.read_text("utf-8", "replace"), strict=False)
-        )
-        kept = {k: v for k, v in fields.items() if not _personal(k, v, identifiers)}
-    except (ValueError, AttributeError):
-        raise SeriesportError(
-            "conversion-failed", "dcm2niix made a sidecar that is no JSON object"
-        ) from None
-    target.write_text(json.dumps(kept, indent="\t", ensure_ascii=False) + "\n", "utf-8")
+        with reading(main) as stream:
+            header, single = nifti_header.read_header(stream)
+            affine = nifti_header.affine_of(header, opts)
+            tags_text = nifti_header.tags_text(stream, header, single=single)
+            array = _voxels(stream, header, main, opts) if single else None
+        if array is None:
+            with reading(data) as stream:
+                skip(stream, nifti_header.voxel_offset(header))
+                array = _voxels(stream, header, data, opts)
+        slope, intercept = cast("tuple[float | None, float | None]", header.get_slope_inter())
+    except nifti_header.BAD_HEADER as error:
+        raise damaged(f"the NIfTI header cannot be read ({type(error).__name__})") from None
+    if slope is not None and array.dtype.kind != "V" and not nifti_header.colours(header):
+        array = rescale(array, slope, intercept or 0.0)
+    axes, tags, array = _axes(header, array, tags_text, main, affine)
+    return image_of(array, axes, tags, affine, nifti_header.window_of(header))
 
 
-def _personal(key: str, value: object, identifiers: frozenset[str]) -> bool:
-    if key in _FREE_TEXT:
-        return True
-    text = json.dumps(value, ensure_ascii=False).lower()
-    return any(i in text for i in identifiers)
+def write(image: Image, folder: Path, stem: str, opts: Mapping[str, Any]) -> None:
+    """Make STEM.nii.gz (or what `opts` says), and STEM.bval, .bvec and .json where there is cause.
+
+    Raises:
+        SeriesportError: format-unfit, where NIfTI has no such type or not as many dimensions;
+            geometry-irregular.
+    """
+    suffix = str(opts.get("suffix") or ".nii.gz")
+    if suffix not in (".nii.gz", ".nii", ".hdr", ".img"):
+        raise unfit(f"NIfTI has no files that end with {suffix!r}")
+    array, order = _ordered(image)
+    header = nifti_header.new_header(image, array, order)
+    text = b"" if not tag_axes(image.axes) else encode_tags(image.axes, image.tags).encode()
+    if suffix in (".hdr", ".img"):
+        (folder / f"{stem}.hdr").write_bytes(nifti_header.block(header, text, single=False))
+        with (folder / f"{stem}.img").open("wb") as out:
+            _put(out, array)
+    elif suffix == ".nii":
+        with (folder / f"{stem}.nii").open("wb") as out:
+            out.write(nifti_header.block(header, text, single=True))
+            _put(out, array)
+    else:
+        with compressing(folder / f"{stem}.nii.gz") as out:
+            out.write(nifti_header.block(header, text, single=True))
+            _put(out, array)
+    gradients.write_tables(image, folder, stem)
+    if opts.get("sidecar"):
+        text_of = json.dumps(opts["sidecar"], indent="\t", ensure_ascii=False)
+        (folder / f"{stem}.json").write_text(text_of + "\n", "utf-8")
+
+
+def read_sidecar(paths: Sequence[Path]) -> dict[str, Any] | None:
+    """The JSON sidecar among `paths` or beside the image, for `opts={"sidecar": ...}`.
+
+    Raises:
+        SeriesportError: image-invalid, file-unreadable.
+    """
+    path = _beside(_main(paths), ".json", paths)
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as stream:
+            data: Any = json.loads(stream.read(_MAX_SIDECAR))
+    except OSError as error:
+        raise unreadable(error) from error
+    except (ValueError, RecursionError):
+        raise damaged("the sidecar is no JSON") from None
+    if not isinstance(data, dict):
+        raise damaged("the sidecar is no JSON object")
+    return cast("dict[str, Any]", data)
+
+
+# Files that belong together
+
+
+def _main(paths: Sequence[Path]) -> Path:
+    """The one file that has the header."""
+    found = [p for p in paths if p.name.lower().endswith((".nii", ".nii.gz", ".hdr", ".hdr.gz"))]
+    if not found:
+        found = [_sibling(p, ".img", ".hdr") for p in paths if _stem(p) != p.name] or [*paths]
+    found = list(dict.fromkeys(found))
+    if len(found) != 1:
+        raise SeriesportError("ambiguous", f"{len(found)} NIfTI images, and one can be read")
+    return found[0]
+
+
+def _stem(path: Path) -> str:
+    name = path.name
+    for suffix in (".gz", ".nii", ".hdr", ".img"):
+        if name.lower().endswith(suffix):
+            name = name[: -len(suffix)]
+    return name
+
+
+def _sibling(path: Path, old: str, new: str) -> Path:
+    """The other file of a pair, whatever the case of its suffix; compressed or not."""
+    if old not in path.name.lower():
+        return path
+    for ending in (new, new.upper(), f"{new}.gz"):
+        other = path.with_name(_stem(path) + ending)
+        if other.is_file():
+            return other
+    return path.with_name(_stem(path) + new)
+
+
+def _data_file(main: Path) -> Path:
+    return _sibling(main, ".hdr", ".img")
+
+
+def _beside(main: Path, suffix: str, paths: Sequence[Path]) -> Path:
+    given = [p for p in paths if p.suffix == suffix]
+    return given[0] if len(given) == 1 else main.with_name(_stem(main) + suffix)
+
+
+# Reading
+
+
+def _voxels(stream: BinaryIO, header: Header, path: Path, opts: Mapping[str, Any]) -> Array:
+    """The stored values: tags, slice, row, column (and colour), in this machine's byte order."""
+    dtype = cast("np.dtype[Any]", header.get_data_dtype())
+    colours = nifti_header.colours(header)
+    if (
+        (dtype.kind not in "iufc" and not colours)
+        or dtype.itemsize > 16
+        or dtype.name == "float128"
+    ):
+        raise SeriesportError("image-unsupported", "values of this type are not read")
+    shape = nifti_header.dimensions(header)
+    size = math.prod(shape) * dtype.itemsize
+    stored = path.stat().st_size
+    if size > stored and not is_compressed(path):
+        raise damaged(f"the header asks for {size} bytes of voxels, and the file has {stored}")
+    check_room(size, stored, opts)
+    if colours:
+        array = room((*reversed(shape), colours), np.dtype("u1"))
+        fill(stream, array)
+        return array[..., :3]
+    array = room(shape[::-1], dtype)
+    fill(stream, array)
+    return native(array)
+
+
+def _axes(
+    header: Header, array: Array, text: bytes, main: Path, affine: Affine | None
+) -> tuple[tuple[str, ...], dict[str, tuple[Any, ...]], Array]:
+    """Names and values of the axes, and the array with these."""
+    shape = array.shape
+    colour = nifti_header.colours(header) > 0
+    if text:
+        axes, tags = decode_tags(text)
+        return axes, tags, _stated(array, axes, tags, shape)
+    dimensions = 2 if shape[4] == 1 else 3
+    sizes = {f"dim{7 - i}": n for i, n in enumerate(shape[:3]) if n > 1}
+    named: dict[str, tuple[Any, ...]] = {name: numbered(n) for name, n in sizes.items()}
+    extra: dict[str, tuple[Any, ...]] = {}
+    if shape[3] > 1:
+        fourth, values, extra = _fourth(header, shape[3], main, affine)
+        named[fourth] = values
+    axes = axes_of(tuple(named), dimensions, colour=colour)
+    kept = [len(v) for v in named.values()] + list(shape[4 if dimensions == 3 else 5 :])
+    return axes, named | extra, array.reshape(kept)
+
+
+def _stated(
+    array: Array, axes: Sequence[str], tags: Mapping[str, tuple[Any, ...]], shape: Sequence[int]
+) -> Array:
+    """The array with the axes that its own extension states."""
+    names = tag_axes(axes)
+    order = _time_last(names)
+    spatial = shape[4:] if "slice" in axes else shape[5:]
+    full = [*(len(tags[name]) for name in order), *spatial]
+    if math.prod(full) != array.size:
+        raise damaged("the names or values of the axes do not fit the array")
+    array = array.reshape(full)
+    array = array.transpose([*(order.index(n) for n in names), *range(len(names), array.ndim)])
+    checked_axes(axes, tags, array.shape)
+    return array
+
+
+def _fourth(
+    header: Header, volumes: int, main: Path, affine: Affine | None
+) -> tuple[str, tuple[Any, ...], dict[str, tuple[Any, ...]]]:
+    """Name and values of the fourth dimension, and what else is known along it."""
+    bval = main.with_name(_stem(main) + ".bval")
+    bvec = main.with_name(_stem(main) + ".bvec")
+    tags = gradients.tags(bval, bvec, affine, volumes)
+    if "b" in tags:
+        return "b", tags.pop("b"), tags
+    times = nifti_header.times(header, volumes)
+    return ("frame", numbered(volumes), {}) if times is None else ("time", times, {})
+
+
+# Writing
+
+
+def _time_last(names: Sequence[str]) -> list[str]:
+    """Tag axes in the file's order: time comes next to the volume, as NIfTI wants it."""
+    return sorted(names, key=lambda name: name == "time")
+
+
+def _ordered(image: Image) -> tuple[Array, list[str]]:
+    """The array with tag axes in the file's order, and their names."""
+    names = tag_axes(image.axes)
+    order = _time_last(names)
+    array = image.array.transpose(
+        [*(names.index(n) for n in order), *range(len(names), image.array.ndim)]
+    )
+    return storable(array), order
+
+
+def _put(out: BinaryIO, array: Array) -> None:
+    out.writelines(pieces(array))

@@ -2,47 +2,177 @@
 
 Members:
     array: Rescaled values; integers where slope and intercept are whole numbers, else floats.
-    axes: The names of the array's axes, of (tag, slice, row, column, rgb) those it has. A tag is
-        called after what it is: time, temporal, trigger, b, echo, acquisition, instance, frame.
+    axes: The names of the array's axes, of (tag ..., slice, row, column, rgb) those it has. A tag
+        is called after what it is: time, temporal, trigger, b, echo, acquisition, frame ...
     affine: 4 x 4, from (slice, row, column, 1) to RAS in mm. For a volume,
         `nibabel.Nifti1Image(array, affine)` is right as it is; a tag axis goes last there.
     spacing: Between slices, rows and columns, in mm.
-    values: The tag's value along its axis, where there is a tag axis: ms for echo and trigger,
+    values: The tag's value along its axis, where there is one tag axis: ms for echo and trigger,
         s/mm² for b, s from the first for time, else a number.
+    values_NAME: The same where there are several, and for what else is known along an axis
+        (bvector).
 
 Pictures that lie nowhere in the patient (ultrasound, radiographs) have no affine and spacing.
+
+Reading takes these members from any .npz, stored or deflated: `array` is the one that must be
+there; without `axes` the last three are slice, row and column. Pickled objects are refused.
 """
 
 from __future__ import annotations
 
+import math
+import os
 import zipfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from seriesport.errors import SeriesportError
+from seriesport.files import unreadable
+from seriesport.formats.axes import (
+    checked_axes,
+    decode_tags,
+    encode_tags,
+    numbered,
+    tag_axes,
+    unnamed_axes,
+)
+from seriesport.formats.guard import check_room, damaged, room
+from seriesport.formats.streams import fill, pieces
+from seriesport.formats.values import image_of, native, storable
+from seriesport.geometry import lps_to_ras
+from seriesport.settings import ZipLimits
+from seriesport.zipread import member_payload
+from seriesport.zipsafe import read_directory
 
-    from seriesport.formats.source import Source
-    from seriesport.image import Array
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from seriesport.image import Array, Image
+    from seriesport.zipsafe import ZipMember
 
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)
+_LIMITS = ZipLimits(members=1000, ratio=math.inf)
+"""The ratio is checked by `check_room`: a mask of zeros and ones deflates well."""
+_SMALL = 16 << 20
+"""Longest member beside the array."""
+_KINDS = "iufcb"
 
 
-def write(source: Source, folder: Path, stem: str) -> None:
-    """Make STEM.npz.
-
-    Raises:
-        SeriesportError: geometry-irregular, conversion-failed, instance-invalid.
-    """
-    image = source.image
-    members: dict[str, Array] = {"array": image.array, "axes": np.array(image.axes)}
-    if image.affine_ras is not None and image.spacing is not None:
-        members |= {"affine": image.affine_ras, "spacing": np.array(image.spacing)}
-    for values in image.tags.values():
-        members["values"] = np.array(values)
+def write(image: Image, folder: Path, stem: str, opts: Mapping[str, Any]) -> None:  # noqa: ARG001
+    """Make STEM.npz."""
+    members: dict[str, Array] = {
+        "array": storable(image.array),
+        "axes": np.array(image.axes),
+    }
+    if image.affine_lps is not None and image.affine_ras is not None:
+        spacing = np.array(image.spacing)
+        members |= {"affine": np.ascontiguousarray(image.affine_ras), "spacing": spacing}
+    alone = len(image.tags) == 1
+    for name, values in image.tags.items():
+        members["values" if alone else f"values_{name}"] = np.array(values)
     with zipfile.ZipFile(folder / f"{stem}.npz", "w", zipfile.ZIP_STORED) as archive:
         for name, array in members.items():
             info = zipfile.ZipInfo(f"{name}.npy", _TIMESTAMP)
             with archive.open(info, "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+                _put(cast("BinaryIO", member), array)
+
+
+def _put(member: BinaryIO, array: Array) -> None:
+    header = {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape}
+    np.lib.format.write_array_header_1_0(member, header)
+    member.writelines(pieces(array))
+
+
+def read(paths: Sequence[Path], opts: Mapping[str, Any]) -> Image:
+    """Read an .npz with an array called "array".
+
+    Memory: the array.
+
+    Raises:
+        SeriesportError: image-invalid, image-unsupported, image-too-large, geometry-irregular,
+            file-unreadable, and those of a hostile ZIP (`zipsafe.read_directory`).
+    """
+    if len(paths) != 1:
+        raise SeriesportError("ambiguous", f"{len(paths)} npz files, and one can be read")
+    path = paths[0]
+    members = _members(path)
+    if "array" not in members:
+        raise damaged('the npz has no member called "array"')
+    array = _load(path, members["array"], opts)
+    small = {
+        name: _load(path, member, {"max_bytes": _SMALL})
+        for name, member in members.items()
+        if name in ("axes", "affine") or name.split("_")[0] == "values"
+    }
+    axes, tags = _tags(array, small)
+    affine = small.get("affine")
+    if affine is not None and (affine.shape != (4, 4) or affine.dtype.kind not in "iuf"):
+        raise damaged("the affine is no matrix of 4 x 4 numbers")
+    lps = None if affine is None else lps_to_ras(affine.astype(np.float64))
+    return image_of(array, axes, tags, lps)
+
+
+def _members(path: Path) -> dict[str, ZipMember]:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise unreadable(error) from error
+    try:
+        found = read_directory(fd, _LIMITS).members
+    except OSError as error:
+        raise unreadable(error) from error
+    finally:
+        os.close(fd)
+    return {m.name.removesuffix(".npy"): m for m in found if m.name.endswith(".npy")}
+
+
+def _load(path: Path, member: ZipMember, opts: Mapping[str, Any]) -> Array:
+    member.require_readable()
+    with member_payload(path, member, 0).open() as stream:
+        shape, fortran, dtype = _header(stream)
+        size = math.prod(shape) * dtype.itemsize
+        if size > member.size:
+            raise damaged("an array asks for more bytes than its member has")
+        check_room(size, member.compressed, opts)
+        array = room(shape[::-1] if fortran else shape, dtype)
+        fill(stream, array)
+        if stream.read(1):
+            raise damaged("an array has fewer bytes than its member")
+    return native(array.T if fortran else array) if dtype.kind != "U" else array
+
+
+def _header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    try:
+        version = np.lib.format.read_magic(stream)
+        if version == (1, 0):
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+        else:
+            shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
+    except (ValueError, TypeError, LookupError, SyntaxError, RecursionError, MemoryError) as error:
+        raise damaged(f"an array's header cannot be read ({type(error).__name__})") from None
+    if dtype.hasobject or dtype.kind not in f"{_KINDS}U" or dtype.itemsize == 0:
+        raise SeriesportError("image-unsupported", "an npz member holds objects, not numbers")
+    if any(n < 0 for n in shape):
+        raise damaged("an array has a negative dimension")
+    return shape, fortran, dtype
+
+
+def _tags(
+    array: Array, small: Mapping[str, Array]
+) -> tuple[tuple[str, ...], dict[str, tuple[Any, ...]]]:
+    if array.dtype.kind not in _KINDS or not array.size:
+        raise damaged("the array has no numbers")
+    stated = small.get("axes")
+    axes = unnamed_axes(array.shape) if stated is None else [str(v) for v in stated.reshape(-1)]
+    names = tag_axes(axes)
+    values = {k.removeprefix("values_"): v.tolist() for k, v in small.items() if "values_" in k}
+    if "values" in small and len(names) == 1:
+        values[names[0]] = small["values"].tolist()
+    for i, name in enumerate(names):
+        values.setdefault(name, numbered(array.shape[i]) if i < array.ndim else ())
+    axes, tags = decode_tags(encode_tags(axes, values))
+    checked_axes(axes, tags, array.shape)
+    return axes, tags

@@ -13,7 +13,7 @@ import pytest
 import data
 import images
 from seriesport.errors import SeriesportError
-from seriesport.formats import Conversion, convert, nifti
+from seriesport.formats import Conversion, convert, dcm2niix
 from seriesport.image import Image
 
 if TYPE_CHECKING:
@@ -206,13 +206,13 @@ def test_an_instance_that_dcm2niix_leaves_out_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = data.ct(tmp_path / "in", data.identity("left out"), slices=6)
-    run = nifti._run
+    run = dcm2niix._run
 
     def forgetful(source: Any, out: Path) -> tuple[str, int]:
         (source.folder / "000006.dcm").unlink()
         return run(source, out)
 
-    monkeypatch.setattr(nifti, "_run", forgetful)
+    monkeypatch.setattr(dcm2niix, "_run", forgetful)
     error = refusal(made.paths, tmp_path)
     assert (error.code, error.message) == (
         "conversion-incomplete",
@@ -242,7 +242,7 @@ def test_a_converter_that_takes_too_long_is_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = data.ct(tmp_path / "in", data.identity("slow"), slices=30)
-    monkeypatch.setattr(nifti, "TIMEOUT", 0.0)
+    monkeypatch.setattr(dcm2niix, "TIMEOUT", 0.0)
     assert refusal(made.paths, tmp_path).code == "timeout"
     assert not [c for c in psutil.Process().children() if "dcm2niix" in c.name()]
 
