@@ -220,6 +220,10 @@ REASONS: dict[str, Reason] = {
         "The server may be asked in certain hours only, and the job would end before they begin.",
         "Run again when the window in config.yaml opens; what is fetched already stays.",
     ),
+    "file-empty": Reason(
+        "The destination cannot take a file of no bytes.",
+        "Leave the file out.",
+    ),
     "destination-conflict": Reason(
         "The destination already has something else under this name or UID; it was not replaced.",
         "Choose another destination, or find out which content is right.",

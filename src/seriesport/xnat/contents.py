@@ -1,0 +1,122 @@
+"""What a resource of a scan holds, compared with what is to be stored there."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import TYPE_CHECKING, BinaryIO
+
+from seriesport.digest import chunks
+from seriesport.errors import SeriesportError
+from seriesport.instance import Instance
+from seriesport.part10 import read_header
+from seriesport.readers import fd_reader
+from seriesport.xnat.scans import told_by
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from seriesport.instance import Payload
+    from seriesport.xnat.catalog import Catalog, Experiment, ResourceFile
+    from seriesport.xnat.outgoing import Outgoing
+
+
+class Contents:
+    """One resource of one scan."""
+
+    def __init__(self, catalog: Catalog, experiment: Experiment, scan: str, label: str) -> None:
+        self.catalog = catalog
+        self.experiment = experiment
+        self.scan = scan
+        self.label = label
+
+    def listed(self) -> dict[str, ResourceFile]:
+        """What the server lists now, by name."""
+        every = self.catalog.files(self.experiment, self.scan)
+        return {file.name: file for file in every if file.resource == self.label}
+
+    def digested(self, wanted: Iterable[str]) -> dict[str, ResourceFile]:
+        """The same, with digests of the wanted files where the server may be asked for them."""
+        listed = self.listed()
+        lacking = any(name in listed and not listed[name].md5 for name in wanted)
+        if not lacking or not self.catalog.session.server.refresh_catalogs:
+            return listed
+        try:
+            self.catalog.compute_digests(self.experiment, self.scan)
+        except SeriesportError:
+            return listed  # the files are read back instead
+        return self.listed()
+
+    def places(
+        self, listed: Mapping[str, ResourceFile], files: Iterable[Outgoing]
+    ) -> dict[str, ResourceFile]:
+        """Which listed file holds which of ours, by our name.
+
+        An instance may be there under another name, if somebody else uploaded it: the headers of
+        the files that have none of our names tell.
+        """
+        ours = list(files)
+        found = {file.name: listed[file.name] for file in ours if file.name in listed}
+        lacking = {
+            file.item.uid: file.name
+            for file in ours
+            if file.name not in found and isinstance(file.item, Instance)
+        }
+        names = {file.name for file in ours}
+        for other in (file for name, file in listed.items() if name not in names):
+            if not lacking:
+                break
+            told = told_by(self.catalog, self.experiment, other)
+            name = lacking.pop(told.header.sop_instance_uid, None) if told else None
+            if name is not None:
+                found[name] = other
+        return found
+
+    def same(self, listed: ResourceFile, file: Outgoing) -> bool:
+        """Whether a listed file has the bytes of one of ours.
+
+        Its size and digest tell, where both are the same. Otherwise it is read back, and of an
+        instance the data sets are compared: the file meta may be somebody else's.
+        """
+        if listed.size == file.size and listed.md5 and listed.md5 == file.md5:
+            return True
+        return self.reads_back(listed, file)
+
+    def reads_back(self, listed: ResourceFile, file: Outgoing) -> bool:
+        """Whether a listed file, read back from the server, has the bytes of one of ours."""
+        with tempfile.TemporaryFile() as copy:
+            size = self._download(listed, copy, file.size + (1 << 20))
+            if isinstance(file.item, Instance):
+                return _same_instance(copy, size, file.item)
+            return size == file.size and _same_bytes(copy, 0, size, file)
+
+    def _download(self, listed: ResourceFile, copy: BinaryIO, most: int) -> int:
+        size = 0
+        page = listed.name.lower().endswith((".html", ".htm"))
+        path = listed.path(self.experiment.id)
+        with self.catalog.session.open(path, deadline=self.catalog.deadline, page=page) as answer:
+            for chunk in answer.chunks():
+                copy.write(chunk)
+                size += len(chunk)
+                if size > most:
+                    break
+        copy.flush()
+        return size
+
+
+def _same_instance(copy: BinaryIO, size: int, instance: Instance) -> bool:
+    try:
+        told = read_header(fd_reader(copy.fileno()), size)
+    except SeriesportError:
+        return False
+    return (
+        told is not None
+        and told.transfer_syntax_uid == instance.transfer_syntax_uid
+        and told.size == instance.payload.size
+        and _same_bytes(copy, told.data_set_offset, told.size, instance.payload)
+    )
+
+
+def _same_bytes(copy: BinaryIO, offset: int, size: int, payload: Payload) -> bool:
+    copy.seek(offset)
+    same = all(copy.read(len(chunk)) == chunk for chunk in chunks(payload))
+    return same and copy.tell() == offset + size

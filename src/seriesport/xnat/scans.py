@@ -1,0 +1,250 @@
+"""The scan that a series belongs to: found by what it holds, or made under a free ID."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from seriesport.errors import SeriesportError
+from seriesport.xnat.answer import StatusError
+from seriesport.xnat.catalog import scan_path
+from seriesport.xnat.fields import query, scan_number
+from seriesport.xnat.head import remote_header
+from seriesport.xnat.items import record_of, records
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from seriesport.part10 import Part10
+    from seriesport.xnat.catalog import Catalog, Experiment, ResourceFile
+    from seriesport.xnat.items import Record
+
+_log = logging.getLogger("seriesport")
+_MOST_IDS = 1000
+_SELECTORS = re.compile(r"[,*%\\]|ALL")
+"""What XNAT reads as more than one scan where an ID stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The series that a scan is looked for."""
+
+    series_uid: str
+    series_number: str
+    modality: str
+    types: Sequence[str]
+    """Data types for a new scan, best first."""
+    fields: Mapping[str, str]
+    """What a new scan begins with."""
+
+
+class Holding(Enum):
+    """Whose a scan is, seen from a series."""
+
+    OURS = auto()
+    OTHERS = auto()
+    UNKNOWN = auto()
+    """It has files that do not tell."""
+    NOBODYS = auto()
+    """It has no files and no UID."""
+
+
+def scan_at(catalog: Catalog, experiment: Experiment, name: str, wanted: Wanted) -> Record:
+    """The scan that an address names, by ID or as `ls` finds it; made where it is missing.
+
+    Raises:
+        SeriesportError: destination-conflict, where it holds another series; ambiguous;
+            address-invalid, for an ID that XNAT would read as several scans.
+    """
+    found = named(records(catalog, experiment), name)
+    if found is None:
+        if _SELECTORS.search(name) or len(name) > 64:
+            what = "a new scan's ID has none of ',', '*', '%', '\\', is not ALL, nor too long"
+            raise SeriesportError("address-invalid", what)
+        return _make(catalog, experiment, name, wanted)
+    holding = held_by(catalog, experiment, found, wanted.series_uid)
+    if holding in (Holding.OTHERS, Holding.UNKNOWN):
+        told = "holds another series" if holding is Holding.OTHERS else "does not say what it holds"
+        raise SeriesportError("destination-conflict", f"the scan of the address {told}")
+    return _completed(catalog, experiment, found, wanted)
+
+
+def named(scans: Mapping[str, Record], name: str) -> Record | None:
+    """The scan of an ID, else the only one of a type or series description; None for none.
+
+    Raises:
+        SeriesportError: ambiguous.
+    """
+    if name in scans:
+        return scans[name]
+    for field in ("type", "series_description"):
+        fitting = [record for record in scans.values() if record.fields.get(field) == name]
+        if len(fitting) > 1:
+            what = f"{len(fitting)} scans have the {field.replace('_', ' ')} of the address"
+            raise SeriesportError("ambiguous", what)
+        if fitting:
+            return fitting[0]
+    return None
+
+
+def scan_for(catalog: Catalog, experiment: Experiment, wanted: Wanted) -> Record:
+    """The scan that holds a series already, or a new one.
+
+    A new scan's ID is the series number; where that is taken, as XNAT does where two series
+    have one number, `4-MR1`, `4-MR2` and so on.
+    """
+    scans = records(catalog, experiment)
+    found = holder(catalog, experiment, scans, wanted.series_uid)
+    if found is not None:
+        return _completed(catalog, experiment, found, wanted)
+    for ident in _candidates(wanted):
+        taken = {known.lower(): record for known, record in scans.items()}.get(ident.lower())
+        if taken is None or (taken.blank and taken.id == ident):
+            made = _make(catalog, experiment, ident, wanted)
+            if made.uid in ("", wanted.series_uid):
+                return made
+    what = "no ID is free for a new scan"
+    raise SeriesportError("destination-conflict", what)
+
+
+def _candidates(wanted: Wanted) -> Iterable[str]:
+    number = scan_number(wanted.series_number, wanted.series_uid)
+    modality = re.sub("[^A-Za-z0-9]", "", wanted.modality) or "OT"
+    yield number
+    for index in range(1, _MOST_IDS):
+        yield f"{number}-{modality}{index}"
+
+
+def holder(
+    catalog: Catalog, experiment: Experiment, scans: Mapping[str, Record], series_uid: str
+) -> Record | None:
+    """The scan that holds a series, by its UID or by the headers of its files.
+
+    Raises:
+        SeriesportError: destination-conflict, where one says so and its files say otherwise.
+    """
+    if not series_uid:
+        return None
+    claiming = [record for record in scans.values() if record.uid == series_uid]
+    silent = [record for record in scans.values() if not record.uid and record.resources]
+    for record in (*claiming, *silent):
+        holding = held_by(catalog, experiment, record, series_uid)
+        if holding is Holding.OURS:
+            return record
+        if record.uid and holding is Holding.OTHERS:
+            what = "a scan has this series' UID, and files of another series"
+            raise SeriesportError("destination-conflict", what)
+    return None
+
+
+def held_by(catalog: Catalog, experiment: Experiment, record: Record, series_uid: str) -> Holding:
+    """Whose a scan is: by its UID, and by the header of one of its files."""
+    if record.uid and record.uid != series_uid:
+        return Holding.OTHERS
+    files = [f for f in catalog.files(experiment, record.id) if f.size]
+    images = [f for f in files if f.resource == "DICOM"] or [
+        f for f in files if f.name.lower().endswith((".dcm", ".ima"))
+    ]
+    for file in images[:3]:
+        part10 = told_by(catalog, experiment, file)
+        if part10 is not None:
+            same = part10.header.series_instance_uid == series_uid
+            return Holding.OURS if same else Holding.OTHERS
+    if record.uid:
+        return Holding.OURS
+    return Holding.UNKNOWN if images else Holding.NOBODYS
+
+
+def told_by(catalog: Catalog, experiment: Experiment, file: ResourceFile) -> Part10 | None:
+    """What the beginning of a file says; None where it is no DICOM instance, damaged, or lost."""
+    path = file.path(experiment.id)
+    try:
+        return remote_header(catalog.session, path, file.size, catalog.deadline)
+    except SeriesportError as error:
+        if error.code in ("instance-truncated", "instance-invalid", "not-found"):
+            return None
+        raise
+
+
+def _make(catalog: Catalog, experiment: Experiment, ident: str, wanted: Wanted) -> Record:
+    for rest, xsi_type in enumerate(wanted.types, 1 - len(wanted.types)):
+        try:
+            _put(catalog, experiment, ident, query(xsi_type, wanted.fields.items()))
+        except StatusError as error:
+            if rest == 0 or error.status != 400:
+                raise
+            continue
+        break
+    made = record_of(catalog, experiment, ident)
+    if made is None:
+        what = "a scan was created, and the server does not have it"
+        raise SeriesportError("store-unverified", what)
+    if made.uid not in ("", wanted.series_uid):
+        return made
+    return _completed(catalog, experiment, made, wanted)
+
+
+def _completed(catalog: Catalog, experiment: Experiment, record: Record, wanted: Wanted) -> Record:
+    """The scan with what identifies its series filled in, where it was empty.
+
+    Raises:
+        SeriesportError: store-unverified, where UID or description do not stay.
+    """
+    done = fill(catalog, experiment, record, wanted.fields)
+    for name in ("UID", "series_description"):
+        if wanted.fields.get(name) and not done.fields.get(name):
+            what = f"the server does not keep the {name.replace('_', ' ')} of a scan"
+            raise SeriesportError("store-unverified", what)
+    return done
+
+
+def fill(
+    catalog: Catalog, experiment: Experiment, record: Record, fields: Mapping[str, str]
+) -> Record:
+    """Set the fields of a scan that are empty, and read them back.
+
+    XNAT answers 200 and drops every field where it does not know one: they are then set one by
+    one. What cannot be set stands in the log.
+    """
+    missing = {
+        name: value for name, value in fields.items() if value and not record.fields.get(name)
+    }
+    if record.uid:
+        missing.pop("quality", None)  # somebody may have taken it away on purpose
+    if not missing:
+        return record
+    after = _set(catalog, experiment, record, missing)
+    lacking = {name: value for name, value in missing.items() if not after.fields.get(name)}
+    if len(missing) > 1:
+        for name, value in lacking.items():
+            after = _set(catalog, experiment, after, {name: value})
+    lost = sorted(name for name in lacking if not after.fields.get(name))
+    if lost:
+        _log.warning("a scan's fields that the server did not take: %s", ", ".join(lost))
+    return after
+
+
+def _set(
+    catalog: Catalog, experiment: Experiment, record: Record, fields: Mapping[str, str]
+) -> Record:
+    try:
+        _put(catalog, experiment, record.id, query(record.xsi_type, fields.items()))
+    except StatusError as error:
+        if error.transient:
+            raise
+        return record
+    return record_of(catalog, experiment, record.id) or record
+
+
+def _put(catalog: Catalog, experiment: Experiment, scan: str, params: Mapping[str, str]) -> None:
+    try:
+        path = scan_path(experiment.id, scan)
+        catalog.session.send("PUT", path, params=params, deadline=catalog.deadline)
+    except StatusError as error:
+        if error.status == 403:
+            what = "this user may not create or change scans: it needs a member's or owner's role"
+            raise SeriesportError("access-denied", what) from None
+        raise
