@@ -1,4 +1,4 @@
-"""What the workflow's rules look up: shards, and how much of an archive a job takes."""
+"""What the workflow's rules look up: shards, and how much of an archive and a node a job takes."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from seriesport.plan import (
     safe_name,
 )
 from seriesport.settings import DicomServer, Server, Settings, XnatServer
+from seriesport.sizing import Sizes, moving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -68,14 +69,16 @@ def granted(settings: Settings, resources: Mapping[str, object]) -> Settings:
     return replace(settings, servers=servers)
 
 
-def fetching(index: str, servers: Mapping[str, Server]) -> dict[str, Callable[..., int]]:
-    """The connections that a job takes which fetches a shard, by Snakemake resource."""
-    return _resources(index, servers, lambda shard: (shard.source,))
+def fetching(index: str, servers: Mapping[str, Server]) -> Sizes:
+    """Connections, memory and run time of a job that fetches a shard, by Snakemake resource."""
+    sizes = moving(lambda: shards(index), _every(servers), out=False)
+    return _resources(index, servers, lambda shard: (shard.source,)) | sizes
 
 
-def uploading(index: str, servers: Mapping[str, Server]) -> dict[str, Callable[..., int]]:
-    """The connections that a job takes which uploads a shard, by Snakemake resource."""
-    return _resources(index, servers, lambda shard: shard.destinations)
+def uploading(index: str, servers: Mapping[str, Server]) -> Sizes:
+    """Connections, memory and run time of a job that uploads a shard, by Snakemake resource."""
+    sizes = moving(lambda: shards(index), _every(servers), out=True)
+    return _resources(index, servers, lambda shard: shard.destinations) | sizes
 
 
 def destinations(index: str, servers: Mapping[str, Server]) -> Callable[..., list[str]]:
@@ -96,7 +99,7 @@ def delivers(index: str, upload: Sequence[str], shard: str) -> bool:
 
 def _resources(
     index: str, servers: Mapping[str, Server], used: Callable[[Shard], tuple[str, ...]]
-) -> dict[str, Callable[..., int]]:
+) -> Sizes:
     every = _every(servers)
     named = {LOCAL, *map(safe_name, every)}
 

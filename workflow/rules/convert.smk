@@ -8,6 +8,8 @@ rule convert:
         "results/logs/convert/{shard}.log",
     conda:
         "../../environment.yml"
+    resources:
+        **converting("results/dicom/{shard}/ledger.tsv"),
     params:
         formats=settings.formats,
         upload=settings.upload,
