@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 
 from peers import Authority, Certificate, Dcmqrscp, Orthanc, Peer, PeerMissingError, Storescp
+from peers.xnat import Xnat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PeerT = TypeVar("PeerT", bound=Peer)
+XNAT_PROFILES = ("1.8", "1.6.4")
 
 
 def _serve(start: Callable[[], PeerT]) -> Iterator[PeerT]:
@@ -78,3 +80,20 @@ def orthanc_tls(
             require_client_certificate=True,
         )
     )
+
+
+@pytest.fixture(scope="session", params=XNAT_PROFILES)
+def xnat(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Xnat]:
+    """An XNAT of each profile that all tests of a worker share: use a project of your own."""
+    with Xnat(tmp_path_factory.mktemp("xnat"), request.param) as server:
+        yield server
+
+
+@pytest.fixture
+def xnat_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The administrator's, for a server that the config names `xnat`, and no netrc file."""
+    monkeypatch.setenv("SERIESPORT_USER_XNAT", "admin")
+    monkeypatch.setenv("SERIESPORT_PASSWORD_XNAT", "admin")
+    monkeypatch.setenv("NETRC", "/nonexistent")

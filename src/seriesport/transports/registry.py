@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
-from seriesport.address import DicomAddress, FileAddress, ZipAddress
+from seriesport.address import DicomAddress, FileAddress, XnatAddress, ZipAddress
 from seriesport.errors import SeriesportError
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ _TRANSPORTS: dict[type, tuple[str, str]] = {
     FileAddress: ("file", "FileTransport"),
     ZipAddress: ("zip", "ZipTransport"),
     DicomAddress: ("dicom", "DicomTransport"),
+    XnatAddress: ("xnat", "XnatTransport"),
 }
 
 

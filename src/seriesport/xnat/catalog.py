@@ -70,6 +70,11 @@ class ResourceFile:
     md5: str
     """In hexadecimal, where the server tells."""
 
+    @property
+    def is_page(self) -> bool:
+        """Whether the file itself is a web page, by its name."""
+        return self.name.lower().endswith((".html", ".htm"))
+
     def path(self, experiment: str) -> str:
         """Where it is, below an experiment given by ID."""
         folder = scan_path(experiment, self.scan, "resources", self.resource_id)
@@ -105,6 +110,13 @@ class Catalog:
             if row.get("ID")
         ]
 
+    def experiments_of(self, project: str, subject: str) -> list[Experiment]:
+        """Like `experiments`; that the subject is there is made sure of where it has none."""
+        found = self.experiments(project, subject)
+        if not found:
+            self._check(_levels(project, subject))
+        return found
+
     def experiment(self, project: str, subject: str, name: str) -> Experiment:
         """The experiment of a subject that has a label, or else an ID.
 
@@ -122,9 +134,7 @@ class Catalog:
         Raises:
             SeriesportError: experiment-elsewhere, where another subject has it.
         """
-        every = self.experiments(project, subject)
-        if not every:
-            self._check(_levels(project, subject))
+        every = self.experiments_of(project, subject)
         for experiment in every:
             if name == experiment.label:
                 return experiment

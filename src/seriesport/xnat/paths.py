@@ -32,7 +32,10 @@ def file_path(folder: str, name: str) -> str:
 def _encoded(part: str) -> str:
     if part in ("", ".", "..") or "\0" in part:
         raise SeriesportError("name-unsafe", "a name at the XNAT cannot be part of a path")
-    return quote(part, safe="", errors="surrogateescape")
+    try:
+        return quote(part, safe="", errors="surrogateescape")
+    except UnicodeEncodeError:
+        raise SeriesportError("name-unsafe", "a name at the XNAT is no Unicode text") from None
 
 
 def split_file_uri(uri: str) -> tuple[str, str, str] | None:

@@ -1,0 +1,150 @@
+"""XNAT behind the transport protocol."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from seriesport.address import Address, XnatAddress
+from seriesport.errors import SeriesportError
+from seriesport.transports.protocol import Expected, Receipt, SeriesReference, Transport
+from seriesport.xnat.catalog import Catalog
+from seriesport.xnat.download import Downloads
+from seriesport.xnat.search import headers_of, resource_files, search
+from seriesport.xnat.sharing import release_session, share_session
+from seriesport.xnat.upload import Upload
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from seriesport.instance import Instance, Item, PlainFile
+    from seriesport.settings import Settings
+    from seriesport.xnat.catalog import Experiment, ResourceFile
+    from seriesport.xnat.session import Session
+
+
+class XnatTransport(Transport):
+    """One XNAT. All transports of a process share one session with it.
+
+    A series is a scan's resource; its files are listed by name, with size and digest. The
+    server's `timeout` bounds its silence and `wall_clock` each call, whatever the server does.
+    """
+
+    takes_files = True
+
+    def __init__(self, address: XnatAddress, settings: Settings) -> None:
+        self._address = address
+        self._server = settings.server(address)
+        self._shared: Session | None = None
+        self._experiments: dict[tuple[str, str, str], Experiment] = {}
+        self._files: dict[Address, list[ResourceFile]] = {}
+        self._refreshed: set[tuple[str, str]] = set()
+
+    def find(self, address: Address) -> list[SeriesReference]:
+        """See the protocol. Also what `search` raises."""
+        return search(self._catalog(), self._checked(address))
+
+    def expect(self, series: SeriesReference) -> dict[str, Expected]:
+        """See the protocol. By the files' names."""
+        files = self._listed(series)
+        return {
+            file.name: Expected(file.name, place=place, size=file.size, md5=file.md5)
+            for place, file in enumerate(files, 1)
+        }
+
+    def uids(self, series: SeriesReference) -> set[str]:
+        """See the protocol. Every file's beginning is read for it."""
+        files = self._listed(series)
+        if series.plain:
+            return {file.name for file in files}
+        catalog = self._catalog()
+        experiment = self._experiment(catalog, self._checked(series.address))
+        found = headers_of(catalog, experiment.id, files)
+        return {header.sop_instance_uid for header in found if header is not None}
+
+    def fetch(
+        self,
+        series: SeriesReference,
+        expected: Mapping[str, Expected],
+        have: Collection[str],
+        spool: Path,
+    ) -> Iterator[Item]:
+        """See the protocol.
+
+        Raises:
+            SeriesportError: what `Downloads.items` raises, after all that came was given.
+        """
+        files = self._files.get(series.address) or self._listed(series)
+        missing = {
+            place: file
+            for place, file in enumerate(files, 1)
+            if file.name in expected and file.name not in have
+        }
+        catalog = self._catalog()
+        experiment = self._experiment(catalog, self._checked(series.address))
+        downloads = Downloads(catalog.session, experiment.id, spool, catalog.deadline)
+        yield from downloads.items(missing, plain=series.plain)
+
+    def store(
+        self, instances: Sequence[Instance], address: Address, name: str | None = None
+    ) -> Receipt:
+        """See the protocol. Also what `Upload.instances` raises."""
+        del name
+        place = self._checked(address)
+        if not instances:
+            return Receipt(())
+        return Upload(self._session, place).instances(instances)
+
+    def store_files(
+        self, files: Sequence[PlainFile], address: Address, resource: str, series: SeriesReference
+    ) -> Receipt:
+        """See the protocol. Also what `Upload.files` raises."""
+        place = self._checked(address)
+        if not files:
+            return Receipt(())
+        return Upload(self._session, place).files(files, resource, series)
+
+    def close(self) -> None:
+        """See the protocol."""
+        if self._shared is not None:
+            release_session(self._shared)
+            self._shared = None
+
+    @property
+    def _session(self) -> Session:
+        if self._shared is None:
+            self._shared = share_session(self._server)
+        return self._shared
+
+    def _catalog(self) -> Catalog:
+        return Catalog(self._session, self._session.deadline())
+
+    def _checked(self, address: Address) -> XnatAddress:
+        mine = self._address
+        if not isinstance(address, XnatAddress) or (address.server, address.port) != (
+            mine.server,
+            mine.port,
+        ):
+            raise SeriesportError("address-invalid", "the address is of another server")
+        return address
+
+    def _experiment(self, catalog: Catalog, place: XnatAddress) -> Experiment:
+        key = (place.project, place.subject, place.experiment)
+        if key not in self._experiments:
+            self._experiments[key] = catalog.experiment(*key)
+        return self._experiments[key]
+
+    def _listed(self, series: SeriesReference) -> list[ResourceFile]:
+        """The files of a series, with digests where the server has them or may make them."""
+        place = self._checked(series.address)
+        catalog = self._catalog()
+        experiment = self._experiment(catalog, place)
+        files = resource_files(catalog.files(experiment, place.scan), place.resource)
+        scan = (experiment.id, place.scan)
+        lacking = any(not file.md5 for file in files) and self._server.refresh_catalogs
+        if lacking and scan not in self._refreshed:
+            self._refreshed.add(scan)
+            catalog.compute_digests(experiment, place.scan)
+            files = resource_files(catalog.files(experiment, place.scan), place.resource)
+        self._files[series.address] = files
+        return files

@@ -1,0 +1,157 @@
+"""Files from an XNAT: each to a partial file, resumed, and checked against the listing."""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from threading import Event
+from typing import TYPE_CHECKING
+
+from seriesport.errors import SeriesportError
+from seriesport.files import unwritable
+from seriesport.instance import FileSlice, PlainFile
+from seriesport.part10 import load_instance, read_path
+from seriesport.xnat.partial import Partial
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from seriesport.instance import Item
+    from seriesport.xnat.answer import Answer
+    from seriesport.xnat.catalog import ResourceFile
+    from seriesport.xnat.session import Session
+
+_RANGE = re.compile(r"bytes ([0-9]+)-([0-9]+)/([0-9]+|\*)")
+_PAGE = re.compile(rb"\s*(?:<!doctype html|<html)", re.IGNORECASE)
+_BINARY = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]")
+_DICOM_UID = b"1.2.840.10008."
+_LOOKED_AT = 8192
+_OF_ONE_FILE = frozenset(
+    {"file-mismatch", "not-found", "answer-invalid", "instance-invalid", "instance-truncated"}
+)
+"""Failures that say nothing about the other files."""
+
+
+class Downloads:
+    """Files of one experiment, several at a time, each into a file of its own in a spool.
+
+    What breaks off stays there as a partial file, and is resumed where the server still has the
+    same: by its validator (ETag, or the time of the last change), or where a digest will tell.
+    """
+
+    def __init__(self, session: Session, experiment: str, spool: Path, deadline: float) -> None:
+        self._session = session
+        self._experiment = experiment
+        self._spool = spool
+        self._deadline = deadline
+        self._stopped = Event()
+
+    def items(self, files: Mapping[int, ResourceFile], *, plain: bool) -> Iterator[Item]:
+        """The files as items, each as soon as it is there and verified.
+
+        Args:
+            files: By their place in the listing.
+            plain: Whether they are plain files, and not DICOM.
+
+        Raises:
+            SeriesportError: the first failure, after all files that are not touched by it:
+                file-mismatch, answer-invalid, instance-invalid, instance-truncated,
+                file-unwritable, and what `Session.open` raises.
+        """
+        waiting = list(files.items())[::-1]
+        running: set[Future[Item]] = set()
+        failed: SeriesportError | None = None
+        most = self._session.server.connections
+        with ThreadPoolExecutor(most, "download") as pool:
+            try:
+                while waiting or running:
+                    while waiting and len(running) < most:
+                        running.add(pool.submit(self._item, *waiting.pop(), plain=plain))
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    for one in done:
+                        try:
+                            item = one.result()
+                        except SeriesportError as error:
+                            failed = failed or error
+                            if error.code not in _OF_ONE_FILE:
+                                waiting.clear()
+                        else:
+                            yield item
+            finally:
+                self._stopped.set()
+        if failed is not None:
+            raise failed
+
+    def _item(self, place: int, file: ResourceFile, *, plain: bool) -> Item:
+        try:
+            return self._checked(file, self._fetched(file), plain=plain)
+        except OSError as error:
+            raise unwritable(error) from error
+        except SeriesportError as error:
+            what = f"file {place} of the listing: {error.message}"
+            raise SeriesportError(error.code, what) from None
+
+    def _checked(self, file: ResourceFile, path: Path, *, plain: bool) -> Item:
+        """The item that a whole file is. It is removed where it is none."""
+        other = PlainFile(file.name, FileSlice(path, 0, path.stat().st_size), path)
+        if plain:
+            return other
+        try:
+            if read_path(path) is not None:
+                return replace(load_instance(path), location=path, name=file.name)
+        except SeriesportError:
+            path.unlink()
+            raise
+        if not file.md5 and not (file.size is not None and _is_plainly_text(path)):
+            path.unlink()
+            what = "it is neither DICOM nor plain text, and no digest tells that it came whole"
+            raise SeriesportError("instance-invalid", what)
+        return other
+
+    def _fetched(self, file: ResourceFile) -> Path:
+        with Partial.of(file, self._spool) as partial:
+            if not partial.whole:
+                self._receive(file, partial)
+            return partial.publish()
+
+    def _receive(self, file: ResourceFile, partial: Partial) -> None:
+        with self._session.open(
+            file.path(self._experiment),
+            headers=partial.headers,
+            accept=(200, 206, 416) if partial.size else (200,),
+            deadline=self._deadline,
+            page=file.is_page,
+        ) as answer:
+            if answer.status == 206:
+                if not _continues(answer, partial.size, file.size):
+                    partial.discard()
+                    what = "the server sends another part of it than was asked for"
+                    raise SeriesportError("file-mismatch", what)
+            elif answer.status == 416:
+                partial.discard()
+                what = "the server has less of it than had come before"
+                raise SeriesportError("file-mismatch", what)
+            else:
+                partial.restart(answer.headers)
+            for chunk in answer.chunks():
+                if self._stopped.is_set():
+                    raise SeriesportError("interrupted", "it was not waited for")
+                partial.append(chunk)
+
+
+def _is_plainly_text(path: Path) -> bool:
+    """Whether a file is a note or a table rather than an image that was damaged on its way."""
+    with path.open("rb") as stream:
+        start = stream.read(_LOOKED_AT)
+    return not (_BINARY.search(start) or _PAGE.match(start) or _DICOM_UID in start)
+
+
+def _continues(answer: Answer, start: int, size: int | None) -> bool:
+    """Whether an answer 206 is the rest of a file from `start`."""
+    match = _RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())
+    if match is None or int(match[1]) != start:
+        return False
+    total = size if match[3] == "*" else int(match[3])
+    return total is not None and size in (None, total) and int(match[2]) == total - 1

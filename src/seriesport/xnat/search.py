@@ -1,0 +1,230 @@
+"""From an XNAT address to the series behind it, identified by the headers of their files."""
+
+from __future__ import annotations
+
+import logging
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from seriesport.errors import SeriesportError
+from seriesport.transports.protocol import SeriesReference
+from seriesport.xnat.head import remote_header
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from seriesport.address import XnatAddress
+    from seriesport.instance import Header
+    from seriesport.xnat.catalog import Catalog, Experiment, ResourceFile, Scan
+
+_log = logging.getLogger("seriesport")
+
+DICOM_RESOURCES = ("DICOM", "secondary")
+"""Where XNAT puts DICOM: images, and secondary captures, which it keeps apart."""
+_HEADS = 8
+"""How many files are looked at before a resource counts as one without DICOM."""
+_ShownId = re.compile("[A-Za-z0-9._-]{1,16}")
+_Given = TypeVar("_Given")
+_Got = TypeVar("_Got")
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A scan with the files of the resource that is asked for."""
+
+    experiment: Experiment
+    scan: Scan
+    files: list[ResourceFile]
+
+
+def search(catalog: Catalog, place: XnatAddress) -> list[SeriesReference]:
+    """The series below an address, in the order of subjects, experiments and scans.
+
+    Scans of any quality count. One without the resource is passed over, and how many were is
+    logged; where the address names the scan, that is an error.
+
+    Raises:
+        SeriesportError: not-found with the level that is missing, ambiguous with the scans that
+            match, experiment-elsewhere, instance-invalid, instance-truncated, and what `Catalog`
+            raises.
+    """
+    experiments = _experiments(catalog, place)
+    listed = _each(catalog, lambda e: _candidates(catalog, place, e), experiments)
+    candidates = [one for several in listed for one in several]
+    found = _each(catalog, lambda c: _reference(catalog, place, c), candidates)
+    return sorted(found, key=_order)
+
+
+def resource_files(files: Iterable[ResourceFile], label: str) -> list[ResourceFile]:
+    """The files of one resource of a scan, by name; of the first one for DICOM without a label.
+
+    Raises:
+        SeriesportError: ambiguous, where two resources have the label, or two files one name.
+    """
+    every = list(files)
+    for wanted in (label,) if label else DICOM_RESOURCES:
+        same = [f for f in every if f.resource == wanted]
+        same = same or [f for f in every if f.resource.upper() == wanted.upper()]
+        if not same:
+            continue
+        if len({f.resource_id for f in same}) > 1:
+            raise SeriesportError("ambiguous", "two resources of the scan have this label")
+        if len({f.name for f in same}) < len(same):
+            raise SeriesportError("ambiguous", "two files of the resource have one name")
+        return sorted(same, key=lambda f: _natural(f.name))
+    return []
+
+
+def header_of(catalog: Catalog, experiment: str, file: ResourceFile) -> Header | None:
+    """The header of a file, or None where it is no instance.
+
+    Raises:
+        SeriesportError: see `remote_header`.
+    """
+    if file.is_page:
+        return None
+    path = file.path(experiment)
+    part10 = remote_header(catalog.session, path, file.size, catalog.deadline)
+    return None if part10 is None else part10.header
+
+
+def headers_of(
+    catalog: Catalog, experiment: str, files: Sequence[ResourceFile]
+) -> list[Header | None]:
+    """The headers of files, several at a time; see `header_of`."""
+    return _each(catalog, lambda file: header_of(catalog, experiment, file), files)
+
+
+def _experiments(catalog: Catalog, place: XnatAddress) -> list[Experiment]:
+    if place.experiment:
+        return [catalog.experiment(place.project, place.subject, place.experiment)]
+    if place.subject:
+        listed = [catalog.experiments_of(place.project, place.subject)]
+    else:
+        names = [s.label or s.id for s in catalog.subjects(place.project)]
+        listed = _each(catalog, lambda name: catalog.experiments(place.project, name), names)
+    return [e for several in listed for e in several if e.is_session]
+
+
+def _candidates(catalog: Catalog, place: XnatAddress, experiment: Experiment) -> list[_Candidate]:
+    scans = catalog.scans(experiment)
+    if place.scan:
+        scan = _chosen(catalog, experiment, scans, place.scan)
+        files = resource_files(catalog.files(experiment, scan.id), place.resource)
+        if not files:
+            what = "the resource" if place.resource else "DICOM resource"
+            raise SeriesportError("not-found", f"{what} of the address: the scan has no such files")
+        return [_Candidate(experiment, scan, files)]
+    by_scan: dict[str, list[ResourceFile]] = {}
+    for file in catalog.files(experiment) if scans else ():
+        by_scan.setdefault(file.scan, []).append(file)
+    every = [
+        _Candidate(experiment, scan, resource_files(by_scan.get(scan.id, ()), "")) for scan in scans
+    ]
+    found = [candidate for candidate in every if candidate.files]
+    if len(found) < len(every):
+        _log.info("passed over %d of %d scans, without DICOM", len(every) - len(found), len(every))
+    return found
+
+
+def _chosen(catalog: Catalog, experiment: Experiment, scans: list[Scan], name: str) -> Scan:
+    """The scan that has a name: as its ID, or else, where it is the only one, otherwise."""
+    for scan in scans:
+        if scan.id == name:
+            return scan
+    matching = [scan for scan in scans if name in (scan.type, scan.series_description)]
+    if not matching:
+        what = "the scan of the address is not there: no ID, type or description is the same"
+        raise SeriesportError("not-found", what)
+    if len(matching) > 1:
+        counts = [len(resource_files(catalog.files(experiment, s.id), "")) for s in matching[:10]]
+        shown = (
+            f"scan {s.id if _ShownId.fullmatch(s.id) else '?'} ({count} files)"
+            for s, count in zip(matching, counts, strict=False)
+        )
+        more = f" and {len(matching) - 10} more" if len(matching) > 10 else ""
+        what = f"{len(matching)} scans match: {'; '.join(shown)}{more}; name one by its ID"
+        raise SeriesportError("ambiguous", what)
+    return matching[0]
+
+
+def _reference(catalog: Catalog, place: XnatAddress, candidate: _Candidate) -> SeriesReference:
+    experiment, scan, files = candidate.experiment, candidate.scan, candidate.files
+    label = files[0].resource
+    address = replace(
+        place,
+        subject=experiment.subject,
+        experiment=experiment.label or experiment.id,
+        scan=scan.id,
+        resource=label,
+    )
+    header = _first_header(catalog, experiment.id, files)
+    if header is None:
+        if label in DICOM_RESOURCES:
+            what = f"none of the first {_HEADS} files of a scan's {label} resource is DICOM"
+            raise SeriesportError("instance-invalid", what)
+        return SeriesReference(
+            address,
+            "",
+            "",
+            "",
+            instances=len(files),
+            scan_type=scan.type,
+            quality=scan.quality,
+            plain=True,
+        )
+    return SeriesReference(
+        address,
+        header.patient_id,
+        header.study_instance_uid,
+        header.series_instance_uid,
+        accession_number=header.accession_number,
+        modality=header.modality,
+        series_number=header.series_number,
+        series_description=header.series_description,
+        instances=len(files),
+        scan_type=scan.type,
+        quality=scan.quality,
+    )
+
+
+def _first_header(
+    catalog: Catalog, experiment: str, files: Sequence[ResourceFile]
+) -> Header | None:
+    broken: SeriesportError | None = None
+    for file in files[:_HEADS]:
+        try:
+            header = header_of(catalog, experiment, file)
+        except SeriesportError as error:
+            if error.code not in ("instance-invalid", "instance-truncated"):
+                raise
+            broken = broken or error
+            continue
+        if header is not None:
+            return header
+    if broken is not None:
+        raise broken
+    return None
+
+
+def _each(catalog: Catalog, ask: Callable[[_Given], _Got], about: Sequence[_Given]) -> list[_Got]:
+    """The answers to several questions, asked at one time within the server's limit."""
+    if len(about) < 2:
+        return [ask(one) for one in about]
+    pool = ThreadPoolExecutor(catalog.session.server.connections, "ask")
+    try:
+        return list(pool.map(ask, about))
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _order(found: SeriesReference) -> list[list[tuple[int, int, str]]]:
+    address = cast("XnatAddress", found.address)
+    return [_natural(part) for part in (address.subject, address.experiment, address.scan)]
+
+
+def _natural(text: str) -> list[tuple[int, int, str]]:
+    parts = re.split(r"([0-9]{1,18})", text)
+    return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in parts if p]
