@@ -112,7 +112,7 @@ class Source:
         self.slices += slices
         target = self.folder / f"{number:06d}.dcm"
         if Syntax.of(syntax).deflated:
-            _inflate(path, target)
+            inflate(path, target)
         else:
             target.symlink_to(path.absolute())
 
@@ -145,8 +145,8 @@ def _quick_look(path: Path) -> tuple[int, str] | None:
     return (frames if rows and columns else 0), uid
 
 
-def _inflate(path: Path, target: Path) -> None:
-    """Neither dcm2niix nor pydicom's frame reader takes a deflated data set."""
+def inflate(path: Path, target: Path) -> None:
+    """Copy a file with a deflated data set for those who take none: dcm2niix, pydicom's frames."""
     dataset = pydicom.dcmread(path)  # pyright: ignore[reportUnknownMemberType] partly typed
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.save_as(target)
