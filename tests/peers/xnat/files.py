@@ -61,7 +61,7 @@ def owner(target: Target) -> Item:
     """The one item that the resource belongs to."""
     need_owner(target)
     if not target.owners:
-        raise fail(404, "Unable to identify scan")
+        raise fail(404, f"Unable to identify {target.owner_level.removesuffix('s')}")
     return target.owners[0]
 
 
@@ -204,8 +204,8 @@ def _base(target: Target, item: Item, resource: Resource) -> str:
     else:
         session = target.experiment
         assert session is not None
-        if item.kind == "scan":
-            parts.insert(0, f"scans/{quote(item.id, safe='')}")
+        if item.kind in ("scan", "assessor"):
+            parts.insert(0, f"{item.kind}s/{quote(item.id, safe='')}")
         parts.insert(0, f"experiments/{session.id}")
         if "resources" in target.names and "projects" in target.names:
             if session.parent:

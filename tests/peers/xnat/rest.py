@@ -55,6 +55,7 @@ EXPERIMENT_COLUMNS = [
     "ID", "project", "date", "xsiType", "label", "insert_date", "xnat:subjectassessordata/id",
     "URI",
 ]  # fmt: skip
+BASE_TYPES = ("xnat:experimentData", "xnat:subjectAssessorData", "xnat:imageSessionData")
 ALIASES = {"xnat:subjectassessordata/subject_id": "subject_ID"}
 """Columns that come back under another name."""
 SUBJECT_COLUMNS = ["ID", "project", "label", "insert_date", "insert_user", "URI"]
@@ -64,11 +65,13 @@ def words_of(request: Request, allowed: set[str]) -> tuple[dict[str, str], bool]
     """The fields that a PUT gives, and whether all of them exist in the data model."""
     words: dict[str, str] = {}
     known = True
+    spelled = {name.lower(): name for name in allowed}
     for key, value in request.query.items():
         if key in NOT_FIELDS:
             continue
         name = key.partition("/")[2] if ":" in key else key
         name = re.sub(r"\[@?[^\]]*\]", "", name).removeprefix("demographics/")
+        name = spelled.get(name.lower(), name)
         known &= name in allowed or name.startswith(("parameters/", "fields/field"))
         words[name] = value
     return words, known
@@ -396,6 +399,8 @@ def _fits(row: dict[str, str], query: dict[str, str]) -> bool:
         if short in ("date", "insert_date") and "/" in wanted:
             if not _in_range(have, wanted):
                 return False
+            continue
+        if short == "xsitype" and wanted in BASE_TYPES:
             continue
         patterns = [part.strip().replace("%", "*") for part in wanted.split(",")]
         if not any(fnmatchcase(have.lower(), part.lower()) for part in patterns):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from peers.xnat import files, imports, rest, services
-from peers.xnat.http import AnswerError, Request, Response, as_json, fail, restlet, text, tomcat
+from peers.xnat import assessors, files, imports, rest, services
+from peers.xnat.http import AnswerError, Request, Response, fail, restlet, text, tomcat
 from peers.xnat.sessions import Sessions
 from peers.xnat.target import locate
 
@@ -15,6 +17,12 @@ if TYPE_CHECKING:
     from peers.xnat.state import State
 
 VERSIONS = {"1.6.4": "1.6.4", "1.8": "1.8.10"}
+SCHEMA = Path(__file__).with_name("schemas") / "xnat.xsd"
+START = b"<html><head><title>XNAT</title></head></html>"
+NO_TYPES = (
+    b'<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema" '
+    b'targetNamespace="http://nrg.wustl.edu/security"/>'
+)
 PREFIXES = (("data", "archive"), ("data",), ("REST", "archive"), ("REST",))
 HANDLERS = {
     ("resources", False, "GET"): files.list_resources,
@@ -41,6 +49,11 @@ HANDLERS = {
     ("subjects", True, "PUT"): rest.put_subject,
     ("experiments", True, "PUT"): rest.put_experiment,
     ("scans", True, "PUT"): rest.put_scan,
+    ("assessors", False, "GET"): assessors.list_assessors,
+    ("assessors", False, "POST"): assessors.post_assessor,
+    ("assessors", True, "GET"): rest.get_item,
+    ("assessors", True, "PUT"): assessors.put_assessor,
+    ("assessors", True, "DELETE"): rest.delete_item,
     ("users", False, "GET"): services.project_users,
     ("users", True, "PUT"): services.project_users,
     ("users", True, "DELETE"): services.project_users,
@@ -66,8 +79,8 @@ class Service:
         self.busiest_puts: Counter[str] = Counter()
 
     def begin(self, request: Request) -> None:
-        """Note that a PUT is under way, and which others it overlaps with."""
-        if request.method != "PUT" or "/files" not in request.path:
+        """Note that an upload is under way, and which others it overlaps with."""
+        if request.method not in ("PUT", "POST") or "/files" not in request.path:
             return
         with self._lock:
             others = self._puts.setdefault(_folder(request), [])
@@ -137,19 +150,18 @@ class Service:
         if not request.user:
             raise AnswerError(tomcat(401))
         if parts[:1] == [""]:
-            return self._outside(parts[1:])
+            return self._outside("/".join(parts[1:]))
+        return self._special(request, parts) or self._rest(request, parts)
+
+    def _special(self, request: Request, parts: list[str]) -> Response | None:
+        """The answer where the request is not about an item of the archive."""
         if parts == ["services", "refresh", "catalog"] and request.method == "POST":
             return services.refresh(self, request)
-        if parts[:1] in (["services"], ["prearchive"]):
-            answer = imports.answer(self, request, parts)
-            if answer is None:
-                raise fail(404)
-            return answer
-        if parts == ["version"]:
-            if self.profile == "1.6.4":
-                return text(VERSIONS[self.profile])
-            raise fail(404)
-        return self._rest(request, parts)
+        if parts[:2] == ["search", "elements"] and request.method == "GET":
+            return services.search_elements(request, parts[2:])
+        if parts == ["version"] and self.profile == "1.6.4":
+            return text(VERSIONS[self.profile])
+        return imports.answer(self, request, parts)
 
     def _rest(self, request: Request, parts: list[str]) -> Response:
         if "chunked" in request.headers.get("transfer-encoding", ""):
@@ -168,14 +180,23 @@ class Service:
         with self.state.lock:
             return handler(self, request, target)
 
-    def _outside(self, parts: list[str]) -> Response:
-        """What is not below /data."""
-        if self.profile != "1.6.4":
-            if parts == ["xapi", "siteConfig", "buildInfo"]:
-                return as_json({"version": VERSIONS[self.profile], "buildNumber": "1"})
-            if parts == ["xapi", "siteConfig", "uptime"]:
-                return as_json({"Days": "1", "Hours": "1"})
-        return Response(404, tomcat(404).body, "text/html;charset=utf-8")
+    def _outside(self, path: str) -> Response:
+        """What is not below /data: the start page, the schemas, and what newer servers tell."""
+        old = {"": START, "schemas/xnat/xnat.xsd": SCHEMA.read_bytes()}
+        version = {"version": VERSIONS[self.profile], "buildNumber": "1"}
+        new = {
+            "": START,
+            "xapi/schemas": b'["xnat"]',
+            "xapi/schemas/xnat": SCHEMA.read_bytes(),
+            "xapi/schemas/xdat": NO_TYPES,
+            "xapi/siteConfig/buildInfo": json.dumps(version).encode(),
+        }
+        body = (old if self.profile == "1.6.4" else new).get(path)
+        if body is None:
+            raise AnswerError(tomcat(404))
+        kinds = {b"{": "application/json", b"[": "application/json"}
+        kind = "text/html;charset=UTF-8" if not path else "application/xml"
+        return Response(200, body, kinds.get(body[:1], kind))
 
 
 def _folder(request: Request) -> str:

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from peers.xnat.routes import Service
 
 GROUPS = {"owners": "owner", "members": "member", "collaborators": "collaborator"}
+SEARCHABLE = (
+    "projectData", "subjectData", "mrSessionData", "ctSessionData", "petSessionData",
+    "usSessionData", "crSessionData", "dxSessionData", "mgSessionData", "nmSessionData",
+    "xaSessionData", "otherDicomSessionData", "mrScanData", "ctScanData", "petScanData",
+)  # fmt: skip
 USER_COLUMNS = ["GROUP_ID", "displayname", "login", "firstname", "lastname", "email"]
 
 
@@ -71,3 +76,24 @@ def project_users(service: Service, request: Request, target: Target) -> Respons
         names = {"displayname": f"{role.capitalize()}s", "GROUP_ID": f"{project}_{role}"}
         rows.append({**words, **names, "login": login})
     return Response(table=Table(USER_COLUMNS, rows, title="Projects"))
+
+
+def search_elements(request: Request, rest: list[str]) -> Response:
+    """The types that can be searched for, or the search fields of one."""
+    if rest:
+        columns = ["FIELD_ID", "HEADER", "SUMMARY", "TYPE"]
+        names = ("INSERT_DATE", "INSERT_USER", "LABEL", "PROJECT")
+        rows = [{"FIELD_ID": x, "HEADER": x, "SUMMARY": rest[0], "TYPE": "string"} for x in names]
+    else:
+        columns = ["ELEMENT_NAME", "SINGULAR", "PLURAL", "SECURED", "COUNT"]
+        rows = [
+            {
+                "ELEMENT_NAME": f"xnat:{x}",
+                "SINGULAR": x,
+                "PLURAL": x,
+                "SECURED": "true",
+                "COUNT": "1",
+            }
+            for x in SEARCHABLE
+        ]
+    return Response(table=Table(columns, rows, format=request.query.get("format", "json")))

@@ -22,7 +22,7 @@ EDITORS = ("owner", "member")
 
 @dataclass
 class Item:
-    """A project, subject, experiment or scan."""
+    """A project, subject, experiment, scan or assessor."""
 
     kind: str
     id: str
@@ -30,7 +30,7 @@ class Item:
     label: str = ""
     project: str = ""
     parent: str = ""
-    """Of an experiment its subject's ID, of a scan its experiment's ID."""
+    """Of an experiment its subject's ID, of a scan or assessor its experiment's ID."""
     fields: dict[str, str] = field(default_factory=dict)
     pk: int = 0
     event: int = 0
@@ -89,7 +89,7 @@ class Waiting:
 
 def item_key(kind: str, ident: str, parent: str = "") -> str:
     """The name of an item in the table of items."""
-    return f"scan:{parent}:{ident}" if kind == "scan" else f"{kind}:{ident}"
+    return f"{kind}:{parent}:{ident}" if kind in ("scan", "assessor") else f"{kind}:{ident}"
 
 
 def moment(seconds: float) -> str:
@@ -199,9 +199,12 @@ class State:
 
     def drop(self, item: Item) -> None:
         """Delete an item with all below it."""
-        kind = {"project": "subject", "subject": "experiment", "experiment": "scan"}.get(item.kind)
-        lower = list(self.below(kind, item.id)) if item.kind == "project" and kind else []
-        for child in lower or (self.children(kind, item.id) if kind else []):
+        if item.kind == "project":
+            lower = list(self.below("subject", item.id))
+        else:
+            kinds = {"subject": ("experiment",), "experiment": ("scan", "assessor")}
+            lower = [x for kind in kinds.get(item.kind, ()) for x in self.children(kind, item.id)]
+        for child in lower:
             self.drop(child)
         for resource in self.resources_of(item.key):
             self.drop_resource(resource)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 KINDS = {
     "projects": "project", "subjects": "subject", "experiments": "experiment", "scans": "scan",
+    "assessors": "assessor",
 }  # fmt: skip
 COLLECTIONS = {*KINDS, "resources", "files", "users"}
 
@@ -33,6 +34,8 @@ class Target:
     scans: list[Item] = field(default_factory=list)
     """The scans that the selector names: an ID, IDs with commas, a type, or ALL."""
 
+    assessor: Item | None = None
+
     @property
     def kind(self) -> str:
         """The kind of item at the end."""
@@ -47,12 +50,13 @@ class Target:
             "projects": self.project,
             "subjects": self.subject,
             "experiments": self.experiment,
+            "assessors": self.assessor,
         }.get(self.last)
 
     @property
     def owner_level(self) -> str:
         """The collection of the item that resources in this path belong to."""
-        for name in ("scans", "experiments", "subjects", "projects"):
+        for name in ("assessors", "scans", "experiments", "subjects", "projects"):
             if name in self.names:
                 return name
         return ""
@@ -63,6 +67,7 @@ class Target:
         if self.owner_level == "scans":
             return self.scans
         found = {
+            "assessors": self.assessor,
             "experiments": self.experiment,
             "subjects": self.subject,
             "projects": self.project,
@@ -112,6 +117,9 @@ def _resolve(state: State, request: Request, target: Target) -> None:
         target.experiment = _seen(state, request, found)
     if "scans" in names and target.experiment is not None:
         target.scans = select(state, target.experiment, names["scans"])
+    if "assessors" in names and target.experiment is not None:
+        key = item_key("assessor", names["assessors"], target.experiment.id)
+        target.assessor = state.items.get(key)
 
 
 def _seen(state: State, request: Request, item: Item | None) -> Item | None:
