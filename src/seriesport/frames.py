@@ -1,7 +1,7 @@
 """What the headers of a series say about its frames: one Frame per slice, pixels not read.
 
-Classic instances and the functional groups of Enhanced multi-frame ones (PS3.3 section C.7.6.16)
-come out as the same records.
+Classic instances, the functional groups of Enhanced multi-frame ones (PS3.3 section C.7.6.16) and
+the tiles of Siemens mosaics come out as the same records.
 """
 
 from __future__ import annotations
@@ -9,23 +9,29 @@ from __future__ import annotations
 import math
 import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import date
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pydicom
+from pydicom.datadict import keyword_for_tag
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.multival import MultiValue
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from seriesport.diffusion import diffusion_of
+from seriesport.elements import UNDEFINED
 from seriesport.errors import SeriesportError
 from seriesport.geometry import Plane
+from seriesport.headers import Header, quick_header
+from seriesport.lookup import Lookup, number, numbers
+from seriesport.mosaic import tiles
+from seriesport.tags import tags_of
+from seriesport.window import Window, window_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
     from pydicom.dataset import Dataset, FileDataset
 
 BAD_DATA = (
@@ -43,70 +49,33 @@ BAD_DATA = (
 )
 """What pydicom and its decoders raise on data sets that are not as they should be."""
 
-# A tag: macro of the functional groups, its attribute, the attribute of classic instances.
-TAGS = {
-    "echo": ("MREchoSequence", "EffectiveEchoTime", "EchoTime"),
-    "b": ("MRDiffusionSequence", "DiffusionBValue", "DiffusionBValue"),
-    "segment": ("SegmentIdentificationSequence", "ReferencedSegmentNumber", ""),
-    "temporal": ("FrameContentSequence", "TemporalPositionIndex", "TemporalPositionIdentifier"),
-    "trigger": (
-        "CardiacSynchronizationSequence",
-        "NominalCardiacTriggerDelayTime",
-        "TriggerTime",
-    ),
-    "time": ("FrameContentSequence", "FrameAcquisitionDateTime", "AcquisitionTime"),
-    "acquisition": ("FrameContentSequence", "FrameAcquisitionNumber", "AcquisitionNumber"),
-    "fa": ("MRTimingAndRelatedParametersSequence", "FlipAngle", "FlipAngle"),
-}
-"""What may tell frames at one position apart, in the order of preference."""
-
-_KEYWORDS = [
-    "Rows",
-    "Columns",
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "NumberOfFrames",
-    "ImageType",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PixelSpacing",
-    "ImagerPixelSpacing",
-    "NominalScannedPixelSpacing",
-    "PixelAspectRatio",
-    "SliceThickness",
-    "GridFrameOffsetVector",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "ModalityLUTSequence",
-    "WindowCenter",
-    "WindowWidth",
-    "VOILUTFunction",
-    "VOILUTSequence",
+_NESTED = (
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
-    "InstanceNumber",
-    "AcquisitionDate",
-    "AcquisitionDateTime",
-    "PixelRepresentation",
-    *(classic for _, _, classic in TAGS.values() if classic),
-]
+    "VOILUTSequence",
+)
+"""Sequences whose content is needed, so that pydicom has to read the header."""
+_PLACES = ("StackID", "InStackPositionNumber", "ImagePositionPatient", "FrameNumber")
+"""Dimensions that are places, not tags."""
+_PIXEL_DATA = 0x7FE00010
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """How values become grey (PS3.3 section C.11.2): a centre and width, or a table."""
+class Native:
+    """Pixels of one frame that lie in the file as they are (PS3.5 section 8)."""
 
-    center: float
-    width: float
-    function: str = "LINEAR"
-    """LINEAR, LINEAR_EXACT or SIGMOID."""
-    table: tuple[float, tuple[int, ...]] | None = None
-    """Of a VOI LUT Sequence: the first value mapped, and the output for it and those after."""
+    offset: int
+    dtype: str
+    """Of NumPy."""
+    shape: tuple[int, int]
+    """Rows and columns of the whole picture."""
+    unused: int
+    """Bits at the top that are no part of the value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame of one instance."""
+    """One frame of one instance, or one tile of a mosaic."""
 
     path: Path
     instance: int
@@ -125,18 +94,20 @@ class Frame:
     slope: float
     intercept: float
     has_modality_lut: bool
-    mosaic: bool
-    """A Siemens mosaic: many slices tiled in one picture."""
     window: Window | None
     tags: dict[str, float] = field(default_factory=dict[str, float])
-    """Values by the names of `TAGS`."""
+    """Values by the names of `tags.TAGS`."""
     direction: tuple[float, float, float] | None = None
     """Diffusion gradient direction, a unit vector in LPS; zeros where there is none (b = 0,
     isotropic)."""
     dimensions: dict[str, int] = field(default_factory=dict[str, int])
     """Dimension Index Values of a multi-frame image by the keyword that each points to."""
     tile: tuple[int, int] | None = None
-    """First row and column in the stored picture, where it is a mosaic of slices."""
+    """First row and column in the stored picture, where it is a Siemens mosaic of slices."""
+    native: Native | None = None
+    """Of the whole picture; None where a decoder has to read it."""
+    problem: str | None = None
+    """Why it can be shown but not put in its place: a mosaic that does not tell its slices."""
 
 
 @contextmanager
@@ -162,109 +133,162 @@ def read_frames(files: Sequence[Path]) -> list[Frame]:
             geometry-irregular where an orientation or spacing is none.
     """
     frames: list[Frame] = []
-    for i, path in enumerate(files, 1):
-        try:
-            with quiet():
-                header = read_header(path, _KEYWORDS)
-                if header.get("Rows") and header.get("Columns"):
-                    frames.extend(_frames(header, path, i))
-        except BAD_DATA as error:
-            kind = type(error).__name__
-            raise SeriesportError(
-                "instance-invalid", f"the header of instance {i} cannot be read ({kind})"
-            ) from None
+    with quiet():
+        for i, path in enumerate(files, 1):
+            try:
+                frames.extend(_frames_of(path, i))
+            except BAD_DATA as error:
+                kind = type(error).__name__
+                raise SeriesportError(
+                    "instance-invalid", f"the header of instance {i} cannot be read ({kind})"
+                ) from None
     if not frames:
         raise SeriesportError("not-an-image", f"none of {len(files)} instances holds an image")
     return frames
 
 
-def _frames(header: Dataset, path: Path, instance: int) -> list[Frame]:
+def _frames_of(path: Path, instance: int) -> list[Frame]:
+    quick = quick_header(path)
+    if quick is None or any(keyword in quick for keyword in _NESTED):
+        header: Header | Dataset = read_header(path)
+    else:
+        header = quick
+    if not header.get("Rows") or not header.get("Columns"):
+        return []
+    made = _frames(header, path, instance)
+    native = None if quick is None else _native(quick, made)
+    if native is not None:
+        size = made[0].rows * made[0].columns * np.dtype(native.dtype).itemsize
+        made = [
+            replace(f, native=replace(native, offset=native.offset + f.index * size)) for f in made
+        ]
+    if "MOSAIC" not in (header.get("ImageType") or []):
+        return made
+    return [tile for frame in made for tile in _tiles(header, frame)]
+
+
+def _tiles(header: Header | Dataset, frame: Frame) -> list[Frame]:
+    try:
+        slices = tiles(Lookup(header, []), frame.plane, frame.rows, frame.columns)
+    except SeriesportError as error:
+        return [replace(frame, problem=error.message)]
+    across = math.ceil(math.sqrt(len(slices)))
+    return [
+        replace(
+            frame,
+            rows=frame.rows // across,
+            columns=frame.columns // across,
+            plane=plane,
+            tile=corner,
+        )
+        for corner, plane in slices
+    ]
+
+
+def _native(header: Header, frames: list[Frame]) -> Native | None:
+    """How the pixels of all frames lie in the file, if plainly."""
+    bits, stored, high = (header.get(k) for k in ("BitsAllocated", "BitsStored", "HighBit"))
+    pixels, first = header.pixels, frames[0]
+    if (
+        pixels is None
+        or pixels.element != _PIXEL_DATA
+        or pixels.length == UNDEFINED
+        or header.syntax not in (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
+        or first.samples != 1
+        or not first.photometric.startswith("MONOCHROME")
+        or bits not in (8, 16, 32)
+        or high != stored - 1
+        or not 0 < stored <= bits
+        or pixels.length < first.rows * first.columns * (bits // 8) * len(frames)
+    ):
+        return None
+    kind = "i" if header.get("PixelRepresentation") else "u"
+    shape = (first.rows, first.columns)
+    return Native(pixels.offset, f"<{kind}{bits // 8}", shape, bits - stored)
+
+
+def _frames(header: Header | Dataset, path: Path, instance: int) -> list[Frame]:
     count = int(header.get("NumberOfFrames") or 1)
-    shared = list(header.get("SharedFunctionalGroupsSequence") or [])[:1]
-    per_frame = list(header.get("PerFrameFunctionalGroupsSequence") or [])
-    offsets = _numbers(header.get("GridFrameOffsetVector"))
+    shared: list[Dataset] = list(header.get("SharedFunctionalGroupsSequence") or [])[:1]
+    per_frame: list[Dataset] = list(header.get("PerFrameFunctionalGroupsSequence") or [])
+    offsets = numbers(header.get("GridFrameOffsetVector"))
     if per_frame and len(per_frame) != count:
         raise SeriesportError(
             "instance-invalid",
             f"instance {instance} has {count} frames and functional groups for {len(per_frame)}",
         )
-    if count > path.stat().st_size:  # no frame takes less than a byte
+    if count > 1 and count > path.stat().st_size:  # no frame takes less than a byte
         raise SeriesportError(
             "instance-invalid", f"instance {instance} declares more frames than it can hold"
         )
+    dimensions = _dimensions(header) if per_frame else []
     frames: list[Frame] = []
     window: Window | None = None
     for k in range(count):
-        look = _Lookup(header, [*per_frame[k : k + 1], *shared])
+        look = Lookup(header, [*per_frame[k : k + 1], *shared])
         plane = _plane(look)
         if count > 1 and not per_frame:
             plane = _offset(plane, offsets[k]) if plane and len(offsets) == count else None
         if k == 0 or per_frame:
-            window = _window(look)
-        slope = _number(look.get("PixelValueTransformationSequence", "RescaleSlope"))
-        number = header.get("InstanceNumber")
-        frames.append(
-            Frame(
-                path=path,
-                instance=instance,
-                index=k,
-                number=None if number in (None, "") else int(number),
-                rows=int(header.Rows),
-                columns=int(header.Columns),
-                samples=int(header.get("SamplesPerPixel") or 1),
-                photometric=str(header.get("PhotometricInterpretation") or "MONOCHROME2"),
-                plane=plane,
-                spacing=plane.spacing if plane else _flat_spacing(look),
-                slope=1.0 if slope is None else slope,
-                intercept=_number(look.get("PixelValueTransformationSequence", "RescaleIntercept"))
-                or 0.0,
-                has_modality_lut=bool(header.get("ModalityLUTSequence")),
-                mosaic="MOSAIC" in (header.get("ImageType") or []),
-                window=window,
-                tags=_tags(look),
-            )
-        )
+            window = window_of(look)
+        frames.append(_frame(look, path, instance, k, plane, window, dimensions))
     return frames
 
 
-@dataclass(frozen=True, slots=True)
-class _Lookup:
-    """Attributes of one frame: its own functional groups, the shared ones, the data set."""
+def _frame(
+    look: Lookup,
+    path: Path,
+    instance: int,
+    index: int,
+    plane: Plane | None,
+    window: Window | None,
+    dimensions: list[str],
+) -> Frame:
+    header = look.header
+    macro = "PixelValueTransformationSequence"
+    slope = number(look.get(macro, "RescaleSlope"))
+    instance_number = header.get("InstanceNumber")
+    tags = tags_of(look)
+    b, direction = diffusion_of(look, plane)
+    if b is not None:
+        tags["b"] = b
+    values = numbers(look.get("FrameContentSequence", "DimensionIndexValues", ""))
+    return Frame(
+        path=path,
+        instance=instance,
+        index=index,
+        number=None if instance_number in (None, "") else int(instance_number),
+        rows=int(header.get("Rows")),
+        columns=int(header.get("Columns")),
+        samples=int(header.get("SamplesPerPixel") or 1),
+        photometric=str(header.get("PhotometricInterpretation") or "MONOCHROME2"),
+        plane=plane,
+        spacing=plane.spacing if plane else _flat_spacing(look),
+        slope=1.0 if slope is None else slope,
+        intercept=number(look.get(macro, "RescaleIntercept")) or 0.0,
+        has_modality_lut=bool(header.get("ModalityLUTSequence")),
+        window=window,
+        tags=tags,
+        direction=direction,
+        dimensions={
+            name: int(v) for name, v in zip(dimensions, values, strict=False) if name not in _PLACES
+        },
+    )
 
-    header: Dataset
-    groups: list[Dataset]
 
-    def get(self, macro: str, keyword: str, classic: str | None = None) -> Any:
-        """An attribute of a macro, or of the data set itself where no group has it."""
-        for group in self.groups:
-            items = group.get(macro)
-            if items and items[0].get(keyword) is not None:
-                return items[0].get(keyword)
-        name = keyword if classic is None else classic
-        return self.header.get(name) if name else None
+def _dimensions(header: Header | Dataset) -> list[str]:
+    """What the Dimension Index Values of each frame stand for (PS3.3 section C.7.6.17)."""
+    items: list[Any] = list(header.get("DimensionIndexSequence") or [])
+    return [keyword_for_tag(item.get("DimensionIndexPointer") or 0) or "" for item in items]
 
 
-def _numbers(value: Any) -> tuple[float, ...]:
-    """A value of any multiplicity as numbers."""
-    if value is None or value == "":
-        return ()
-    values = list(value) if isinstance(value, (MultiValue, list)) else [value]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] pydicom's values are untyped
-    return tuple(float(v) for v in values)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] as above
-
-
-def _number(value: Any) -> float | None:
-    """The first number of a value."""
-    values = _numbers(value)
-    return values[0] if values and math.isfinite(values[0]) else None
-
-
-def _plane(look: _Lookup) -> Plane | None:
-    position = _numbers(look.get("PlanePositionSequence", "ImagePositionPatient"))
-    orientation = _numbers(look.get("PlaneOrientationSequence", "ImageOrientationPatient"))
-    spacing = _numbers(look.get("PixelMeasuresSequence", "PixelSpacing"))
+def _plane(look: Lookup) -> Plane | None:
+    position = numbers(look.get("PlanePositionSequence", "ImagePositionPatient"))
+    orientation = numbers(look.get("PlaneOrientationSequence", "ImageOrientationPatient"))
+    spacing = numbers(look.get("PixelMeasuresSequence", "PixelSpacing"))
     if len(position) != 3 or len(orientation) != 6 or len(spacing) != 2:
         return None
-    thickness = _number(look.get("PixelMeasuresSequence", "SliceThickness"))
+    thickness = number(look.get("PixelMeasuresSequence", "SliceThickness"))
     plane = Plane(
         (position[0], position[1], position[2]),
         (*orientation[:3], *orientation[3:]),  # pyright: ignore[reportArgumentType] six, as checked
@@ -281,77 +305,13 @@ def _offset(plane: Plane, offset: float) -> Plane:
     return Plane((x, y, z), plane.orientation, plane.spacing, plane.thickness)
 
 
-def _flat_spacing(look: _Lookup) -> tuple[float, float] | None:
+def _flat_spacing(look: Lookup) -> tuple[float, float] | None:
     """Spacing of an image that lies nowhere: for its aspect ratio."""
     for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
-        values = _numbers(look.get("PixelMeasuresSequence", keyword))
+        values = numbers(look.get("PixelMeasuresSequence", keyword))
         if len(values) == 2 and all(0 < v < math.inf for v in values):
             return (values[0], values[1])
-    aspect = _numbers(look.get("", "PixelAspectRatio"))
+    aspect = numbers(look.get("", "PixelAspectRatio"))
     if len(aspect) == 2 and all(0 < v < math.inf for v in aspect):
         return (aspect[0], aspect[1])
     return None
-
-
-def _window(look: _Lookup) -> Window | None:
-    macro = "FrameVOILUTSequence"
-    items = look.get("", "VOILUTSequence")
-    if items:
-        descriptor = _numbers(items[0].get("LUTDescriptor"))
-        table = _lut_data(items[0])
-        if len(descriptor) == 3 and len(table) > 1:
-            first = descriptor[1]
-            if look.header.get("PixelRepresentation") == 1 and first >= 2**15:
-                first -= 2**16
-            return Window(0, 0, "LUT", (first, table))
-    center = _number(look.get(macro, "WindowCenter"))
-    width = _number(look.get(macro, "WindowWidth"))
-    if center is None or width is None or width <= 0:
-        return None
-    function = str(look.get(macro, "VOILUTFunction") or "LINEAR")
-    return Window(center, width, function)
-
-
-def _lut_data(item: Dataset) -> tuple[int, ...]:
-    """The entries of a look-up table; 16-bit words, or numbers that pydicom has made of them."""
-    data = item.get("LUTData")
-    if isinstance(data, bytes):
-        words: NDArray[np.uint16] = np.frombuffer(data[: len(data) // 2 * 2], dtype="<u2")
-        return tuple(int(w) for w in words)
-    return tuple(int(v) for v in _numbers(data))
-
-
-def _tags(look: _Lookup) -> dict[str, float]:
-    tags: dict[str, float] = {}
-    for name, (macro, keyword, classic) in TAGS.items():
-        value = look.get(macro, keyword, classic)
-        number = _seconds(str(value or ""), look) if name == "time" else _number(value)
-        if number is not None:
-            tags[name] = number
-    return tags
-
-
-_EPOCH = date(1970, 1, 1).toordinal() * 86400
-"""Keeps microseconds within a float's digits."""
-
-
-def _seconds(text: str, look: _Lookup) -> float | None:
-    """A DT or TM value in seconds; a TM without its date counts from midnight."""
-    text = text.strip()
-    day = ""
-    if text.partition(".")[0].isdigit() and len(text.partition(".")[0]) == 14:
-        day, text = text[:8], text[8:].partition("+")[0].partition("-")[0]
-    elif not text:
-        stamp = str(look.header.get("AcquisitionDateTime") or "").partition("+")[0]
-        day, text = stamp[:8], stamp[8:].partition("-")[0]
-    else:
-        day = str(look.header.get("AcquisitionDate") or "")
-    clock, _, fraction = text.replace(":", "").partition(".")
-    if not clock.isdigit() or len(clock) not in (2, 4, 6):
-        return None
-    clock = clock.ljust(6, "0")
-    seconds = int(clock[:2]) * 3600 + int(clock[2:4]) * 60 + int(clock[4:6])
-    part = float(f"0.{fraction}") if fraction.isdigit() else 0.0
-    if len(day) == 8 and day.isdigit():
-        seconds += date(int(day[:4]), int(day[4:6]), int(day[6:])).toordinal() * 86400 - _EPOCH
-    return seconds + part

@@ -8,6 +8,7 @@ column, 1), to millimetres, so that `Nifti1Image(array, affine_ras)` of a volume
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -62,10 +63,11 @@ class Plane:
         Raises:
             SeriesportError: geometry-irregular.
         """
-        row, column = np.array(self.orientation[:3]), np.array(self.orientation[3:])
-        lengths = (float(np.linalg.norm(row)), float(np.linalg.norm(column)))
-        unit = all(math.isclose(n, 1, abs_tol=10 * ANGLE_TOLERANCE) for n in lengths)
-        if not unit or abs(float(row @ column)) > 10 * ANGLE_TOLERANCE:
+        row, column = self.orientation[:3], self.orientation[3:]
+        unit = all(
+            math.isclose(math.hypot(*v), 1, abs_tol=10 * ANGLE_TOLERANCE) for v in (row, column)
+        )
+        if not unit or abs(sum(map(operator.mul, row, column))) > 10 * ANGLE_TOLERANCE:
             raise _irregular("Image Orientation is not a pair of perpendicular unit vectors")
         if not all(0 < s < math.inf for s in self.spacing):
             raise _irregular("Pixel Spacing is not positive")
@@ -74,6 +76,8 @@ class Plane:
 
     def parallel(self, other: Plane) -> bool:
         """Whether both have the same orientation and in-plane spacing, up to rounding."""
+        if (self.orientation, self.spacing) == (other.orientation, other.spacing):
+            return True
         return np.allclose(self.orientation, other.orientation, rtol=0, atol=ANGLE_TOLERANCE) and (
             np.allclose(self.spacing, other.spacing, rtol=ANGLE_TOLERANCE, atol=0)
         )
@@ -82,6 +86,8 @@ class Plane:
         """Whether another plane of the same orientation begins at the same point."""
         if other is None:
             return False
+        if self.position == other.position:
+            return True
         distance = float(np.linalg.norm(np.subtract(self.position, other.position)))
         return distance <= max(POSITION_ROUNDING, POSITION_TOLERANCE * min(self.spacing)) * 2
 

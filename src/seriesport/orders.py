@@ -52,7 +52,7 @@ InputOrder = str | Attribute
 Options = Mapping[str, Any]
 
 _NAMES = {"triggertime": "trigger", "te": "echo"}
-"""Other names of `frames.TAGS`."""
+"""Other names of `tags.TAGS`."""
 _RISING = ("time", "trigger", "acquisition", "instance")
 _RISING_VR = ("TM", "DT", "DA", "IS")
 
@@ -72,7 +72,7 @@ class Key:
 
     @classmethod
     def tag(cls, name: str, axis: str | None = None) -> Key:
-        """A name of `frames.TAGS`."""
+        """A name of `tags.TAGS`."""
         return cls(axis or name, lambda f: f.tags.get(name), name in _RISING, name == "time")
 
     @classmethod

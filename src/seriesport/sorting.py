@@ -41,6 +41,11 @@ class Arrangement:
     cine loops)."""
 
     @property
+    def flat(self) -> list[Frame]:
+        """All frames, in the order of the array."""
+        return self.frames.reshape(-1).tolist()
+
+    @property
     def volumes(self) -> list[list[Frame]]:
         """The slices of each volume, the last tag running fastest."""
         return self.frames.reshape(-1, self.frames.shape[-1]).tolist()
@@ -76,6 +81,9 @@ def arrange(
         (f.rows, f.columns, f.samples) != (first.rows, first.columns, first.samples) for f in frames
     ):
         raise _irregular("the images differ in size")
+    problem = next((f.problem for f in frames if f.problem), None)
+    if problem:
+        raise _irregular(problem)
     if any(f.plane is None for f in frames):
         return _pictures(frames, input_order, opts)
     positions = _by_position(frames)

@@ -1,105 +1,57 @@
-"""The hours of the day in which a server may be asked: fetches wait outside of them."""
+"""How stored values become grey (PS3.3 section C.11.2)."""
 
 from __future__ import annotations
 
-import os
-import re
-import threading
-import time
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from seriesport.errors import SeriesportError
+import numpy as np
+
+from seriesport.lookup import number, numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from numpy.typing import NDArray
+    from pydicom.dataset import Dataset
 
-_FORM = re.compile("([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])")
-_LAST_MINUTES = 600.0
-"""A job of a cluster that has not so many seconds left does not begin a series."""
-_LOOK_AGAIN = 60.0
-"""Longest sleep in seconds: the clock may be set, or the machine suspended."""
+    from seriesport.lookup import Lookup
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """From one time of the day to another, over midnight where the second is the earlier one."""
+    """How values become grey (PS3.3 section C.11.2): a centre and width, or a table."""
 
-    opens: int
-    """Minute of the day."""
-    closes: int
-
-    @classmethod
-    def parse(cls, text: str) -> Window:
-        """Read `19:00-06:00`.
-
-        Raises:
-            ValueError: The text has another form, or opens and closes at one time.
-        """
-        match = _FORM.fullmatch(text)
-        if match is None:
-            raise ValueError
-        hours = [int(part) for part in match.groups()]
-        window = cls(hours[0] * 60 + hours[1], hours[2] * 60 + hours[3])
-        if window.opens == window.closes:
-            raise ValueError
-        return window
-
-    def __str__(self) -> str:
-        return "-".join(f"{at // 60:02d}:{at % 60:02d}" for at in (self.opens, self.closes))
-
-    def seconds_until_open(self, now: datetime) -> float:
-        """How long it is closed yet, by a local time; 0 while it is open."""
-        minute = now.hour * 60 + now.minute
-        if self.opens < self.closes:
-            is_open = self.opens <= minute < self.closes
-        else:
-            is_open = minute >= self.opens or minute < self.closes
-        if is_open:
-            return 0.0
-        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-        opening = midnight + timedelta(minutes=self.opens)
-        if opening <= now:
-            opening += timedelta(days=1)
-        # by the clock on the wall: a night in which it is set has one hour more or less
-        return (opening.astimezone() - now.astimezone()).total_seconds()
+    center: float
+    width: float
+    function: str = "LINEAR"
+    """LINEAR, LINEAR_EXACT or SIGMOID."""
+    table: tuple[float, tuple[int, ...]] | None = None
+    """Of a VOI LUT Sequence: the first value mapped, and the output for it and those after."""
 
 
-def wait_until_open(
-    window: Window | None,
-    *,
-    say: Callable[[str], None],
-    environ: Mapping[str, str] | None = None,
-    now: Callable[[], datetime] = datetime.now,
-) -> None:
-    """Wait until a server may be asked.
-
-    Raises:
-        SeriesportError: window-closed, where the cluster would end this job before.
-    """
-    if window is None:
-        return
-    said = False
-    while seconds := window.seconds_until_open(now()):
-        if seconds + _LAST_MINUTES > _time_left(os.environ if environ is None else environ):
-            raise SeriesportError(
-                "window-closed",
-                f"the server may be asked in {window} only, and this job ends before",
-            )
-        if not said:
-            say(f"waiting for the window {window}, {seconds / 3600:.1f} hours")
-            said = True
-        _sleep(min(seconds, _LOOK_AGAIN))
+def window_of(look: Lookup) -> Window | None:
+    """The first window of a frame, or its look-up table."""
+    macro = "FrameVOILUTSequence"
+    items = look.get("", "VOILUTSequence")
+    if items:
+        descriptor = numbers(items[0].get("LUTDescriptor"))
+        table = _lut_data(items[0])
+        if len(descriptor) == 3 and len(table) > 1:
+            first = descriptor[1]
+            if look.header.get("PixelRepresentation") == 1 and first >= 2**15:
+                first -= 2**16
+            return Window(0, 0, "LUT", (first, table))
+    center = number(look.get(macro, "WindowCenter"))
+    width = number(look.get(macro, "WindowWidth"))
+    if center is None or width is None or width <= 0:
+        return None
+    function = str(look.get(macro, "VOILUTFunction") or "LINEAR")
+    return Window(center, width, function)
 
 
-def _sleep(seconds: float) -> None:
-    threading.Event().wait(seconds)  # which Ctrl-C and SIGTERM end at once
-
-
-def _time_left(environ: Mapping[str, str]) -> float:
-    """Seconds until SLURM ends this job; infinite elsewhere."""
-    try:
-        return float(environ["SLURM_JOB_END_TIME"]) - time.time()
-    except (KeyError, ValueError):
-        return float("inf")
+def _lut_data(item: Dataset) -> tuple[int, ...]:
+    """The entries of a look-up table; 16-bit words, or numbers that pydicom has made of them."""
+    data = item.get("LUTData")
+    if isinstance(data, bytes):
+        words: NDArray[np.uint16] = np.frombuffer(data[: len(data) // 2 * 2], dtype="<u2")
+        return tuple(int(w) for w in words)
+    return tuple(int(v) for v in numbers(data))

@@ -24,7 +24,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from seriesport.errors import SeriesportError
 from seriesport.geometry import nearest_axes, spacing_of
-from seriesport.image import pixels, rescaled
+from seriesport.pixels import pixels, rescaled
 from seriesport.sorting import in_order
 
 if TYPE_CHECKING:
@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from seriesport.formats.source import Source
-    from seriesport.frames import Frame, Window
+    from seriesport.frames import Frame
     from seriesport.geometry import Affine
-    from seriesport.image import Array
+    from seriesport.pixels import Array
+    from seriesport.window import Window
 
 EDGE = 768
 """Largest width and height, in pixels."""
