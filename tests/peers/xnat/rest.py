@@ -32,7 +32,7 @@ MORE_SCANS = {"seg", "sr", "pr", "ko", "unknown", "rtImage"}
 SCAN_FIELDS = {
     "ID", "type", "UID", "quality", "note", "condition", "series_description", "documentation",
     "scanner", "scanner/manufacturer", "scanner/model", "modality", "operator", "frames",
-    "startTime", "start_date", "stationName", "uid", "fieldStrength", "coil", "marker",
+    "startTime", "start_date", "stationName", "fieldStrength", "coil", "marker",
     "stabilization", "bodyPart", "series_class", "series_number", "protocolName", "data_type",
     "requestedProcedureDescription", "pixelBandwidth", "date", "time",
 }  # fmt: skip
