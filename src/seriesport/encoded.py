@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 CHARSET = 0x00080005
 UTF_8 = "ISO_IR 192"
+TEXT = (b"LO", b"LT", b"PN", b"SH", b"ST", b"UC", b"UT", b"SQ", b"UN")
+"""VRs whose values are in the data set's character set, or may hold such values."""
 _PIXELS = 0x7FE00008
 """The first tag of pixel data in any form: Float, Double Float, Pixel Data."""
 _SYNTAX = 0x00020010
@@ -258,7 +260,7 @@ def from_dataset(dataset: Dataset) -> Elements:
         stream = DicomBytesIO()
         stream.is_little_endian, stream.is_implicit_VR = True, False
         encodings = convert_encodings(dataset.get("SpecificCharacterSet") or "ISO_IR 6")
-        write_dataset(stream, dataset[: _PIXELS], encodings)
+        write_dataset(stream, dataset[:_PIXELS], encodings)
     walked = _walk(stream.getvalue(), 0, len(stream.getvalue()))
     return {tag: element for tag, element, _, _ in walked if tag & 0xFFFF}
 
@@ -282,7 +284,9 @@ def value_of(elements: Elements, keyword: str) -> Any:
         return None
     part = {t: elements[t] for t in (CHARSET, tag) if t in elements}
     value: Any = to_dataset(part).get(keyword)
-    return None if value == "" or value is None or (isinstance(value, list) and not value) else value
+    return (
+        None if value == "" or value is None or (isinstance(value, list) and not value) else value
+    )
 
 
 def element(keyword: str, value: Any) -> Element:
@@ -372,7 +376,7 @@ def to_utf8(elements: Elements) -> Elements:
     """
     if CHARSET in elements and elements[CHARSET].value.strip() == UTF_8.encode():
         return elements
-    if all(e.value.isascii() and b"\x1b" not in e.value for e in elements.values() if e.vr in _TEXT):
+    if all(e.value.isascii() and b"\x1b" not in e.value for e in elements.values() if e.vr in TEXT):
         return {**elements, CHARSET: text(b"CS", UTF_8)}
     try:
         with quiet():
@@ -384,6 +388,3 @@ def to_utf8(elements: Elements) -> Elements:
         raise SeriesportError(
             "instance-invalid", f"a header's text cannot be read ({type(error).__name__})"
         ) from None
-
-
-_TEXT = (b"LO", b"LT", b"PN", b"SH", b"ST", b"UC", b"UT", b"SQ", b"UN")

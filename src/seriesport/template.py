@@ -17,6 +17,7 @@ import numpy as np
 
 from seriesport.digest import crc32
 from seriesport.encoded import (
+    TEXT,
     Element,
     Elements,
     element,
@@ -28,7 +29,7 @@ from seriesport.encoded import (
     value_of,
 )
 from seriesport.errors import SeriesportError
-from seriesport.flatten import flatten
+from seriesport.flatten import PER_FRAME, flatten
 from seriesport.frames import BAD_DATA
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydicom.dataset import Dataset
 
-    from seriesport.frames import Frame
+    from seriesport.frames import Frame, Window
     from seriesport.image import Array, Image
 
 Changes = dict[int, "tuple[Element | None, ...]"]
@@ -110,6 +111,7 @@ class Seal:
     tags: tuple[tuple[Any, ...], ...]
     """Of each slice: its values on the tag axes."""
     axes: tuple[str, ...]
+    window: Window | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,17 @@ class Header:
             number = numbers.setdefault(frame.path, len(numbers))
             places.append((number, frame.index))
         return cls(_records(list(numbers)), tuple(places))
+
+    @classmethod
+    def of_image(cls, image: Image) -> Header:
+        """The header of an image just as it was read, sealed; see `sealed`.
+
+        Raises:
+            SeriesportError: instance-invalid; not-an-image where it was not read from DICOM.
+        """
+        if image.frames is None:
+            raise SeriesportError("not-an-image", "the image was not read from DICOM")
+        return cls.of_frames(image.frames.ravel()).sealed(image)
 
     @classmethod
     def of_files(cls, files: Sequence[Path]) -> Header:
@@ -213,7 +226,8 @@ class Header:
                 planes_of(image),
                 gap_of(image),
                 tags_of(image),
-                tuple(image.tags),
+                tuple(a for a in image.axes if a in image.tags),
+                image.window,
             ),
         )
 
@@ -228,21 +242,37 @@ class Header:
         Raises:
             SeriesportError: instance-invalid.
         """
-        found = dict(self.original(index))
+        return self.apply(dict(self.original(index)), index)
+
+    def apply(self, elements: Elements, index: int) -> Elements:
+        """Elements of a slice, with what the user set; text becomes UTF-8 where that needs it.
+
+        Raises:
+            SeriesportError: instance-invalid where the text there was cannot be read.
+        """
         chosen = {t: c[0] if len(c) == 1 else c[index] for t, c in self.changes.items()}
-        if any(e is not None and not e.value.isascii() for e in chosen.values()):
-            found = dict(to_utf8(found))
+        if any(e is not None and not e.value.isascii() for e in chosen.values() if _is_text(e)):
+            elements = dict(to_utf8(elements))
         for tag, changed in chosen.items():
             if changed is None:
-                found.pop(tag, None)
+                elements.pop(tag, None)
             else:
-                found[tag] = changed
-        return found
+                elements[tag] = changed
+        return elements
 
     def original(self, index: int = 0) -> Elements:
         """The same without what the user set."""
         record, frame = self.places[index]
         return _elements(self.records[record], frame)
+
+    def syntax(self, index: int = 0) -> str:
+        """The transfer syntax that a slice's instance was read in."""
+        return self.records[self.places[index][0]].transfer_syntax_uid
+
+    def multi_frame(self, index: int = 0) -> bool:
+        """Whether a slice is a frame of an instance that may have several."""
+        found = _split(self.records[self.places[index][0]])
+        return PER_FRAME in found or int(_text(found, 0x00280008) or 1) > 1
 
     def dataset(self, index: int = 0) -> Dataset:
         """A decoded copy of a slice's data set, without pixels; see `elements`."""
@@ -303,6 +333,14 @@ def mismatch(problem: str) -> SeriesportError:
     return SeriesportError("geometry-mismatch", problem)
 
 
+def _text(elements: Elements, tag: int) -> str:
+    return elements[tag].value.decode("latin-1").strip(" \0") if tag in elements else ""
+
+
+def _is_text(changed: Element | None) -> bool:
+    return changed is not None and changed.vr in TEXT
+
+
 def _records(files: Sequence[Path]) -> tuple[Record, ...]:
     records: list[Record] = []
     dictionary = b""
@@ -311,7 +349,8 @@ def _records(files: Sequence[Path]) -> tuple[Record, ...]:
             data, syntax = read_encoded(path)
         except BAD_DATA as error:
             raise SeriesportError(
-                "instance-invalid", f"the header of instance {i} cannot be read ({type(error).__name__})"
+                "instance-invalid",
+                f"the header of instance {i} cannot be read ({type(error).__name__})",
             ) from None
         records.append(Record.of(data, syntax, dictionary))
         dictionary = dictionary or data[:32768]

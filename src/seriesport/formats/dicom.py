@@ -1,0 +1,320 @@
+"""DICOM written: an image and its header become instances, one slice each, one at a time.
+
+- What a header has is written as it was, nested sequences and private elements byte for byte,
+  unless the image has changed since it was read with it.
+- New UIDs depend on values, header and target alone, so that the same series for the same target
+  has the same UIDs and bytes; `keep_uid` keeps the old ones.
+- Where values changed (or were stored in another way, or their place), ImageType says DERIVED and
+  SECONDARY; every copy names its source in Source Image Sequence. Lossy compression in the past
+  stays declared.
+- Where the place changed, or a mosaic or multi-frame instance was taken apart, private elements
+  are left out: they may say otherwise (Siemens' CSA header does).
+- An axis of volumes is told by its attribute (`dicom_geometry.KEYWORDS`).
+- Text is kept in its character set, and becomes UTF-8 where something set needs it.
+
+Without template patient, study date and the like are empty, as Type 2 attributes may be.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+import numpy as np
+
+from seriesport.encoded import (
+    EXPLICIT_LITTLE,
+    Element,
+    Elements,
+    head_of_pixels,
+    join,
+    number,
+    text,
+    value_of,
+)
+from seriesport.errors import SeriesportError
+from seriesport.formats import dicom_modules as modules
+from seriesport.formats import dicom_series as series
+from seriesport.formats.dicom_geometry import Geometry, with_geometry
+from seriesport.formats.dicom_pixels import Storage, choose, choose_colour
+from seriesport.instance import Header as Listed
+from seriesport.instance import Instance
+from seriesport.template import Header, mismatch, slices_of
+from seriesport.uids import derived as derived_uid
+from seriesport.uids import valid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from seriesport.image import Array, Image
+
+__all__ = ["Encoded", "with_geometry", "write"]
+
+_STUDY, _SERIES, _FRAME_OF_REFERENCE = 0x0020000D, 0x0020000E, 0x00200052
+_POSITION_REFERENCE = 0x00201040
+_NUMBER, _IMAGE_INDEX, _SLICES = 0x00200013, 0x00541330, 0x00540081
+_MAC = 0x4FFE0001
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A data set in memory: its head, and its pixels."""
+
+    head: bytes = field(repr=False)
+    pixels: bytes = field(repr=False)
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+        return len(self.head) + len(self.pixels)
+
+    def open(self) -> BinaryIO:
+        """Give a stream of the bytes."""
+        return BytesIO(self.head + self.pixels)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a series is written; see `write`."""
+
+    keep_uid: bool = False
+    target: str = ""
+    modality: str | None = None
+    nan: float | None = None
+    opts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def write(
+    image: Image,
+    header: Header,
+    *,
+    keep_uid: bool = False,
+    target: str = "",
+    modality: str | None = None,
+    nan: float | None = None,
+    opts: Mapping[str, Any] | None = None,
+) -> Iterator[Instance]:
+    """Encode an image as DICOM instances, a slice each, in the order of the array.
+
+    Everything is checked before this returns; the iterator then encodes one slice at a time.
+
+    Args:
+        image: What to write. The array must not change until the last instance is taken.
+        header: Of its slices: of the series that it was read from (`Header.of_image`), of a
+            template (`Header.as_template`), or `Header.empty`.
+        keep_uid: Keep series and instance UIDs, for a corrected series in the place of the old.
+        target: Where the series goes; part of what new UIDs depend on.
+        modality: CT, MR, PT, or OT for Secondary Capture, where `dicom_modules` cannot know.
+        nan: What to store for values that are no numbers; None refuses them.
+        opts: Keywords for the names of tag axes, as for reading ({"ti": "InversionTime"}).
+
+    Raises:
+        SeriesportError: geometry-mismatch where image and header differ in the number of slices;
+            geometry-irregular where the affine is none that DICOM can say; pixels-unsupported;
+            header-invalid.
+    """
+    plan = _Plan(image, header, Options(keep_uid, target, modality, nan, opts or {}))
+    return (plan.instance(i) for i in range(len(header)))
+
+
+class _Plan:
+    """What holds for all instances of a series that is being written."""
+
+    def __init__(self, image: Image, header: Header, options: Options) -> None:
+        self._image, self._header, self._options = image, header, options
+        self._slices = slices_of(image)
+        if len(self._slices) != len(header):
+            raise mismatch(f"{len(self._slices)} slices with a header for {len(header)}")
+        self._template = header.template
+        self._geometry = Geometry(image, header, options.opts)
+        first = header.original(0)
+        self._class = modules.sop_class(
+            image, first, template=self._template, modality=options.modality
+        )
+        self._mosaic = not self._template and b"MOSAIC" in _value(first, series.IMAGE_TYPE)
+        self._frames = not self._template and _has_frames(header)
+        self._apart = self._mosaic or self._frames
+        self._moved = any(self._geometry.moved(i) for i in range(len(header)))
+        self._storage = self._choose()
+        if self._class not in modules.SCALED and not self._simple():
+            self._class = modules.SC
+            self._storage = self._choose()
+        self._changed = series.values_changed(self._slices, header.seal)
+        lossless = self._simple() or self._storage.step == 1
+        self._derived = self._changed or self._moved or not lossless
+        self._numbers = self._instance_numbers()
+        self._name_uids(_content(image, self._slices, header, self._class))
+        self._listed = self._series_values()
+
+    def _choose(self) -> Storage:
+        if self._image.colour:
+            return choose_colour(self._slices)
+        return choose(
+            self._slices,
+            series.sources_of(self._header),
+            wide=self._class == modules.SC,
+            centred=self._class == modules.PET,
+            nan=self._options.nan,
+        )
+
+    def _simple(self) -> bool:
+        """Whether stored pixels are as they were, or without a scale."""
+        return self._storage.as_read or all(s.plain for s in self._storage.scales)
+
+    def _instance_numbers(self) -> list[int]:
+        """The old ones where each slice has its own, else 1 and up."""
+        counted = list(range(1, len(self._header) + 1))
+        if self._template or self._apart:
+            return counted
+        texts = [_value(self._header.original(i), _NUMBER).strip() for i in range(len(counted))]
+        numbers = [int(t) for t in texts if t.isdigit()]
+        return numbers if len(set(numbers)) == len(counted) else counted
+
+    def _name_uids(self, content: bytes) -> None:
+        """Study, series and instances; see the module."""
+        first, target = self._header.elements(0), self._options.target
+        self._study = modules.uid_in(first, _STUDY)
+        if not valid(self._study):
+            self._study = derived_uid("study", target, content)
+        stated = self._header.changes.get(_SERIES, (None,))[0]
+        if stated is not None or self._options.keep_uid:
+            self._series = modules.uid_in(first, _SERIES)
+        else:
+            self._series = derived_uid("series", target, self._study, content)
+        if not valid(self._series):
+            raise SeriesportError("header-invalid", "the Series Instance UID is no UID")
+        if self._options.keep_uid:
+            self._instances = self._old_uids()
+        else:
+            base = derived_uid("instance", target, self._study, self._series, content)
+            self._instances = [derived_uid(base, str(i)) for i in range(len(self._header))]
+
+    def _old_uids(self) -> list[str]:
+        if self._template or self._apart:
+            raise SeriesportError(
+                "header-invalid", "there are no UIDs to keep: the slices were no instances before"
+            )
+        uids = [
+            modules.uid_in(self._header.original(i), series.SOP_INSTANCE)
+            for i in range(len(self._header))
+        ]
+        if len(set(uids)) < len(uids) or not all(map(valid, uids)):
+            raise SeriesportError("header-invalid", "the old SOP Instance UIDs are not valid")
+        return uids
+
+    def _series_values(self) -> Listed:
+        """What lists every instance; its own UID and number are put in later."""
+        elements = self.elements(0, self._storage.stored(self._slices[0], 0))
+
+        def value(keyword: str) -> str:
+            found = value_of(elements, keyword)
+            return "" if found is None else str(found)
+
+        return Listed(
+            sop_class_uid=self._class,
+            sop_instance_uid=self._instances[0],
+            patient_id=value("PatientID"),
+            study_instance_uid=self._study,
+            series_instance_uid=self._series,
+            accession_number=value("AccessionNumber"),
+            modality=value("Modality"),
+            series_number=value("SeriesNumber"),
+            series_description=value("SeriesDescription"),
+        )
+
+    def instance(self, index: int) -> Instance:
+        """Encode a slice."""
+        stored = np.ascontiguousarray(self._storage.stored(self._slices[index], index))
+        elements = self.elements(index, stored)
+        pixels = stored.tobytes()
+        pixels += b"\0" * (len(pixels) % 2)
+        head = head_of_pixels(b"OB" if stored.dtype.itemsize == 1 else b"OW", len(pixels))
+        listed = replace(
+            self._listed,
+            sop_instance_uid=self._instances[index],
+            instance_number=int(_value(elements, _NUMBER) or 0),
+        )
+        return Instance(listed, EXPLICIT_LITTLE, Encoded(join(elements) + head, pixels))
+
+    def elements(self, index: int, stored: Array) -> Elements:
+        """The data set of a slice before its pixels."""
+        header, source = self._header, self._header.original(index)
+        elements = dict(modules.from_template(source, self._class) if self._template else source)
+        anew = self._apart or self._moved
+        if anew:
+            elements = {t: e for t, e in elements.items() if not t >> 16 & 1}
+        elements.pop(_MAC, None)
+        elements[series.SOP_CLASS] = text(b"UI", self._class)
+        self._geometry.place(elements, index, anew=self._moved or self._mosaic)
+        self._geometry.tell(elements, index, anew=anew or self._template)
+        series.describe_pixels(elements, self._image, stored, self._storage, index)
+        series.adjust_window(
+            elements, self._image, self._storage, header.seal, changed=self._changed
+        )
+        self._tell_origin(elements, source, index)
+        self._number(elements, index)
+        elements = header.apply(elements, index)
+        self._identify(elements, index)
+        modules.complete(elements, self._class)
+        return elements
+
+    def _tell_origin(self, elements: Elements, source: Elements, index: int) -> None:
+        if self._mosaic:
+            values = _value(source, series.IMAGE_TYPE).decode("latin-1").split("\\")
+            kept = (v.strip() for v in values if v.strip() != "MOSAIC")
+            elements[series.IMAGE_TYPE] = text(b"CS", *kept)
+        if self._derived:
+            series.mark_changes(elements, self._class)
+        if not self._template:
+            series.declare_lossy(elements, self._header.syntax(index))
+            if not self._options.keep_uid:
+                frame = self._header.places[index][1] + 1 if self._frames else None
+                series.name_source(elements, source, frame, derived=self._derived)
+
+    def _number(self, elements: Elements, index: int) -> None:
+        elements[_NUMBER] = number(b"IS", self._numbers[index])
+        if self._class == modules.PET:
+            slices = len(self._header) // max(1, self._geometry.volumes)
+            elements[_SLICES] = number(b"US", slices)
+            if self._template or self._apart or _IMAGE_INDEX not in elements:
+                elements[_IMAGE_INDEX] = number(b"US", index + 1)
+
+    def _identify(self, elements: Elements, index: int) -> None:
+        elements[series.SOP_INSTANCE] = text(b"UI", self._instances[index])
+        elements[_STUDY] = text(b"UI", self._study)
+        elements[_SERIES] = text(b"UI", self._series)
+        if not self._geometry.placed:
+            elements.pop(_FRAME_OF_REFERENCE, None)
+            elements.pop(_POSITION_REFERENCE, None)
+        elif not valid(modules.uid_in(elements, _FRAME_OF_REFERENCE)):
+            elements[_FRAME_OF_REFERENCE] = text(b"UI", derived_uid("frame", self._series))
+            elements.setdefault(_POSITION_REFERENCE, Element(b"LO", b""))
+
+
+def _value(elements: Elements, tag: int) -> bytes:
+    return elements[tag].value if tag in elements else b""
+
+
+def _has_frames(header: Header) -> bool:
+    """Whether slices were frames of instances that had several."""
+    return any(header.multi_frame(i) for i in range(len(header)))
+
+
+def _content(image: Image, slices: Array, header: Header, sop_class: str) -> bytes:
+    """A digest of everything that a series is made of."""
+    digest = hashlib.sha256()
+    affine = None if image.affine_lps is None else np.asarray(image.affine_lps, "<f8").tolist()
+    described = (
+        *(sop_class, image.array.dtype.str, image.array.shape, image.axes, affine, image.window),
+        *(sorted(image.tags.items()), image.photometric),
+        *(None if a is None else np.asarray(a).tolist() for a in (image.bvalues, image.bvectors)),
+        *(header.places, sorted(header.changes.items()), header.template),
+    )
+    digest.update(repr(described).encode())
+    for record in header.records:
+        digest.update(hashlib.sha256(record.data).digest())
+    for values in slices:
+        digest.update(cast("Any", np.ascontiguousarray(values)).data.cast("B"))
+    return digest.digest()
