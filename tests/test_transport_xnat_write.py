@@ -6,10 +6,12 @@ import logging
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pydicom
 import pytest
 
 import data
@@ -119,9 +121,11 @@ def loaded(made: data.Made) -> list[Instance]:
 
 def whole(site: Site, made: data.Made, scan: str = "1") -> bool:
     """Whether a scan has just the instances of a series, bit by bit."""
-    files = site.stored(scan)
-    return {name: content[-len(made.datasets[name.removesuffix(".dcm")]) :] for name, content in
-            files.items()} == {f"{uid}.dcm": content for uid, content in made.datasets.items()}  # fmt: skip
+    stored = {name.removesuffix(".dcm"): content for name, content in site.stored(scan).items()}
+    wanted = made.datasets
+    return stored.keys() == wanted.keys() and all(
+        stored[uid].endswith(content) for uid, content in wanted.items()
+    )
 
 
 def proven(receipt: Receipt) -> bool:
@@ -191,3 +195,717 @@ def test_a_scan_is_described_by_its_headers(
     assert fields["quality"] == "usable"
     assert fields["modality"] == "CT"
     assert fields["frames"] == "4"
+
+
+def test_a_field_that_the_server_lacks_costs_no_other_field(
+    site: Site, tmp_path: Path, who: data.Identity, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = data.mr(tmp_path / "mr", who, times=1, slices=2, size=16)
+    for path in made.paths:
+        set_attributes(
+            path, BodyPartExamined="HEAD", Manufacturer="ACME", MagneticFieldStrength="2.89"
+        )
+    with caplog.at_level(logging.WARNING, "seriesport"):
+        assert proven(site.store(loaded(made)))
+    fields = site.fields()
+    assert fields["scanner/manufacturer"] == "ACME"
+    assert fields["fieldStrength"] == "3.0"
+    assert fields["frames"] == "2"
+    assert "bodyPartExamined" not in fields
+    assert "bodyPartExamined" in caplog.text
+    assert who.series_instance_uid not in caplog.text
+
+
+def test_a_field_that_somebody_set_stays(site: Site, made: data.Made, who: data.Identity) -> None:
+    known = {"UID": who.series_instance_uid, "type": "T1", "quality": "unusable", "frames": "9"}
+    site.peer.add_scan("P", "S1", "E1", "1", {}, xsi="xnat:ctScanData", **known)
+    assert proven(site.store(loaded(made)))
+    fields = site.fields()
+    assert known.items() <= fields.items()
+    assert fields["series_description"] == who.series_description
+
+
+def test_the_second_time_nothing_is_sent_and_nothing_changed(site: Site, made: data.Made) -> None:
+    site.store(loaded(made))
+    before = len(site.changes)
+    receipt = site.store(loaded(made))
+    assert proven(receipt)
+    assert not any(entry.sent for entry in receipt.entries)
+    assert len(site.changes) == before
+
+
+def test_what_half_an_upload_left_out_is_added(site: Site, made: data.Made) -> None:
+    site.store(loaded(made)[1:3])
+    receipt = site.store(loaded(made))
+    assert proven(receipt)
+    assert [entry.sent for entry in receipt.entries] == [True, False, False, True]
+    assert whole(site, made)
+    assert len(site.puts) == 4
+
+
+def test_a_scan_without_a_number_is_named_by_the_series(
+    site: Site, tmp_path: Path, who: data.Identity
+) -> None:
+    made = data.ct(tmp_path / "made", who, slices=1, size=16)
+    set_attributes(made.paths[0], SeriesNumber=None)
+    assert proven(site.store(loaded(made)))
+    assert site.peer.scans("P", "E1") == [who.series_instance_uid.replace(".", "_")]
+
+
+# Nobody's scan is touched
+
+
+def test_another_series_of_the_same_number_gets_the_next_free_scan(
+    site: Site, tmp_path: Path, who: data.Identity
+) -> None:
+    series = [who, *(who.series(n, series_number=1) for n in (2, 3))]
+    made = [data.ct(tmp_path / str(n), one, slices=2, size=16) for n, one in enumerate(series)]
+    for one in made * 2:
+        assert proven(site.store(loaded(one)))
+    assert sorted(site.peer.scans("P", "E1")) == ["1", "1-CT1", "1-CT2"]
+    for one, scan in zip(made, ["1", "1-CT1", "1-CT2"], strict=True):
+        assert whole(site, one, scan)
+    assert len(site.puts) == 6
+
+
+@pytest.mark.parametrize(
+    ("files", "fields"),
+    [
+        ({"a.dcm": b"no DICOM at all"}, {}),
+        ({}, {"UID": "1.2.3.4"}),
+        ({}, {"type": "planned"}),
+        ({"t1.nii": b"x"}, {"note": "mine"}),
+    ],
+    ids=["unreadable", "uid", "planned", "derived"],
+)
+def test_a_scan_that_may_be_somebody_elses_is_left_alone(
+    site: Site, made: data.Made, files: dict[str, bytes], fields: dict[str, str]
+) -> None:
+    site.peer.add_scan("P", "S1", "E1", "1", files, **fields)
+    before = (dict(site.fields()), site.stored())
+    assert proven(site.store(loaded(made)))
+    assert (site.fields(), site.stored()) == before
+    assert whole(site, made, "1-CT1")
+
+
+def test_a_series_is_recognised_by_the_headers_of_files_of_other_names(
+    site: Site, made: data.Made, who: data.Identity
+) -> None:
+    files = {f"IM{n}.dcm": path for n, path in enumerate(made.paths[:3])}
+    site.peer.add_scan("P", "S1", "E1", "77", files)
+    receipt = site.store(loaded(made))
+    assert proven(receipt)
+    assert [entry.sent for entry in receipt.entries] == [False, False, False, True]
+    assert site.peer.scans("P", "E1") == ["77"]
+    assert sorted(site.stored("77")) == sorted([*files, f"{made.uids[3]}.dcm"])
+    assert site.fields("77")["UID"] == who.series_instance_uid
+
+
+def test_an_instance_under_another_name_with_other_bytes_is_a_conflict(
+    site: Site, made: data.Made
+) -> None:
+    altered = bytearray(made.paths[0].read_bytes())
+    altered[-1] ^= 1
+    site.peer.add_scan("P", "S1", "E1", "1", {"x.dcm": bytes(altered)})
+    receipt = site.store(loaded(made))
+    assert [entry.code for entry in receipt.entries] == ["destination-conflict", "", "", ""]
+    assert site.stored()["x.dcm"] == bytes(altered)
+    assert len(site.puts) == 3
+
+
+def test_a_listed_file_with_other_bytes_is_never_replaced(site: Site, made: data.Made) -> None:
+    site.store(loaded(made))
+    before = site.stored()
+    altered = bytearray(made.paths[2].read_bytes())
+    altered[-1] ^= 1
+    made.paths[2].write_bytes(altered)
+    receipt = site.store(loaded(made))
+    assert [entry.code for entry in receipt.entries] == ["", "", "destination-conflict", ""]
+    assert site.stored() == before
+    assert len(site.puts) == 4
+
+
+def test_a_scan_with_the_series_uid_and_files_of_another_is_a_conflict(
+    site: Site, made: data.Made, tmp_path: Path, who: data.Identity
+) -> None:
+    other = data.ct(tmp_path / "other", who.series(9), slices=1, size=16)
+    files = {"x.dcm": other.paths[0]}
+    site.peer.add_scan("P", "S1", "E1", "5", files, UID=who.series_instance_uid)
+    assert refusal(site, made) == "destination-conflict"
+    assert site.puts == []
+
+
+# Addresses
+
+
+def test_an_address_with_a_scan_names_the_new_scan(site: Site, made: data.Made) -> None:
+    address = replace(EXPERIMENT, scan="T1-a", resource="RAW")
+    for _ in range(2):
+        assert proven(site.store(loaded(made), address))
+    assert site.peer.scans("P", "E1") == ["T1-a"]
+    assert site.peer.resources("P", "E1", "T1-a") == ["RAW"]
+    assert len(site.stored("T1-a", "RAW")) == len(site.puts) == 4
+
+
+def test_an_address_with_a_scan_of_another_series_is_a_conflict(
+    site: Site, made: data.Made, tmp_path: Path, who: data.Identity
+) -> None:
+    other = data.ct(tmp_path / "other", who.series(9), slices=1, size=16)
+    site.peer.add_scan("P", "S1", "E1", "5", {"x.dcm": other.paths[0]}, type="T1")
+    for scan in ("5", "T1"):
+        address = replace(EXPERIMENT, scan=scan)
+        assert refusal(site, made, address) == "destination-conflict"
+    assert site.puts == []
+    assert "UID" not in site.fields("5")
+
+
+@pytest.mark.parametrize("scan", ["1,2", "ALL", "a*", "x" * 65])
+def test_a_scan_that_xnat_would_read_as_several_is_refused(
+    site: Site, made: data.Made, scan: str
+) -> None:
+    site.peer.add_experiment("P", "S1", "E1")
+    assert refusal(site, made, replace(EXPERIMENT, scan=scan)) == "address-invalid"
+    assert site.changes == []
+
+
+@pytest.mark.parametrize(
+    "address", [XnatAddress("here", None, "P"), XnatAddress("here", None, "P", "S1")]
+)
+def test_an_address_without_an_experiment_says_what_is_needed(
+    site: Site, made: data.Made, address: XnatAddress
+) -> None:
+    with pytest.raises(SeriesportError, match="experiment") as caught:
+        site.store(loaded(made), address)
+    assert caught.value.code == "address-invalid"
+    assert site.changes == []
+
+
+@pytest.mark.parametrize("label", ["S 1", "S+1", "S(1)", "Sü", "S.1", "S/1", "x" * 65])
+def test_a_label_that_xnat_cannot_take_is_refused_before_anything_is_made(
+    site: Site, made: data.Made, label: str
+) -> None:
+    for address in (replace(EXPERIMENT, subject=label), replace(EXPERIMENT, experiment=label)):
+        assert refusal(site, made, address) == "address-invalid"
+    assert site.changes == []
+
+
+def test_a_project_that_is_not_there_is_not_made(site: Site, made: data.Made) -> None:
+    assert refusal(site, made, replace(EXPERIMENT, project="Q")) == "not-found"
+    assert site.changes == []
+
+
+def test_nothing_is_made_where_the_config_forbids_it(
+    tmp_path: Path, made: data.Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = made_site(tmp_path / "xnat", "1.8", "on", create=False)
+    site.log_in(monkeypatch, "member")
+    with site.peer:
+        for _ in ("the subject", "the experiment"):
+            assert refusal(site, made) == "not-found"
+            assert site.changes == []
+            site.peer.add_subject("P", "S1")
+        site.peer.add_experiment("P", "S1", "E1")
+        assert proven(site.store(loaded(made)))
+
+
+def test_an_experiment_of_another_subject_is_not_moved(site: Site, made: data.Made) -> None:
+    site.peer.add_experiment("P", "S2", "E1")
+    owner = site.peer.subject("P", "S2")
+    for _ in ("without the subject", "with it"):
+        assert refusal(site, made) == "experiment-elsewhere"
+        site.peer.add_subject("P", "S1")
+    experiment = site.peer.experiment("P", "E1")
+    assert experiment is not None
+    assert owner is not None
+    assert experiment.parent == owner.id
+    assert site.changes == []
+
+
+def test_subject_and_experiment_may_be_given_by_id(site: Site, made: data.Made) -> None:
+    experiment = site.peer.add_experiment("P", "S1", "E1")
+    subject = site.peer.add_subject("P", "S1")
+    address = replace(EXPERIMENT, subject=subject, experiment=experiment)
+    assert proven(site.store(loaded(made), address))
+    assert whole(site, made)
+
+
+def test_a_session_type_that_the_server_lacks_becomes_a_general_one(
+    site: Site, made: data.Made
+) -> None:
+    site.peer.faults.add(Fault("status", "*", "PUT", query="*ctSessionData*", status=400))
+    site.peer.faults.add(Fault("status", "*/scans/*", "PUT", query="*ctScanData*", status=400))
+    assert proven(site.store(loaded(made)))
+    experiment, scan = site.peer.experiment("P", "E1"), site.peer.scan("P", "E1", "1")
+    assert experiment is not None
+    assert scan is not None
+    assert experiment.xsi == "xnat:otherDicomSessionData"
+    assert scan.xsi == "xnat:otherDicomScanData"
+
+
+# Rights
+
+
+def test_a_user_who_may_only_look_is_told_what_is_needed(
+    site: Site, made: data.Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.log_in(monkeypatch, "viewer")
+    for add in (
+        lambda: None,
+        lambda: site.peer.add_subject("P", "S1"),
+        lambda: site.peer.add_experiment("P", "S1", "E1"),
+    ):
+        add()
+        with pytest.raises(SeriesportError, match="role") as caught:
+            site.store(loaded(made))
+        assert caught.value.code == "access-denied"
+    assert site.peer.scans("P", "E1") == []
+
+
+def test_200_for_files_that_are_thrown_away_is_not_believed(
+    site: Site, made: data.Made, who: data.Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {"UID": who.series_instance_uid, "series_description": "x", "type": "x",
+             "quality": "usable", "modality": "CT"}  # fmt: skip
+    site.peer.add_scan("P", "S1", "E1", "1", {}, xsi="xnat:ctScanData", **known)
+    site.log_in(monkeypatch, "viewer")
+    receipt = site.store(loaded(made))
+    assert not any(entry.sent or entry.arrived for entry in receipt.entries)
+    assert {entry.code for entry in receipt.entries} == {"access-denied"}
+    assert len(site.puts) == 1
+    assert site.stored() == {}
+    site.log_in(monkeypatch, "member")
+    assert proven(site.store(loaded(made)))
+
+
+def test_a_stranger_is_told_that_the_project_is_not_visible(
+    site: Site, made: data.Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.log_in(monkeypatch, "stranger")
+    assert refusal(site, made) in ("not-found", "access-denied")
+    assert site.changes == []
+
+
+# What a server does to files
+
+
+def test_a_file_that_is_accepted_and_not_stored_is_sent_again(site: Site, made: data.Made) -> None:
+    site.fault("not-stored", skip=2)
+    assert proven(site.store(loaded(made)))
+    assert whole(site, made)
+    assert len(site.puts) == 5
+
+
+def test_what_is_never_stored_is_never_reported(site: Site, made: data.Made) -> None:
+    fault = site.fault("not-stored", path=f"*/{made.uids[2]}.dcm", times=None)
+    receipt = site.store(loaded(made))
+    assert [entry.arrived for entry in receipt.entries] == [True, True, False, True]
+    assert receipt.entries[2].code == "store-unverified"
+    fault.times = 0
+    sent_before = len(site.puts)
+    assert proven(site.store(loaded(made)))
+    assert len(site.puts) == sent_before + 1
+
+
+@pytest.mark.parametrize("after", [0, 1, 700])
+def test_a_put_that_broke_off_is_healed(site: Site, made: data.Made, after: int) -> None:
+    site.fault("orphan", skip=1, after=after)
+    assert proven(site.store(loaded(made)))
+    assert whole(site, made)
+    assert site.peer.orphans("P", "E1", "1") == {}
+
+
+def test_orphans_that_a_killed_upload_left_are_healed(site: Site, made: data.Made) -> None:
+    site.fault("orphan", skip=1, after=300, times=None)
+    receipt = site.store(loaded(made))
+    assert [entry.arrived for entry in receipt.entries] == [True, False, False, False]
+    assert {entry.code for entry in receipt.entries[1:]} == {"connection-lost"}
+    assert site.peer.orphans("P", "E1", "1")
+    site.peer.faults.clear()
+    assert proven(site.store(loaded(made)))
+    assert whole(site, made)
+
+
+def test_a_file_that_is_stored_and_not_listed_is_healed(site: Site, made: data.Made) -> None:
+    site.fault("lossy", times=3)
+    assert proven(site.store(loaded(made)))
+    assert whole(site, made)
+    assert [r for r in site.puts if "overwrite=true" in r.query]
+
+
+def test_an_answer_that_was_lost_does_not_send_a_file_twice(site: Site, made: data.Made) -> None:
+    site.fault("reply-lost", times=2)
+    assert proven(site.store(loaded(made)))
+    assert whole(site, made)
+    assert len(site.puts) == 4
+
+
+@pytest.mark.parametrize("kind", ["login-html", "expire"])
+def test_a_session_that_ends_in_the_middle_is_renewed(
+    site: Site, made: data.Made, kind: str
+) -> None:
+    site.fault(kind, skip=2)
+    assert proven(site.store(loaded(made)))
+    assert whole(site, made)
+
+
+@pytest.mark.parametrize("kind", ["login-html", "close", "reply-lost"])
+def test_a_server_that_never_answers_a_file_well_is_told(
+    site: Site, made: data.Made, kind: str
+) -> None:
+    site.fault(kind, skip=2, times=None)
+    receipt = site.store(loaded(made))
+    arrived = {entry.uid for entry in receipt.entries if entry.arrived}
+    assert arrived == {name.removesuffix(".dcm") for name in site.stored()}
+    assert all(
+        e.code in ("answer-invalid", "connection-lost") for e in receipt.entries if not e.arrived
+    )
+    site.peer.faults.clear()
+    assert proven(site.store(loaded(made)))
+    assert whole(site, made)
+
+
+STATUSES = {
+    400: "store-failed",
+    403: "access-denied",
+    404: "store-failed",
+    409: "store-failed",
+    429: "server-busy",
+    500: "server-failure",
+    502: "server-failure",
+    503: "server-busy",
+}
+
+
+@pytest.mark.parametrize(("status", "code"), STATUSES.items())
+def test_a_status_that_refuses_a_file_is_told_and_the_rest_arrives_later(
+    site: Site, made: data.Made, status: int, code: str
+) -> None:
+    site.fault("status", skip=1, times=None, status=status)
+    receipt = site.store(loaded(made))
+    assert [entry.arrived for entry in receipt.entries] == [True, False, False, False]
+    assert {entry.code for entry in receipt.entries[1:]} == {code}
+    assert len(site.stored()) == 1
+    site.peer.faults.clear()
+    assert proven(site.store(loaded(made)))
+    assert whole(site, made)
+
+
+def test_a_server_that_asks_to_wait_gets_its_wait(site: Site, made: data.Made) -> None:
+    site.fault("status", skip=1, status=503, retry_after="1")
+    assert proven(site.store(loaded(made)))
+    assert whole(site, made)
+
+
+@pytest.mark.parametrize("status", [500, 502, 503])
+def test_an_error_that_passes_is_survived(site: Site, made: data.Made, status: int) -> None:
+    site.fault("status", skip=2, status=status)
+    assert proven(site.store(loaded(made)))
+    assert len(site.puts) == 5
+
+
+MAKING = [("subject", "*/subjects/S1"), ("experiment", "*/experiments/E1"),
+          ("scan", "*/scans/1"), ("resource", "*/resources/DICOM")]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["reply-lost", "close", "expire", "login-html"])
+@pytest.mark.parametrize(("level", "path"), MAKING)
+def test_a_rerun_goes_on_where_making_something_broke_off(
+    site: Site, made: data.Made, level: str, path: str, kind: str
+) -> None:
+    del level
+    site.fault(kind, path=path)
+    with suppress(SeriesportError):
+        site.store(loaded(made))
+    assert proven(site.store(loaded(made)))
+    assert len(list(site.peer.state.below("subject", "P"))) == 1
+    assert len(list(site.peer.state.below("experiment", "P"))) == 1
+    assert site.peer.scans("P", "E1") == ["1"]
+    assert site.peer.resources("P", "E1", "1") == ["DICOM"]
+    assert len(site.puts) == 4
+
+
+@pytest.mark.parametrize("status", [403, 404, 409, 500, 503])
+@pytest.mark.parametrize(("level", "path"), MAKING)
+def test_what_cannot_be_made_is_told_and_nothing_is_sent(
+    site: Site, made: data.Made, level: str, path: str, status: int
+) -> None:
+    site.fault("status", path=path, status=status, times=None)
+    if (level, status) == ("resource", 409):
+        return
+    code = refusal(site, made)
+    expected = {403: {"access-denied"}, 503: {"server-busy"}, 500: {"server-failure"}}
+    assert code in expected.get(status, {"not-found", "request-refused"})
+    assert site.puts == []
+    site.peer.faults.clear()
+    assert proven(site.store(loaded(made)))
+
+
+def test_a_wrong_digest_over_right_bytes_is_read_back(
+    tmp_path: Path, made: data.Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = made_site(tmp_path / "xnat", "1.8", "on")
+    site.log_in(monkeypatch, "member")
+    with site.peer:
+        site.peer.faults.add(Fault("digest-wrong", "*/files", times=None))
+        assert proven(site.store(loaded(made)))
+        assert proven(site.store(loaded(made)))
+        assert whole(site, made)
+
+
+@pytest.mark.parametrize("kind", ["digest-empty", "digest-missing"])
+def test_without_digests_the_files_are_read_back(
+    tmp_path: Path, made: data.Made, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    site = made_site(tmp_path / "xnat", "1.8", "on")
+    site.log_in(monkeypatch, "member")
+    with site.peer:
+        site.peer.faults.add(Fault(kind, "*/files", times=None))
+        assert proven(site.store(loaded(made)))
+        assert site.peer.count("GET", ".dcm") >= 4
+
+
+def test_a_server_that_may_compute_digests_is_asked_for_them(
+    tmp_path: Path, made: data.Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = made_site(tmp_path / "xnat", "1.8", "on-refresh", refresh_catalogs=True)
+    site.log_in(monkeypatch, "member")
+    with site.peer:
+        assert proven(site.store(loaded(made)))
+        assert site.peer.count("GET", ".dcm") == 0
+
+
+def test_a_file_that_cannot_be_read_back_is_listed_and_no_more(
+    tmp_path: Path, made: data.Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = made_site(tmp_path / "xnat", "1.6.4", "absent")
+    site.log_in(monkeypatch, "member")
+    with site.peer:
+        site.peer.faults.add(Fault("status", "*.dcm", "GET", status=403, times=None))
+        receipt = site.store(loaded(made))
+        assert receipt.complete
+        assert {entry.proof for entry in receipt.entries} == {Proof.LISTED}
+        assert all("not read back" in entry.detail for entry in receipt.entries)
+
+
+def test_bytes_that_changed_on_their_way_are_not_believed(site: Site, made: data.Made) -> None:
+    catalogs = site.peer.state.catalogs
+    write = catalogs.write
+
+    def spoilt(resource: int, name: str, content: bytes) -> None:
+        write(resource, name, content[:-1] + bytes([content[-1] ^ 1]))
+
+    catalogs.write = spoilt  # pyright: ignore[reportAttributeAccessIssue] - the disk of the server
+    site.peer.faults.add(Fault("digest-empty", "*/files", times=None))
+    receipt = site.store(loaded(made))
+    assert not any(entry.arrived for entry in receipt.entries)
+    assert {entry.code for entry in receipt.entries} == {"store-unverified"}
+
+
+def test_a_size_that_is_listed_wrong_is_looked_into(site: Site, made: data.Made) -> None:
+    site.peer.faults.add(Fault("size-wrong", "*/files", times=None))
+    receipt = site.store(loaded(made))
+    assert proven(receipt)
+
+
+def test_a_source_file_that_changes_meanwhile_is_a_reason(site: Site, made: data.Made) -> None:
+    instances = loaded(made)
+    made.paths[1].write_bytes(made.paths[1].read_bytes()[:-10])
+    receipt = site.store(instances)
+    assert [entry.arrived for entry in receipt.entries] == [True, False, True, True]
+    assert receipt.entries[1].code == "source-changed"
+    assert f"{made.uids[1]}.dcm" not in site.stored()
+
+
+# Several at once
+
+
+def test_uploads_into_one_experiment_at_once_all_arrive(
+    site: Site, tmp_path: Path, who: data.Identity
+) -> None:
+    numbers = [1, 1, 1, 2, 3, 4]
+    series = [who.series(n, series_number=number) for n, number in enumerate(numbers)]
+    made = [data.ct(tmp_path / str(n), one, slices=3, size=16) for n, one in enumerate(series)]
+    receipts: list[Receipt] = []
+    threads = [
+        threading.Thread(target=lambda one=one: receipts.append(site.store(loaded(one))))
+        for one in made
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(receipts) == len(made)
+    assert all(map(proven, receipts))
+    assert sorted(site.peer.scans("P", "E1")) == ["1", "1-CT1", "1-CT2", "2", "3", "4"]
+    assert set(site.peer.busiest_puts.values()) == {1}
+    assert len(site.puts) == 18
+    stored = [site.stored(scan) for scan in site.peer.scans("P", "E1")]
+    assert sorted(tuple(sorted(f"{uid}.dcm" for uid in one.uids)) for one in made) == sorted(
+        tuple(sorted(files)) for files in stored
+    )
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from seriesport.address import parse
+from seriesport.part10 import load_instance
+from seriesport.settings import Settings, XnatServer
+from seriesport.transports.registry import open_transport
+
+settings = Settings({"here": XnatServer("here", sys.argv[1])})
+address = parse("xnat://here/P/S1/E1")
+with open_transport(address, settings) as transport:
+    paths = sorted(Path(sys.argv[2]).iterdir())
+    receipt = transport.store([load_instance(path) for path in paths], address)
+print(sum(entry.proof == "digest" for entry in receipt.entries))
+"""
+
+
+def test_uploads_of_several_processes_all_arrive(
+    site: Site, tmp_path: Path, who: data.Identity
+) -> None:
+    series = [who.series(n, series_number=number) for n, number in enumerate([1, 1, 2])]
+    made = [data.ct(tmp_path / str(n), one, slices=3, size=16) for n, one in enumerate(series)]
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", CHILD, site.peer.url, str(one.paths[0].parent)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for one in made
+    ]
+    assert [child.communicate(timeout=60)[0].strip() for child in children] == ["3"] * 3
+    assert sorted(site.peer.scans("P", "E1")) == ["1", "1-CT1", "2"]
+    assert len(list(site.peer.state.below("experiment", "P"))) == 1
+    assert len(site.puts) == 9
+
+
+# Plain files
+
+
+FILES = {"t1.nii.gz": b"\x1f\x8b nifti", "t1.json": b"{}", "t1.bval": b"0 1000", "t1.bvec": b"0 1"}
+
+
+def test_derived_files_go_to_the_scan_of_their_series(
+    site: Site, made: data.Made, who: data.Identity, tmp_path: Path
+) -> None:
+    site.peer.add_scan("P", "S1", "E1", "1", {}, type="somebody's")
+    site.store(loaded(made))
+    receipt = site.store_files(plain(tmp_path / "files", **FILES), reference(who))
+    assert proven(receipt)
+    assert [entry.uid for entry in receipt.entries] == list(FILES)
+    assert sorted(site.peer.resources("P", "E1", "1-CT1")) == ["DICOM", "NIFTI"]
+    assert site.stored("1-CT1", "NIFTI") == FILES
+    again = site.store_files(plain(tmp_path / "files", **FILES), reference(who))
+    assert proven(again)
+    assert not any(entry.sent for entry in again.entries)
+
+
+def test_derived_files_without_a_scan_get_a_new_one(
+    site: Site, who: data.Identity, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        assert proven(site.store_files(plain(tmp_path / "files", **FILES), reference(who)))
+    assert site.peer.scans("P", "E1") == ["1"]
+    assert site.fields()["UID"] == who.series_instance_uid
+    assert site.stored(resource="NIFTI") == FILES
+    assert len(site.puts) == len(FILES)
+
+
+def test_images_that_come_after_their_derived_files_join_them(
+    site: Site, made: data.Made, who: data.Identity, tmp_path: Path
+) -> None:
+    site.store_files(plain(tmp_path / "files", **FILES), reference(who))
+    assert proven(site.store(loaded(made)))
+    assert site.peer.scans("P", "E1") == ["1"]
+    assert whole(site, made)
+
+
+def test_plain_files_go_to_the_scan_and_resource_of_the_address(site: Site, tmp_path: Path) -> None:
+    nobody = SeriesReference(EXPERIMENT, "", "", "", plain=True)
+    address = replace(EXPERIMENT, scan="7", resource="BIDS")
+    files = plain(tmp_path / "files", **FILES)
+    assert proven(site.store_files(files, nobody, address, ""))
+    assert site.stored("7", "BIDS") == FILES
+    with pytest.raises(SeriesportError, match="scan") as caught:
+        site.store_files(files, nobody)
+    assert caught.value.code == "address-invalid"
+
+
+def test_other_bytes_under_a_files_name_are_never_replaced(
+    site: Site, who: data.Identity, tmp_path: Path
+) -> None:
+    site.store_files(plain(tmp_path / "files", **FILES), reference(who))
+    changed = plain(tmp_path / "changed", **{**FILES, "t1.json": b"{ }"})
+    receipt = site.store_files(changed, reference(who))
+    assert [entry.code for entry in receipt.entries] == ["", "destination-conflict", "", ""]
+    assert site.stored(resource="NIFTI") == FILES
+
+
+def test_derived_files_do_not_go_to_the_scan_of_another_series(
+    site: Site, made: data.Made, who: data.Identity, tmp_path: Path
+) -> None:
+    site.store(loaded(made))
+    files = plain(tmp_path / "files", **FILES)
+    with pytest.raises(SeriesportError) as caught:
+        site.store_files(files, reference(who.series(9)), replace(EXPERIMENT, scan="1"))
+    assert caught.value.code == "destination-conflict"
+    assert site.peer.resources("P", "E1", "1") == ["DICOM"]
+
+
+def test_an_empty_file_is_a_reason_and_the_others_arrive(
+    site: Site, who: data.Identity, tmp_path: Path
+) -> None:
+    files = plain(tmp_path / "files", **{"a.bval": b"", **FILES})
+    receipt = site.store_files(files, reference(who))
+    assert [entry.code for entry in receipt.entries] == ["file-empty", "", "", "", ""]
+    assert site.stored(resource="NIFTI") == FILES
+
+
+@pytest.mark.parametrize("name", ["a b.nii", "a#b.nii", "a?b.nii", "a%41.nii", "ü.nii", "d/e.nii"])
+def test_odd_names_arrive_unchanged(
+    site: Site, who: data.Identity, tmp_path: Path, name: str
+) -> None:
+    (file,) = plain(tmp_path / "files", x=b"content")
+    for _ in range(2):
+        assert proven(site.store_files([replace(file, name=name)], reference(who)))
+    assert site.stored(resource="NIFTI") == {name: b"content"}
+    assert len(site.puts) == 1
+
+
+@pytest.mark.parametrize("name", ["../a.nii", "/a.nii", "a//b.nii", ".."])
+def test_a_name_that_climbs_is_a_reason(
+    site: Site, who: data.Identity, tmp_path: Path, name: str
+) -> None:
+    (file,) = plain(tmp_path / "files", x=b"content")
+    receipt = site.store_files([replace(file, name=name)], reference(who))
+    assert [entry.code for entry in receipt.entries] == ["name-unsafe"]
+    assert site.puts == []
+
+
+# Privacy
+
+
+def test_no_message_and_no_log_line_carries_an_identifier(
+    site: Site, made: data.Made, who: data.Identity, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.fault("status", skip=1, times=None, status=500)
+    with caplog.at_level(logging.DEBUG, "seriesport"):
+        receipt = site.store(loaded(made))
+    said = caplog.text + "".join(entry.detail for entry in receipt.entries)
+    for secret in (*made.uids, who.series_instance_uid, who.patient_id, who.series_description):
+        assert secret not in said
+
+
+def refusal(site: Site, made: data.Made, address: XnatAddress = EXPERIMENT) -> str:
+    with pytest.raises(SeriesportError) as caught:
+        site.store(loaded(made), address)
+    return caught.value.code
+
+
+def set_attributes(path: Path, **values: object) -> None:
+    data_set = pydicom.dcmread(path)
+    for name, value in values.items():
+        setattr(data_set, name, value)
+    data_set.save_as(path)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from seriesport.xnat.catalog import Catalog, Experiment
 
 _LABEL = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_LABELS = (
+    "the label of a new subject or experiment at an XNAT has letters A to Z, digits, '-' and '_'"
+)
 _LOST = (400, 404, 409, 417, 422, 500)
 """Statuses of a creation after which another look tells whether somebody else was faster."""
 
@@ -32,6 +35,8 @@ def check_place(address: XnatAddress) -> None:
         lacking = "experiment" if address.subject else "subject and the experiment"
         what = f"an upload needs the {lacking}: xnat://server/project/subject/experiment"
         raise SeriesportError("address-invalid", what)
+    if any(mark in part for part in (address.subject, address.experiment) for mark in "/\\"):
+        raise SeriesportError("address-invalid", f"{_LABELS}: no slash is among them")
 
 
 def experiment_of(
@@ -89,11 +94,7 @@ def _check_new(catalog: Catalog, missing: Sequence[str], subject: str) -> None:
         what = f"the {level} of the address is not there, and create: is false for this server"
         raise SeriesportError("not-found", what)
     if not all(_LABEL.fullmatch(label) for label in missing):
-        what = (
-            "a new subject or experiment at an XNAT can have letters A to Z, digits, '-' and '_'"
-            " in its label, at most 64 of them"
-        )
-        raise SeriesportError("address-invalid", what)
+        raise SeriesportError("address-invalid", f"{_LABELS}, at most 64 of them")
 
 
 def _make_subject(catalog: Catalog, project: str, label: str) -> None:
