@@ -25,6 +25,7 @@ from seriesport.dimse.scp import Archive
 from seriesport.errors import SeriesportError
 from seriesport.fetch import fetch_series
 from seriesport.flow import Flows
+from seriesport.hours import Hours
 from seriesport.ledger import LedgerLine, Status, read_ledger, write_ledger
 from seriesport.part10 import load_instance
 from seriesport.plan import Plan
@@ -39,7 +40,6 @@ from seriesport.steps.upload import upload_shard
 from seriesport.steps.verdict import judge, summarise
 from seriesport.transports.file import FileTransport
 from seriesport.transports.protocol import Proof, Receipt, ReceiptEntry
-from seriesport.window import Window
 from seriesport.workflow import granted, limits
 
 if TYPE_CHECKING:
@@ -450,7 +450,7 @@ def test_a_fetch_outside_of_the_window_is_left_to_a_later_run(
         (shard,) = (path.stem for path in (results.folder / "plan" / "shards").iterdir())
         later = (datetime.now() + timedelta(hours=6)).strftime("%H:%M")  # noqa: DTZ005 - local
         end = (datetime.now() + timedelta(hours=7)).strftime("%H:%M")  # noqa: DTZ005 - local
-        closed = _pacs(archive.port, window=Window.parse(f"{later}-{end}"))
+        closed = _pacs(archive.port, window=Hours.parse(f"{later}-{end}"))
         monkeypatch.setenv("SLURM_JOB_END_TIME", str(time.time() + 3600))
         (line,) = fetch_shard(results, shard, closed)
         assert (line.status, line.code) == (Status.FAILED, "window-closed")

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 from seriesport.errors import SeriesportError
+from seriesport.hours import Hours
 from seriesport.schema import Problems, explain, load_schema, unknown, validator
 from seriesport.settings import (
     DicomServer,
@@ -21,7 +22,6 @@ from seriesport.settings import (
     ZipLimits,
     url_problem,
 )
-from seriesport.window import Window
 from seriesport.yamltext import line_of, load_yaml
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def _servers(
             continue
         if "window" in rest:
             try:
-                rest["window"] = Window.parse(rest["window"])
+                rest["window"] = Hours.parse(rest["window"])
             except ValueError:
                 where = ("servers", name, "window")
                 problems.add(_CODE, line(where), f"{_dotted(where)} opens and closes at one time")

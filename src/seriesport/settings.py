@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from seriesport.address import DicomAddress, XnatAddress
 from seriesport.errors import SeriesportError
-from seriesport.window import Window
+from seriesport.hours import Hours
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +46,7 @@ class Server:
     wall_clock: float = 3600.0
     """Longest time for one retrieval or upload of a series, data flowing or not."""
     instances_per_second: float | None = None
-    window: Window | None = None
+    window: Hours | None = None
     """When it may be asked for series; None for always."""
     attempts: int = 3
     """How often a series is asked for before it is a failure."""

@@ -10,10 +10,10 @@ from seriesport.bundle import read_bundle, read_files, read_manifest, verify_bun
 from seriesport.errors import SeriesportError
 from seriesport.fetch import fetch_series
 from seriesport.flow import Flows, patience, server_of, workers
+from seriesport.hours import wait_until_open
 from seriesport.ledger import LedgerLine, Status
 from seriesport.staging import belongs, discard_staging
 from seriesport.steps.shard import FETCHED, Results, Transports, run_shard
-from seriesport.window import wait_until_open
 
 if TYPE_CHECKING:
     from pathlib import Path

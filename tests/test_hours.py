@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from seriesport.config import Config, load_config
 from seriesport.errors import SeriesportError
-from seriesport.window import Window, wait_until_open
+from seriesport.hours import Hours, wait_until_open
 
-NIGHT = Window.parse("19:00-06:00")
+NIGHT = Hours.parse("19:00-06:00")
 
 
 def at(hour: int, minute: int = 0) -> datetime:
@@ -32,11 +32,11 @@ def test_a_window_over_midnight_is_closed_by_day(hour: int, hours: int) -> None:
 def test_a_window_is_open_once_the_wait_is_over(opens: int, closes: int, minute: int) -> None:
     if opens == closes:
         return
-    window = Window(opens, closes)
+    window = Hours(opens, closes)
     now = at(minute // 60, minute % 60)
     waited = now + timedelta(seconds=window.seconds_until_open(now))
     assert window.seconds_until_open(waited) == 0
-    assert str(Window.parse(str(window))) == str(window)
+    assert str(Hours.parse(str(window))) == str(window)
 
 
 def test_nothing_waits_without_a_window_or_within_it() -> None:

@@ -1,0 +1,105 @@
+"""The hours of the day in which a server may be asked: fetches wait outside of them."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from seriesport.errors import SeriesportError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_FORM = re.compile("([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])")
+_LAST_MINUTES = 600.0
+"""A job of a cluster that has not so many seconds left does not begin a series."""
+_LOOK_AGAIN = 60.0
+"""Longest sleep in seconds: the clock may be set, or the machine suspended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """From one time of the day to another, over midnight where the second is the earlier one."""
+
+    opens: int
+    """Minute of the day."""
+    closes: int
+
+    @classmethod
+    def parse(cls, text: str) -> Hours:
+        """Read `19:00-06:00`.
+
+        Raises:
+            ValueError: The text has another form, or opens and closes at one time.
+        """
+        match = _FORM.fullmatch(text)
+        if match is None:
+            raise ValueError
+        hours = [int(part) for part in match.groups()]
+        hours = cls(hours[0] * 60 + hours[1], hours[2] * 60 + hours[3])
+        if window.opens == window.closes:
+            raise ValueError
+        return window
+
+    def __str__(self) -> str:
+        return "-".join(f"{at // 60:02d}:{at % 60:02d}" for at in (self.opens, self.closes))
+
+    def seconds_until_open(self, now: datetime) -> float:
+        """How long it is closed yet, by a local time; 0 while it is open."""
+        minute = now.hour * 60 + now.minute
+        if self.opens < self.closes:
+            is_open = self.opens <= minute < self.closes
+        else:
+            is_open = minute >= self.opens or minute < self.closes
+        if is_open:
+            return 0.0
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        opening = midnight + timedelta(minutes=self.opens)
+        if opening <= now:
+            opening += timedelta(days=1)
+        # by the clock on the wall: a night in which it is set has one hour more or less
+        return (opening.astimezone() - now.astimezone()).total_seconds()
+
+
+def wait_until_open(
+    hours: Hours | None,
+    *,
+    say: Callable[[str], None],
+    environ: Mapping[str, str] | None = None,
+    now: Callable[[], datetime] = datetime.now,
+) -> None:
+    """Wait until a server may be asked.
+
+    Raises:
+        SeriesportError: window-closed, where the cluster would end this job before.
+    """
+    if hours is None:
+        return
+    said = False
+    while seconds := hours.seconds_until_open(now()):
+        if seconds + _LAST_MINUTES > _time_left(os.environ if environ is None else environ):
+            raise SeriesportError(
+                "window-closed",
+                f"the server may be asked in {hours} only, and this job ends before",
+            )
+        if not said:
+            say(f"waiting for the window {hours}, {seconds / 3600:.1f} hours")
+            said = True
+        _sleep(min(seconds, _LOOK_AGAIN))
+
+
+def _sleep(seconds: float) -> None:
+    threading.Event().wait(seconds)  # which Ctrl-C and SIGTERM end at once
+
+
+def _time_left(environ: Mapping[str, str]) -> float:
+    """Seconds until SLURM ends this job; infinite elsewhere."""
+    try:
+        return float(environ["SLURM_JOB_END_TIME"]) - time.time()
+    except (KeyError, ValueError):
+        return float("inf")
