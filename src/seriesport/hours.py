@@ -40,11 +40,11 @@ class Hours:
         match = _FORM.fullmatch(text)
         if match is None:
             raise ValueError
-        hours = [int(part) for part in match.groups()]
-        hours = cls(hours[0] * 60 + hours[1], hours[2] * 60 + hours[3])
-        if window.opens == window.closes:
+        hour, minute, end_hour, end_minute = map(int, match.groups())
+        hours = cls(hour * 60 + minute, end_hour * 60 + end_minute)
+        if hours.opens == hours.closes:
             raise ValueError
-        return window
+        return hours
 
     def __str__(self) -> str:
         return "-".join(f"{at // 60:02d}:{at % 60:02d}" for at in (self.opens, self.closes))
