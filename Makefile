@@ -3,17 +3,23 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
+CLIENTS := xnatpy pyxnat yaxil
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-annotate \
 	--no-header --python-version 3.11 --quiet --extra build --extra workflow
 
 .PHONY: demo test everyday check peers lock clean
 
-demo: $(VENV)/run.stamp  ## The main job on public images, beside an archive of its own.
+demo: $(VENV)/run.stamp  ## The main job on public images; XNAT=1 adds a leg with a test XNAT.
 	$(BIN)/python -m seriesport.demo demo
 	-@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --unlock --quiet all
 	PATH="$(CURDIR)/$(BIN):$$PATH" seriesport serve demo/archive --aet ARCHIVE --name demo -- \
 		snakemake --quiet all
 	@echo "The table is results/cohort.tsv; images and previews lie below results/converted."
+ifdef XNAT
+	-@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --unlock --quiet all --directory demo/xnat
+	PATH="$(CURDIR)/$(BIN):$$PATH" seriesport serve demo/archive --aet ARCHIVE --name demo -- \
+		python tests/demo_xnat.py demo/xnat -- snakemake --quiet all --directory demo/xnat
+endif
 
 test: check peers  ## All tests, the slow ones too.
 	$(BIN)/pytest -m "" --numprocesses 2 --dist loadgroup
@@ -28,8 +34,16 @@ check: $(VENV)/test.stamp  ## Format, lint and types.
 	$(BIN)/snakefmt --check workflow Snakefile
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
 
-peers:  ## Orthanc, DCMTK and dicom3tools, which the tests use.
+peers: $(CLIENTS:%=$(VENV)/clients/%.stamp)  ## Orthanc, DCMTK, dicom3tools and XNAT clients, for the tests.
 	@sh tests/install_peers.sh
+
+# Each client of XNAT has an environment of its own: their dependencies clash.
+$(VENV)/clients/%.stamp: tests/peers/xnat/clients/%.lock
+	rm -rf $(VENV)/clients/$*
+	$(PYTHON) -m venv $(VENV)/clients/$*
+	$(VENV)/clients/$*/bin/pip --quiet --disable-pip-version-check install --no-deps \
+		--only-binary :all: --require-hashes --requirement $<
+	@touch $@
 
 $(VENV)/run.stamp: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
