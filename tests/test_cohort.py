@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from seriesport.address import DicomAddress, FileAddress, ZipAddress, parse
+from seriesport.address import DicomAddress, FileAddress, XnatAddress, ZipAddress, parse
 from seriesport.cohort import Entry, read_cohort
 from seriesport.errors import SeriesportError
 from seriesport.schema import load_schema
@@ -100,6 +101,20 @@ def test_identifiers_in_the_address_count_as_the_entrys_own(desk: Desk):
     )
     assert (entry.patient, entry.study, entry.series_number) == ("0012", STUDY, "4")
     assert entry.source == DicomAddress("p", None, "AE", "0012", STUDY, "4")
+
+
+def test_an_entry_of_an_xnat_takes_scans_by_type_quality_and_series_number(desk: Desk):
+    [entry] = desk.read(
+        "cohort:\n- source: xnat://x/P/S 1/E\n  scan_type: 'T1*'\n  quality: [usable, '?']\n"
+        '  series_number: "04"\n  destinations: [xnat://x/P/S/E, xnat://x/P/S/E/4]\n'
+    )
+    assert entry.source == XnatAddress("x", None, "P", "S 1", "E")
+    fits = series(scan_type="T1w", quality="usable")
+    assert entry.accepts(fits)
+    assert entry.accepts(replace(fits, quality="?"))
+    assert not entry.accepts(replace(fits, quality="unusable"))
+    assert not entry.accepts(replace(fits, scan_type="xT1"))
+    assert not entry.accepts(replace(fits, series_number="5"))
 
 
 def test_defaults_hold_until_an_entry_says_otherwise(desk: Desk):
@@ -298,7 +313,10 @@ def test_many_mistakes_end_after_twenty(desk: Desk):
         (f"{{source: dicom://p/AE/1/A, study: '{STUDY}'}}", "names the study already"),
         ("{source: a, destinations: [x, ./x]}", "names one place twice"),
         ("{source: a, destinations: [x, x]}", "names something twice"),
-        ("{source: 'xnat://x/p', patient: 'a'}", "xnat://"),
+        ("{source: 'xnat://x/p', patient: 'a'}", "patient does not go here: an xnat://"),
+        ("{source: a, scan_type: 'T1*'}", "scan_type goes with an xnat:// source alone"),
+        ("{source: dicom://p/AE/1/A, quality: [usable]}", "quality goes with an xnat:// source"),
+        ("{source: a, destinations: ['xnat://x/p/s']}", "names project, subject and experiment"),
         ("{source: a, series_number: 'four'}", 'a whole number in quotes, as in "4"'),
         ("{source: ~}", "source must be an address or a path, not nothing"),
         ("{source: a, patient: [a]}", "patient must be text of 1 to 64"),

@@ -48,6 +48,10 @@ class Entry:
     """Empty for any."""
     description: re.Pattern[str] | None = None
     """Found anywhere in a series description that the entry wants; a glob is anchored."""
+    scan_type: re.Pattern[str] | None = None
+    """Of an XNAT scan's type, as `description`."""
+    qualities: tuple[str, ...] = ()
+    """Qualities of XNAT scans; empty for any."""
     min_instances: int | None = None
     max_series: int | None = None
     destinations: tuple[Address, ...] = ()
@@ -81,12 +85,19 @@ class Entry:
     def _filtered(self, reference: SeriesReference) -> bool:
         if self.modalities and reference.modality not in self.modalities:
             return False
-        description = reference.series_description
-        return self.description is None or self.description.search(description) is not None
+        if self.qualities and reference.quality not in self.qualities:
+            return False
+        return _fits(self.description, reference.series_description) and _fits(
+            self.scan_type, reference.scan_type
+        )
 
     def too_small(self, instances: int | None) -> bool:
         """Whether a series with so many instances has fewer than the entry asks for."""
         return instances is not None and instances < (self.min_instances or 0)
+
+
+def _fits(pattern: re.Pattern[str] | None, text: str) -> bool:
+    return pattern is None or pattern.search(text) is not None
 
 
 def read_cohort(path: Path, *, demo: bool = False) -> list[Entry]:
@@ -191,6 +202,7 @@ def _entry(row: Row, values: dict[str, Any], places: Places) -> Entry | None:
     placed = places.source(row, values)
     destinations = places.destinations(row, values)
     description = places.description(row, values)
+    scan_type = places.scan_type(row, values)
     if placed is None or destinations is None:
         return None
     source, identifiers = placed
@@ -206,6 +218,8 @@ def _entry(row: Row, values: dict[str, Any], places: Places) -> Entry | None:
         series_number=identifiers.series_number,
         modalities=places.shared(values.get("modality", ())),
         description=description,
+        scan_type=scan_type,
+        qualities=places.shared(values.get("quality", ())),
         min_instances=values.get("min_instances"),
         max_series=values.get("max_series"),
         destinations=destinations,

@@ -55,6 +55,7 @@ class Places:
         self._address(defaults, "source", defaults.values.get("source"))
         self.destinations(defaults, defaults.values)
         self.description(defaults, defaults.values)
+        self.scan_type(defaults, defaults.values)
 
     def source(self, row: Row, values: dict[str, Any]) -> tuple[Address, Identifiers] | None:
         """The source and what identifies the series in it; None where that cannot be read."""
@@ -72,6 +73,7 @@ class Places:
             values.get("series_number", ""),
         )
         try:
+            _check_filters(address, values)
             return _place(address, given)
         except _Unfit as unfit:
             self._problems.add(CODE, row.line_of(unfit.key), str(unfit))
@@ -119,19 +121,27 @@ class Places:
     def description(self, row: Row, values: dict[str, Any]) -> re.Pattern[str] | None:
         """The pattern that series descriptions are searched for, where there is one."""
         for key in ("description", "description_regex"):
-            if key not in values:
-                continue
-            written: str = values[key]
-            if (key, written) not in self._patterns:
-                regex = r"\A" + fnmatch.translate(written) if key == "description" else written
-                try:
-                    self._patterns[key, written] = re.compile(regex)
-                except (re.error, OverflowError, RecursionError):
-                    text = f"{key} is not a regular expression that Python can read"
-                    self._add(CODE, row, key, text)
-                    return None
-            return self._patterns[key, written]
+            if key in values:
+                return self._pattern(row, key, values[key])
         return None
+
+    def scan_type(self, row: Row, values: dict[str, Any]) -> re.Pattern[str] | None:
+        """The pattern that types of scans are searched for, where there is one."""
+        return (
+            self._pattern(row, "scan_type", values["scan_type"]) if "scan_type" in values else None
+        )
+
+    def _pattern(self, row: Row, key: str, written: str) -> re.Pattern[str] | None:
+        if (key, written) not in self._patterns:
+            glob = key != "description_regex"
+            regex = r"\A" + fnmatch.translate(written) if glob else written
+            try:
+                self._patterns[key, written] = re.compile(regex)
+            except (re.error, OverflowError, RecursionError):
+                text = f"{key} is not a regular expression that Python can read"
+                self._add(CODE, row, key, text)
+                return None
+        return self._patterns[key, written]
 
 
 class _Unfit(Exception):  # noqa: N818 - never leaves this module
@@ -143,14 +153,25 @@ class _Unfit(Exception):  # noqa: N818 - never leaves this module
 def _destination_problem(address: Address | None, others: list[Address]) -> str | None:
     if isinstance(address, DicomAddress) and (address.patient or address.study):
         return "a destination ends with the AE title; the images carry their own identifiers"
+    if isinstance(address, XnatAddress) and not address.experiment:
+        return "an xnat:// destination names project, subject and experiment, and a scan or none"
     return "destinations names one place twice" if address in others else None
+
+
+def _check_filters(address: Address, values: dict[str, Any]) -> None:
+    for key in ("scan_type", "quality"):
+        if values.get(key) and not isinstance(address, XnatAddress):
+            raise _Unfit(key, f"{key} goes with an xnat:// source alone")
 
 
 def _place(address: Address, given: Identifiers) -> tuple[Address, Identifiers]:
     if isinstance(address, DicomAddress):
         return _in_archive(address, given)
-    if isinstance(address, XnatAddress) and given != Identifiers():
-        raise _Unfit("source", "an xnat:// address names its scans itself, without identifiers")
+    if isinstance(address, XnatAddress):
+        for key, value in zip(given._fields, given, strict=True):
+            if value and key != "series_number":
+                text = "an xnat:// source names subject, experiment and scan in its address"
+                raise _Unfit(key, f"{key} does not go here: {text}")
     return address, given
 
 

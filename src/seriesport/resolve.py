@@ -8,7 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from seriesport.address import DicomAddress, FileAddress, ZipAddress, parse, source_root
+from seriesport.address import (
+    DicomAddress,
+    FileAddress,
+    XnatAddress,
+    ZipAddress,
+    parse,
+    source_root,
+)
 from seriesport.errors import SeriesportError
 from seriesport.flow import workers
 from seriesport.privacy import where
@@ -30,7 +37,7 @@ Answer = list[SeriesReference] | SeriesportError
 
 def fingerprint(entry: Entry) -> str:
     """What an entry asks for, apart from where it stands and where it goes."""
-    asked = (
+    asked: tuple[object, ...] = (
         entry.source.url,
         entry.patient,
         entry.study,
@@ -42,6 +49,8 @@ def fingerprint(entry: Entry) -> str:
         entry.min_instances,
         entry.max_series,
     )
+    if entry.scan_type or entry.qualities:
+        asked += (entry.scan_type and entry.scan_type.pattern, entry.qualities)
     return hashlib.sha256(repr(asked).encode()).hexdigest()
 
 
@@ -138,14 +147,14 @@ def _nothing(unfiltered: int) -> str:
 def _addressable(reference: SeriesReference) -> SeriesReference:
     """The series, if its address can be written into the plan and read back."""
     address = reference.address
-    if isinstance(address, DicomAddress):
+    if isinstance(address, DicomAddress | XnatAddress):
         try:
             same = parse(address.url) == address
         except (SeriesportError, UnicodeError):
             same = False
         if not same:
             raise SeriesportError(
-                "instance-invalid", "the archive gives an identifier with control characters"
+                "instance-invalid", "the server gives an identifier with control characters"
             )
     return reference
 

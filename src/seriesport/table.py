@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from seriesport.schema import Problems
 
 CODE = "cohort-invalid"
-_LISTS = ("modality", "destinations", "formats", "upload")
+_LISTS = ("modality", "quality", "destinations", "formats", "upload")
 _NUMBERS = ("min_instances", "max_series")
 _ITEM_END = re.compile(r"\s*\|\s*")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")

@@ -108,12 +108,12 @@ def told(error: Exception, watch: Watch) -> SeriesportError:
     code, what = "connection-lost", "the server closed the connection before its answer ended"
     if watch.late:
         return _too_long()
-    if any(isinstance(inner, _NOT_CONNECTED) for inner in causes):
+    if any(isinstance(inner, _UNREACHABLE) for inner in causes):
+        code, what = "server-unreachable", "no connection to the server"
+    elif any(isinstance(inner, _NOT_CONNECTED) for inner in causes):
         code, what = "timeout", "no connection within the time that connect_timeout gives"
     elif any(isinstance(inner, _SILENT) for inner in causes):
         code, what = "timeout", "the server was silent for longer than timeout allows"
-    elif any(isinstance(inner, _UNREACHABLE) for inner in causes):
-        code, what = "server-unreachable", "no connection to the server"
     elif any(isinstance(inner, urllib3.exceptions.SSLError) for inner in causes):
         for inner in causes:
             if isinstance(inner, ssl.SSLError) and not isinstance(inner, _ENDED):

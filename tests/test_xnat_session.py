@@ -1,0 +1,407 @@
+"""The session with an XNAT: one per process, verified, within clocks, closed at the end."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from peers.xnat import Fault, Xnat
+from seriesport.errors import SeriesportError
+from seriesport.instance import FileSlice
+from seriesport.settings import Tls, XnatServer
+from seriesport.xnat import session as sessions
+from seriesport.xnat.credentials import Credentials
+from seriesport.xnat.session import Session
+from seriesport.xnat.sharing import release_session, share_session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from peers import Authority
+
+pytestmark = pytest.mark.usefixtures("xnat_credentials")
+ADMIN = Credentials("admin", "admin")
+LIST = "/data/projects/SESSION/subjects"
+
+
+@pytest.fixture
+def server(xnat: Xnat) -> Iterator[Xnat]:
+    xnat.add_subject("SESSION", "S1")
+    xnat.requests.clear()
+    yield xnat
+    xnat.faults.clear()
+
+
+def describe(xnat: Xnat, **limits: Any) -> XnatServer:
+    return XnatServer("xnat", xnat.url, **({"timeout": 1.0, "wall_clock": 10.0} | limits))
+
+
+@pytest.fixture
+def session(server: Xnat) -> Iterator[Session]:
+    made = Session(describe(server), ADMIN)
+    yield made
+    made.close()
+    assert not server.open_sessions
+
+
+def failing(work: Callable[[], object]) -> SeriesportError:
+    with pytest.raises(SeriesportError) as caught:
+        work()
+    assert "SESSION" not in caught.value.message
+    return caught.value
+
+
+def test_many_threads_share_one_log_in(server: Xnat):
+    first = share_session(describe(server))
+    others = [share_session(describe(server)) for _ in range(3)]
+    assert all(other is first for other in others)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: first.get_json(LIST), range(24)))
+    assert len(server.open_sessions) == 1
+    assert server.count("POST", "JSESSION") == 1
+    for one in (first, *others):
+        assert server.open_sessions
+        release_session(one)
+    assert not server.open_sessions
+
+
+def test_a_wrong_password_is_told_and_not_tried_again(server: Xnat):
+    wrong = Credentials("admin", "CANARY")
+    for _ in range(3):
+        error = failing(lambda: Session(describe(server), wrong).get_json(LIST))
+        assert error.code == "credentials-refused"
+        assert "CANARY" not in str(error)
+    assert server.count("POST", "JSESSION") == 1
+
+
+def test_an_alias_token_is_a_user_and_a_password(server: Xnat, session: Session):
+    token = session.get_json("/data/services/tokens/issue")
+    assert isinstance(token, dict)
+    with_token = Session(describe(server), Credentials(token["alias"], token["secret"]))
+    assert with_token.get_json(LIST)
+    with_token.close()
+
+
+def test_the_password_goes_into_the_log_in_alone(server: Xnat, session: Session):
+    session.get_json(LIST)
+    carried = [x for x in server.requests if "authorization" in {k.lower() for k in x.headers}]
+    assert [(x.method, x.path) for x in carried] == [("POST", "/data/JSESSION")]
+
+
+@pytest.mark.parametrize("kind", ["expire", "login-html"])
+def test_an_ended_session_is_renewed_once(server: Xnat, session: Session, kind: str):
+    session.get_json(LIST)
+    server.faults.add(Fault(kind, LIST))
+    assert session.get_json(LIST)
+    assert server.count("POST", "JSESSION") == 2
+    assert len(server.open_sessions) == 1
+
+
+def test_threads_that_find_the_session_ended_renew_it_once(server: Xnat, session: Session):
+    session.get_json(LIST)
+    for name in server.open_sessions:
+        server.sessions.end(name)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: session.get_json(LIST), range(8)))
+    assert server.count("POST", "JSESSION") == 2
+
+
+def test_a_session_that_stays_refused_is_an_error(server: Xnat, session: Session):
+    server.faults.add(Fault("status", LIST, status=401, times=None))
+    assert failing(lambda: session.get_json(LIST)).code == "credentials-refused"
+    assert server.count("GET", LIST) == 2
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Location": "https://evil.example/"}, {"Location": "//evil.example/x"}],
+)
+def test_a_redirect_to_another_host_is_refused(
+    server: Xnat, session: Session, headers: dict[str, str]
+):
+    server.faults.add(Fault("redirect", LIST, location=headers["Location"]))
+    assert failing(lambda: session.get_json(LIST)).code == "redirect-refused"
+
+
+def test_credentials_never_follow_a_redirect(server: Xnat, tmp_path: Path):
+    with Xnat(tmp_path / "other") as other:
+        for path in ("/data/JSESSION", LIST):
+            server.faults.add(Fault("redirect", path, location=other.url + path))
+            one = Session(describe(server), ADMIN)
+            assert failing(lambda one=one: one.get_json(LIST)).code == "redirect-refused"
+            one.close()
+            server.faults.clear()
+        assert not other.requests
+
+
+def test_a_redirect_on_the_same_server_is_followed_for_a_get(server: Xnat, session: Session):
+    target = "/xnat/data/projects/SESSION/subjects?format=json"
+    server.faults.add(Fault("redirect", "/data/old", location=target))
+    assert session.get_json("/data/old") == session.get_json(LIST)
+    server.faults.add(Fault("redirect", "/data/loop", location="/xnat/data/loop", times=None))
+    assert failing(lambda: session.get_json("/data/loop")).code == "redirect-refused"
+    server.faults.add(Fault("redirect", "/data/put", location=target))
+    assert failing(lambda: session.send("PUT", "/data/put", body=b"x")).code == "redirect-refused"
+
+
+def test_retry_after_is_waited_for_by_all_threads(server: Xnat, session: Session):
+    session.get_json(LIST)
+    server.faults.add(Fault("status", LIST, status=429, retry_after="1"))
+    start = time.monotonic()
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: session.get_json(LIST), range(2)))
+        early = [x for x in server.requests if x.path == LIST]
+    assert time.monotonic() - start >= 1
+    assert len(early) <= 4
+    later = (datetime.now(UTC) + timedelta(seconds=2)).strftime("%a, %d %b %Y %H:%M:%S GMT")
+    server.faults.add(Fault("status", LIST, status=503, retry_after=later))
+    assert session.get_json(LIST)
+
+
+def test_a_wait_longer_than_the_wall_clock_is_not_begun(server: Xnat, session: Session):
+    server.faults.add(Fault("status", LIST, status=503, retry_after="600"))
+    start = time.monotonic()
+    assert failing(lambda: session.get_json(LIST)).code == "server-busy"
+    assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (Fault("close"), "connection-lost"),
+        (Fault("cut", after=20), "connection-lost"),
+        (Fault("reset", after=20), "connection-lost"),
+        (Fault("stall", seconds=2.5), "timeout"),
+        (Fault("status", status=500), "server-failure"),
+        (Fault("status", status=502), "server-failure"),
+        (Fault("status", status=503), "server-busy"),
+        (Fault("status", status=409), "request-refused"),
+        (Fault("status", status=403), "access-denied"),
+    ],
+)
+def test_a_failed_request_is_told_by_its_cause_and_not_repeated(
+    server: Xnat, session: Session, fault: Fault, code: str
+):
+    session.get_json(LIST)
+    server.requests.clear()
+    struck = Fault(**{**vars(fault), "path": LIST, "seen": 0, "fired": 0})
+    server.faults.add(struck)
+    assert failing(lambda: session.get_json(LIST)).code == code
+    assert server.count("GET", LIST) == 1
+    assert session.get_json(LIST)
+
+
+def dripping(data: bytes) -> tuple[int, threading.Event]:
+    """A server on loopback that logs in at once and drips everything else, byte by byte."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    stop = threading.Event()
+
+    def serve() -> None:
+        listener.settimeout(0.2)
+        while not stop.is_set():
+            try:
+                peer, _ = listener.accept()
+            except TimeoutError:
+                continue
+            threading.Thread(target=answer, args=(peer,), daemon=True).start()
+        listener.close()
+
+    def answer(peer: socket.socket) -> None:
+        with peer:
+            if b"JSESSION " in peer.recv(65536):
+                peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nABCDEF123")
+                if b"GET" not in peer.recv(65536):
+                    return
+            for byte in data:
+                if stop.wait(0.1):
+                    return
+                try:
+                    peer.sendall(bytes([byte]))
+                except OSError:
+                    return
+
+    threading.Thread(target=serve, daemon=True).start()
+    return listener.getsockname()[1], stop
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"HTTP/1.1 200 " + b"O" * 300,
+        b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n" + b" " * 400,
+    ],
+)
+def test_a_server_that_drips_is_given_up_at_the_wall_clock(data: bytes):
+    port, stop = dripping(data)
+    session = Session(XnatServer("x", f"http://127.0.0.1:{port}", wall_clock=1.0), ADMIN)
+    start = time.monotonic()
+    assert failing(lambda: session.get_json("/data/x")).code == "timeout"
+    assert time.monotonic() - start < 3
+    stop.set()
+
+
+def test_a_listing_without_an_end_is_not_read_for_ever(
+    server: Xnat, session: Session, monkeypatch: pytest.MonkeyPatch
+):
+    assert session.get_json(LIST)
+    monkeypatch.setattr(sessions, "MOST_JSON", 50)
+    assert failing(lambda: session.get_json(LIST)).code == "answer-invalid"
+    assert server.requests
+
+
+@pytest.mark.parametrize("answer", [b"no json", b"[" * 100_000, b""])
+def test_what_is_no_listing_is_told(server: Xnat, session: Session, answer: bytes):
+    server.add_scan("SESSION", "S1", "SESSION_E1", "1", {"a.txt": answer or b" "})
+    path = "/data/projects/SESSION/subjects/S1/experiments/SESSION_E1/scans/1/resources/DICOM/files"
+    assert failing(lambda: session.get_json(f"{path}/a.txt")).code == "answer-invalid"
+    server.add_scan("SESSION", "S1", "SESSION_E1", "1", {"a.txt": b" "})
+
+
+def test_nothing_there_is_told():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    session = Session(XnatServer("x", f"http://127.0.0.1:{port}"), ADMIN)
+    assert failing(lambda: session.get_json(LIST)).code == "server-unreachable"
+
+
+def test_no_more_requests_are_under_way_than_connections(server: Xnat, tmp_path: Path):
+    with Xnat(tmp_path) as own:
+        own.add_project("SESSION")
+        session = Session(describe(own, connections=2), ADMIN)
+        own.faults.add(Fault("stall", seconds=0.1, times=6))
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda _: session.get_json(LIST), range(16)))
+        assert own.busiest == 2
+        session.close()
+    assert server
+
+
+def test_an_upload_has_a_length_and_is_sent_again_after_a_new_log_in(
+    server: Xnat, session: Session, tmp_path: Path
+):
+    server.add_scan("SESSION", "S1", "SESSION_E1", "2", {})
+    content = tmp_path / "big"
+    content.write_bytes(bytes(range(256)) * 5000)
+    path = "/data/projects/SESSION/subjects/S1/experiments/SESSION_E1/scans/2/resources/R/files/"
+    session.get_json(LIST)
+    server.faults.add(Fault("expire", "*/files/*", "PUT"))
+    body = FileSlice(content, 0, content.stat().st_size)
+    session.send("PUT", path + "big", params={"inbody": "true"}, body=body)
+    assert server.stored("SESSION", "SESSION_E1", "2", "R") == {"big": content.read_bytes()}
+    sent = [x for x in server.requests if x.method == "PUT"][-1]
+    names = {name.lower(): value for name, value in sent.headers.items()}
+    assert names["content-length"] == str(body.size)
+    assert "transfer-encoding" not in names
+
+
+# TLS
+
+
+@pytest.fixture
+def secure(authority: Authority, tmp_path: Path) -> Iterator[Callable[..., Xnat]]:
+    started: list[Xnat] = []
+
+    def start(**how: Any) -> Xnat:
+        certificate = authority.certificate(f"xnat-{len(started)}-{time.monotonic_ns()}", **how)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate.chain, certificate.key)
+        started.append(Xnat(tmp_path / str(len(started)), tls=context))
+        started[-1].add_project("SESSION")
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+def test_a_server_of_a_known_authority_is_trusted(
+    secure: Callable[..., Xnat], authority: Authority
+):
+    server = secure(hosts=("127.0.0.1",))
+    session = Session(describe(server, tls=Tls(authority.ca)), ADMIN)
+    assert session.get_json(LIST)
+    session.close()
+    assert not server.open_sessions
+
+
+def test_a_server_of_an_unknown_authority_is_not(secure: Callable[..., Xnat]):
+    server = secure(hosts=("127.0.0.1",))
+    error = failing(lambda: Session(describe(server), ADMIN).get_json(LIST))
+    assert error.code == "tls-untrusted"
+    assert "not trusted" in error.message
+    assert not server.requests
+
+
+def test_a_certificate_for_another_host_is_not_trusted(
+    secure: Callable[..., Xnat], authority: Authority
+):
+    server = secure(hosts=("other.example",))
+    session = Session(describe(server, tls=Tls(authority.ca)), ADMIN)
+    assert "another host name" in failing(lambda: session.get_json(LIST)).message
+    named = Session(describe(server, tls=Tls(authority.ca, server_name="other.example")), ADMIN)
+    assert named.get_json(LIST)
+    named.close()
+
+
+def test_an_expired_certificate_is_told(secure: Callable[..., Xnat], authority: Authority):
+    server = secure(hosts=("127.0.0.1",), expired=True)
+    session = Session(describe(server, tls=Tls(authority.ca)), ADMIN)
+    error = failing(lambda: session.get_json(LIST))
+    assert (error.code, error.message) == ("tls-untrusted", "the server's certificate has expired")
+
+
+def test_a_server_without_tls_is_told(server: Xnat):
+    secure_url = server.url.replace("http://", "https://")
+    session = Session(XnatServer("x", secure_url, connect_timeout=1.0, timeout=1.0), ADMIN)
+    assert failing(lambda: session.get_json(LIST)).code in ("tls-failed", "timeout")
+
+
+# The end
+
+
+@pytest.mark.parametrize("end", ["exit", "interrupt", "job"])
+def test_a_process_leaves_no_session_behind(server: Xnat, tmp_path: Path, end: str):
+    code = f"""
+import json, sys, time
+from seriesport.settings import XnatServer
+from seriesport.xnat.sharing import share_session
+from seriesport.steps.job import job
+def work():
+    session = share_session(XnatServer("xnat", {server.url!r}))
+    session.get_json({LIST!r})
+    print("ready", flush=True)
+if {end!r} == "job":
+    with job("log/x.log", {{}}):
+        work()
+        time.sleep(60)
+work()
+if {end!r} == "interrupt":
+    time.sleep(60)
+"""
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path
+    )
+    try:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n", child.stderr and child.stderr.read()
+        assert server.open_sessions or end == "exit"
+        if end != "exit":
+            child.send_signal(signal.SIGINT)
+        child.wait(20)
+    finally:
+        child.kill()
+        child.communicate()
+    assert not server.open_sessions
+    assert json.dumps(server.open_sessions) == "{}"
