@@ -345,6 +345,11 @@ REASONS: dict[str, Reason] = {
         "At least one series of the cohort failed.",
         "The table says which and why. Run snakemake again: it retries just those.",
     ),
+    "shard-busy": Reason(
+        "Another process is at work on the same shard or file.",
+        "Let it end. It may be a job of an earlier run on another node: cancel that, or run again later.",
+        transient=True,
+    ),
     "interrupted": Reason(
         "The run was stopped from outside.",
         "Run again: what is complete is kept.",

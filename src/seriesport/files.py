@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
+import shutil
+import socket
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 from seriesport.errors import SeriesportError
+from seriesport.lease import lease
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -21,6 +25,7 @@ PART_SUFFIX = ".seriesport-part"
 COPY_CHUNK = 1 << 20
 _LOCK_TIMEOUT = 600.0
 _LOCK_POLL = 0.02
+_OPEN = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM)
 
@@ -31,8 +36,9 @@ def writing(
 ) -> Generator[BinaryIO]:
     """Write a file beside its final name; at the end it is synced and renamed, all or nothing.
 
-    The file that is being written has one fixed name, so that what a killed process left is
-    used up by the next attempt, and a lock, so that two processes take turns.
+    The file that is being written has one fixed name on each machine, so that what a killed
+    process left is used up by the next attempt, and a lock, so that two processes take turns.
+    Those of two machines, which may not see each other's locks, have a file each.
 
     Args:
         path: The final name. Its folder is made when it is missing.
@@ -44,14 +50,16 @@ def writing(
         SeriesportError: file-unwritable; destination-conflict where `replace` is False and
             the name is taken; timeout where another process holds the file for 10 minutes.
     """
-    part = path.with_name(f".{path.name}{PART_SUFFIX}")
+    part = part_path(path)
+    turn = ExitStack()
     try:
         make_folder(path.parent, private=private)
-        fd = _open_part(part, private=private)
+        fd = _open_part(part, turn, private=private)
     except OSError as error:
+        turn.close()
         raise unwritable(error) from error
     try:
-        with os.fdopen(fd, "r+b", buffering=0) as stream:
+        with turn, os.fdopen(fd, "r+b", buffering=0) as stream:
             yield stream  # pyright: ignore[reportReturnType] - a FileIO is all that writers need
             os.fsync(stream.fileno())
             _publish(part, path, replace=replace)
@@ -63,6 +71,28 @@ def writing(
         raise
     if sync_name:
         sync_folder(path.parent)
+
+
+def part_path(path: Path) -> Path:
+    """The file that `writing` writes for a path."""
+    machine = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+    return path.with_name(f".{path.name}.{machine}{PART_SUFFIX}")
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename a file, also into another folder of a file system that cannot do that.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with source.open("rb") as stream, writing(target) as copy:
+            shutil.copyfileobj(stream, copy, COPY_CHUNK)
+        source.unlink()
 
 
 def write_bytes(path: Path, data: bytes, *, private: bool = False) -> None:
@@ -136,26 +166,32 @@ def _kernel_copy(source: int, offset: int, target: int, position: int, size: int
 
 @contextmanager
 def locked(path: Path, timeout: float = _LOCK_TIMEOUT) -> Generator[None]:
-    """Hold a lock that other processes respect, by a lock file that goes away again.
+    """Hold a lock that other processes respect, on this machine and on others.
 
     Args:
-        path: The lock file.
+        path: The lock file, which goes away again.
         timeout: Longest wait, in seconds.
 
     Raises:
         SeriesportError: timeout, or file-unwritable.
     """
+    turn = ExitStack()
     try:
         make_folder(path.parent)
-        fd = _open_locked(path, 0o600, timeout)
+        _wait_for(turn, path, timeout)
     except OSError as error:
         raise unwritable(error) from error
-    try:
+    with turn:
         yield
-    finally:
-        # Removed while held: whoever waits for it sees that the name is gone, and makes it anew.
-        _remove(path)
-        os.close(fd)
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what killed writers left in a folder that nobody writes to now."""
+    for path in folder.glob(f".*{PART_SUFFIX}"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def make_folder(folder: Path, *, private: bool = False) -> None:
@@ -186,40 +222,50 @@ def unreadable(error: OSError, what: str = "the file") -> SeriesportError:
     )
 
 
-def _open_part(part: Path, *, private: bool) -> int:
-    fd = _open_locked(part, 0o600 if private else 0o666, _LOCK_TIMEOUT)
+def _open_part(part: Path, turn: ExitStack, *, private: bool) -> int:
+    mode = 0o600 if private else 0o666
+    fd = _open_locked(part, mode)
+    if fd is None:  # a file system without locks
+        name = f"{part.name.removesuffix(PART_SUFFIX)}.lease{PART_SUFFIX}"
+        _wait_for(turn, part.with_name(name), _LOCK_TIMEOUT)
+        fd = os.open(part, _OPEN, mode)
     os.ftruncate(fd, 0)
     if private:
         os.fchmod(fd, 0o600)
     return fd
 
 
-def _open_locked(path: Path, mode: int, timeout: float) -> int:
-    deadline = time.monotonic() + timeout
+def _open_locked(path: Path, mode: int) -> int | None:
+    """Open a file and lock it; None where the file system has no locks."""
+    deadline = time.monotonic() + _LOCK_TIMEOUT
     while True:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        fd = os.open(path, flags, mode)
+        fd = os.open(path, _OPEN, mode)
         try:
-            if _lock(fd) and _is_at(fd, path):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(fd, path):
                 return fd
-        except BaseException:
+        except BlockingIOError:
+            pass
+        except OSError as error:
             os.close(fd)
+            if error.errno in _NO_LOCKS:
+                return None
             raise
         os.close(fd)
         if time.monotonic() > deadline:
-            raise SeriesportError("timeout", f"another process has held a file for {timeout:g} s")
+            raise _held(_LOCK_TIMEOUT)
         time.sleep(_LOCK_POLL)
 
 
-def _lock(fd: int) -> bool:
+def _wait_for(turn: ExitStack, path: Path, timeout: float) -> None:
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
-    return True
+        turn.enter_context(lease(path, wait=timeout))
+    except SeriesportError as error:
+        raise _held(timeout) from error
+
+
+def _held(seconds: float) -> SeriesportError:
+    return SeriesportError("timeout", f"another process has held a file for {seconds:g} s")
 
 
 def _is_at(fd: int, path: Path) -> bool:

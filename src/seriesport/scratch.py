@@ -22,23 +22,35 @@ _YOUNG = 60.0
 
 @contextmanager
 def scratch() -> Generator[Path]:
-    """An empty folder below TMPDIR with mode 0700, which its process holds a lock in."""
+    """An empty folder with mode 0700, which its process holds a lock in.
+
+    It lies below SLURM_TMPDIR, which some clusters give to a job on the disk of its node, or else
+    below TMPDIR.
+    """
     sweep()
     with (
-        tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as folder,
+        tempfile.TemporaryDirectory(
+            prefix=_PREFIX, ignore_cleanup_errors=True, dir=_base()
+        ) as folder,
         Path(folder, _LOCK).open("wb") as lock,
     ):
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        with suppress(OSError):  # without locks, nobody sweeps here
+            fcntl.flock(lock, fcntl.LOCK_EX)
         room = Path(folder, "files")
         room.mkdir()
         yield room
 
 
 def sweep() -> None:
-    """Remove what killed processes of this user left below TMPDIR."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+    """Remove what killed processes of this user left there."""
+    for folder in _base().glob(f"{_PREFIX}*"):
         with suppress(OSError):
             _remove_if_abandoned(folder)
+
+
+def _base() -> Path:
+    local = os.environ.get("SLURM_TMPDIR", "")
+    return Path(local if local and os.access(local, os.W_OK | os.X_OK) else tempfile.gettempdir())
 
 
 def _remove_if_abandoned(folder: Path) -> None:

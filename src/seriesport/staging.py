@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from seriesport.digest import Digest, digest_member
 from seriesport.errors import SeriesportError
-from seriesport.files import PART_SUFFIX, unreadable
+from seriesport.files import PART_SUFFIX, move, unreadable
 from seriesport.instance import FileSlice, Instance, PlainFile
 from seriesport.part10 import load_instance
 from seriesport.whole import check_whole
@@ -194,7 +194,7 @@ class Staging:
         if item.location is None or item.location.parent == self._folder:
             return item
         path = self._folder / f"{token}.dcm"
-        item.location.rename(path)
+        move(item.location, path)
         return self._load(path, token)
 
     def _forget(self, key: str) -> None:
@@ -217,7 +217,7 @@ class Staging:
                     item.location.unlink()
                     return
             number = max((int(p.name[:6]) for p in quarantine.glob("[0-9]*-*.dcm")), default=0)
-            item.location.rename(quarantine / f"{number + 1:06d}-{code}.dcm")
+            move(item.location, quarantine / f"{number + 1:06d}-{code}.dcm")
 
 
 def belongs(item: Item, series: SeriesReference) -> bool:

@@ -26,14 +26,16 @@ if TYPE_CHECKING:
 
 
 @lru_cache(maxsize=1)
-def _index(path: Path, _mtime_ns: int) -> dict[str, Shard]:
+def _index(path: Path, *_state: int) -> dict[str, Shard]:
     return {shard.name: shard for shard in read_index(path)}
 
 
 def shards(index: str) -> dict[str, Shard]:
     """The shards of a plan by name, from its `shards.tsv`."""
     path = Path(index)
-    return _index(path, path.stat().st_mtime_ns)
+    status = path.stat()
+    # By its time alone a new plan would pass for the old one where times are counted in seconds.
+    return _index(path, status.st_mtime_ns, status.st_ino, status.st_size)
 
 
 def limits(servers: Mapping[str, Server]) -> dict[str, int]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from seriesport.dimse.message import Field
 from seriesport.dimse.pdu import UnexpectedPdu, malformed
 from seriesport.errors import SeriesportError
-from seriesport.files import PART_SUFFIX, write_all, writing
+from seriesport.files import part_path, write_all, writing
 from seriesport.part10 import check_whole, encode_file_meta, load_instance
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def receive_instance(
         SeriesportError: protocol-error, association-aborted or timeout; then nothing is kept.
     """
     path = catalog.next_path()
-    part = path.with_name(f".{path.name}{PART_SUFFIX}")
+    part = part_path(path)
     uid, (sop_class, syntax) = request.uid(Field.AFFECTED_SOP_INSTANCE_UID), context
     try:
         meta = encode_file_meta(sop_class, uid, syntax)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from seriesport.bundle import Manifest, read_manifest, verify_bundle
 from seriesport.errors import SeriesportError
+from seriesport.files import make_folder, remove_parts, unwritable
+from seriesport.lease import lease
 from seriesport.ledger import LedgerLine, Status, write_ledger
 from seriesport.plan import PlanFolder
 from seriesport.privacy import where
@@ -99,9 +101,23 @@ def run_shard(
     work: Callable[[PlannedSeries], LedgerLine],
     workers: int = 1,
 ) -> list[LedgerLine]:
-    """Bring every series of a shard to an end, good or bad, and write the ledger."""
-    lines = _in_threads(rows, work, workers) if workers > 1 else [guarded(r, work) for r in rows]
-    write_ledger(ledger, lines)
+    """Bring every series of a shard to an end, good or bad, and write the ledger.
+
+    Raises:
+        SeriesportError: shard-busy, where another job is at the same step of the same shard.
+    """
+    folder = ledger.parent
+    try:
+        make_folder(folder)
+        with lease(folder / "lease", wait=0, busy="another job is at work on this shard"):
+            remove_parts(folder)  # of a job that was killed, perhaps on another node
+            several = workers > 1
+            lines = (
+                _in_threads(rows, work, workers) if several else [guarded(r, work) for r in rows]
+            )
+            write_ledger(ledger, lines)
+    except OSError as error:
+        raise unwritable(error) from error
     return lines
 
 

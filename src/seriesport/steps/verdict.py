@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from seriesport.steps.shard import Results
 
 _MOST_ROWS = 60
+_COARSE_NS = 2_000_000_000
 _COLUMNS = (
     "cohort_line", "key", "shard", "modality", "status", "fetched", "converted",
     "uploaded", "reason", "detail", "instances", "bundle", "outputs", "receipts",
@@ -165,9 +168,20 @@ def _retry_next_time(results: Results, plan: Plan, found: Sequence[Outcome]) -> 
     now = f"{time.time_ns()}\n"
     repeated = {(step, outcome.shard) for outcome in found for step in _to_repeat(outcome)}
     for step, shard in sorted(repeated):
-        write_text(results.plan.retry(step, shard), now)
+        path = results.plan.retry(step, shard)
+        write_text(path, now)
+        _make_younger(path, results.ledger(step, shard))
     if plan.problems:
         write_text(results.plan.again, now)
+        _make_younger(results.plan.again, results.plan.index)
+
+
+def _make_younger(path: Path, than: Path) -> None:
+    """Set a file's time such that it is younger also where times are counted in 2 seconds."""
+    with suppress(FileNotFoundError):
+        least = than.stat().st_mtime_ns + _COARSE_NS
+        if path.stat().st_mtime_ns < least:
+            os.utime(path, ns=(least, least))
 
 
 def _to_repeat(outcome: Outcome) -> Iterator[str]:
