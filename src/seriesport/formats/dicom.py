@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
+from functools import partial
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -46,7 +47,7 @@ from seriesport.uids import derived as derived_uid
 from seriesport.uids import valid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from seriesport.image import Array, Image
 
@@ -60,19 +61,22 @@ _MAC = 0x4FFE0001
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A data set in memory: its head, and its pixels."""
+    """A data set: its head, and its pixels, which are encoded when it is opened, so that a whole
+    series of them takes little memory."""
 
     head: bytes = field(repr=False)
-    pixels: bytes = field(repr=False)
+    length: int
+    """Of the pixels in bytes."""
+    pixels: Callable[[], bytes] = field(repr=False)
 
     @property
     def size(self) -> int:
         """Length in bytes."""
-        return len(self.head) + len(self.pixels)
+        return len(self.head) + self.length
 
     def open(self) -> BinaryIO:
         """Give a stream of the bytes."""
-        return BytesIO(self.head + self.pixels)
+        return BytesIO(self.head + self.pixels())
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,7 @@ def write(
     Everything is checked before this returns; the iterator then encodes one slice at a time.
 
     Args:
-        image: What to write. The array must not change until the last instance is taken.
+        image: What to write. The array must not change as long as the instances are used.
         header: Of its slices: of the series that it was read from (`Header.of_image`), of a
             template (`Header.as_template`), or `Header.empty`.
         keep_uid: Keep series and instance UIDs, for a corrected series in the place of the old.
@@ -134,7 +138,8 @@ class _Plan:
             image, first, template=self._template, modality=options.modality
         )
         self._mosaic = not self._template and b"MOSAIC" in _value(first, series.IMAGE_TYPE)
-        self._frames = not self._template and _has_frames(header)
+        self._frames = not self._template and any(map(header.multi_frame, range(len(header))))
+        self._unplaced = self._mosaic or (self._frames and not header.grouped())
         self._apart = self._mosaic or self._frames
         self._moved = any(self._geometry.moved(i) for i in range(len(header)))
         self._storage = self._choose()
@@ -226,17 +231,24 @@ class _Plan:
 
     def instance(self, index: int) -> Instance:
         """Encode a slice."""
-        stored = np.ascontiguousarray(self._storage.stored(self._slices[index], index))
+        stored = self._stored(index)
         elements = self.elements(index, stored)
-        pixels = stored.tobytes()
-        pixels += b"\0" * (len(pixels) % 2)
-        head = head_of_pixels(b"OB" if stored.dtype.itemsize == 1 else b"OW", len(pixels))
+        length = stored.nbytes + stored.nbytes % 2
+        head = head_of_pixels(b"OB" if stored.dtype.itemsize == 1 else b"OW", length)
+        encoded = Encoded(join(elements) + head, length, partial(self._pixels, index))
         listed = replace(
             self._listed,
             sop_instance_uid=self._instances[index],
             instance_number=int(_value(elements, _NUMBER) or 0),
         )
-        return Instance(listed, EXPLICIT_LITTLE, Encoded(join(elements) + head, pixels))
+        return Instance(listed, EXPLICIT_LITTLE, encoded)
+
+    def _stored(self, index: int) -> Array:
+        return np.ascontiguousarray(self._storage.stored(self._slices[index], index))
+
+    def _pixels(self, index: int) -> bytes:
+        stored = self._stored(index)
+        return stored.tobytes() + b"\0" * (stored.nbytes % 2)
 
     def elements(self, index: int, stored: Array) -> Elements:
         """The data set of a slice before its pixels."""
@@ -247,7 +259,7 @@ class _Plan:
             elements = {t: e for t, e in elements.items() if not t >> 16 & 1}
         elements.pop(_MAC, None)
         elements[series.SOP_CLASS] = text(b"UI", self._class)
-        self._geometry.place(elements, index, anew=self._moved or self._mosaic)
+        self._geometry.place(elements, index, anew=self._moved or self._unplaced)
         self._geometry.tell(elements, index, anew=anew or self._template)
         series.describe_pixels(elements, self._image, stored, self._storage, index)
         series.adjust_window(
@@ -266,11 +278,13 @@ class _Plan:
             kept = (v.strip() for v in values if v.strip() != "MOSAIC")
             elements[series.IMAGE_TYPE] = text(b"CS", *kept)
         if self._derived:
-            series.mark_changes(elements, self._class)
+            series.mark_changes(elements, self._class, template=self._template)
         if not self._template:
             series.declare_lossy(elements, self._header.syntax(index))
             if not self._options.keep_uid:
-                frame = self._header.places[index][1] + 1 if self._frames else None
+                several = not modules.is_single_frame(modules.uid_in(source, series.SOP_CLASS))
+                several = several and self._header.multi_frame(index)
+                frame = self._header.places[index][1] + 1 if several else None
                 series.name_source(elements, source, frame, derived=self._derived)
 
     def _number(self, elements: Elements, index: int) -> None:
@@ -297,17 +311,12 @@ def _value(elements: Elements, tag: int) -> bytes:
     return elements[tag].value if tag in elements else b""
 
 
-def _has_frames(header: Header) -> bool:
-    """Whether slices were frames of instances that had several."""
-    return any(header.multi_frame(i) for i in range(len(header)))
-
-
 def _content(image: Image, slices: Array, header: Header, sop_class: str) -> bytes:
     """A digest of everything that a series is made of."""
     digest = hashlib.sha256()
     affine = None if image.affine_lps is None else np.asarray(image.affine_lps, "<f8").tolist()
     described = (
-        *(sop_class, image.array.dtype.str, image.array.shape, image.axes, affine, image.window),
+        *(sop_class, image.array.dtype.name, image.array.shape, image.axes, affine, image.window),
         *(sorted(image.tags.items()), image.photometric),
         *(None if a is None else np.asarray(a).tolist() for a in (image.bvalues, image.bvectors)),
         *(header.places, sorted(header.changes.items()), header.template),
@@ -315,6 +324,7 @@ def _content(image: Image, slices: Array, header: Header, sop_class: str) -> byt
     digest.update(repr(described).encode())
     for record in header.records:
         digest.update(hashlib.sha256(record.data).digest())
+    order = slices.dtype.newbyteorder("<")
     for values in slices:
-        digest.update(cast("Any", np.ascontiguousarray(values)).data.cast("B"))
+        digest.update(np.ascontiguousarray(values, order).data.cast("B"))
     return digest.digest()
