@@ -424,6 +424,19 @@ def test_administrators_at_the_same_time_lose_nothing(xnat: Xnat) -> None:
     assert len({row["ID"] for row in rows}) == 31
 
 
+def test_a_put_without_a_length_or_a_body_is_refused(xnat: Xnat, talk: Talk) -> None:
+    where = urlsplit(xnat.url)
+    connection = http.client.HTTPConnection("127.0.0.1", xnat.port, timeout=10)
+    talk("GET", "/data/projects")
+    cookie = {"Cookie": talk.cookie}
+    connection.request("PUT", f"{where.path}{FILES}/c.dcm", iter([b"c", b"d"]), cookie)
+    assert connection.getresponse().status == 500
+    connection.close()
+    assert talk("PUT", f"{FILES}/c.dcm", b"")[0] == 500
+    assert not xnat.orphans("P", "E", "1")
+    assert xnat.stored("P", "E", "1") == CONTENT
+
+
 # Faults
 
 

@@ -8,15 +8,13 @@ from email.utils import formatdate, parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from peers.xnat import listing, unpack
-from peers.xnat.catalogs import BadNameError, Entry, md5
+from peers.xnat import listing
+from peers.xnat.catalogs import Entry
 from peers.xnat.http import (
     AnswerError,
     Request,
     Response,
-    as_json,
     fail,
-    parts,
     restlet,
     text,
     tomcat,
@@ -37,7 +35,6 @@ RESOURCE_COLUMNS = [
     "xnat_abstractresource_id", "label", "element_name", "category", "cat_id", "cat_desc",
     "file_count", "file_size", "tags", "content", "format",
 ]  # fmt: skip
-NO_BODY = "In-body File posts must include the file directly as the body of the message."
 NOT_ACCEPTABLE = (
     "The resource identified by the request is only capable of generating response entities which "
     "have content characteristics not acceptable according to the accept headers sent in the "
@@ -120,7 +117,7 @@ def put_resource(service: Service, request: Request, target: Target) -> Response
 
 def get_resource(service: Service, _request: Request, target: Target) -> Response:
     """A resource's catalog, as XML whatever was asked for."""
-    found = _resources(service, target)
+    found = resources(service, target)
     if not found:
         raise fail(404, "Unable to find the specified catalog.")
     resource = found[0][1]
@@ -133,12 +130,12 @@ def delete_resource(service: Service, request: Request, target: Target) -> Respo
     item = owner(target)
     if not may_edit(service, request, item):
         raise fail(403, NOT_YOURS)
-    for _, resource in _resources(service, target):
+    for _, resource in resources(service, target):
         service.state.drop_resource(resource)
     return Response()
 
 
-def _resources(service: Service, target: Target) -> list[tuple[Item, Resource]]:
+def resources(service: Service, target: Target) -> list[tuple[Item, Resource]]:
     """The resources that a path names, each with its owner. What does not exist has none."""
     found = [
         (item, entry) for item in target.owners for entry in service.state.resources_of(item.key)
@@ -162,7 +159,7 @@ def list_files(service: Service, request: Request, target: Target) -> Response:
     if kind in ("zip", "tar.gz", "tar"):
         return _archive(service, request, target, kind)
     rows: list[dict[str, str]] = []
-    for item, resource in _resources(service, target):
+    for item, resource in resources(service, target):
         base = _base(target, item, resource)
         rows += [
             _row(resource, base, entry) for entry in service.state.catalogs.entries(resource.id)
@@ -220,7 +217,7 @@ def _archive(service: Service, request: Request, target: Target, kind: str) -> R
     if target.owner_level == "scans" and not target.scans:
         outer = target.subject.label if target.subject else outer
     members: list[tuple[str, Path]] = []
-    for item, resource in _resources(service, target):
+    for item, resource in resources(service, target):
         words = re.sub(r"[^A-Za-z0-9_.-]", "_", item.fields.get("type", ""))
         scan = f"scans/{item.id}-{words}" if words and not short else f"scans/{item.id}"
         inner = resource.label if short else f"resources/{resource.label}/files"
@@ -242,7 +239,7 @@ def _archive(service: Service, request: Request, target: Target, kind: str) -> R
 def get_file(service: Service, request: Request, target: Target) -> Response:
     """A file, or a range of it."""
     need_owner(target)
-    for _, resource in _resources(service, target):
+    for _, resource in resources(service, target):
         entry = service.state.catalogs.entry(resource.id, target.names["files"])
         if entry is None:
             continue
@@ -283,92 +280,3 @@ def _same(condition: str, modified: str) -> bool:
         return parsedate_to_datetime(condition) == parsedate_to_datetime(modified)
     except ValueError:
         return False
-
-
-# Uploads
-
-
-def put_file(service: Service, request: Request, target: Target) -> Response:
-    """Store one file, those of a form, or those of an archive with `extract=true`."""
-    item = owner(target)
-    given = parts(request)
-    if given is None:
-        given = [(target.names.get("files", ""), request.body)] if request.body else []
-    elif "files" in target.names:
-        given = [(target.names["files"], content) for _, content in given[:1]]
-    if not given or (request.method == "PUT" and not request.body):
-        raise fail(500, NO_BODY)
-    if not may_edit(service, request, item) or "not-stored" in request.kinds:
-        # Nothing is stored, and the answer is the one of success.
-        return Response()
-    resource = _resource_to_fill(service, target, item)
-    loaded: list[tuple[str, bytes]] = []
-    for name, content in given:
-        if request.flag("extract"):
-            loaded += unpack.unpacked(name, content, resource.label)
-        else:
-            loaded.append((name, content))
-    try:
-        duplicates = store(service, request, resource, loaded)
-    except BadNameError:
-        raise AnswerError(tomcat(400, "Invalid URI: noSlash")) from None
-    if duplicates:
-        answer = as_json({"duplicates": duplicates})
-        answer.type = "text/html"
-        return answer
-    return text("")
-
-
-def _resource_to_fill(service: Service, target: Target, item: Item) -> Resource:
-    label = target.names.get("resources", "NO LABEL")
-    with service.state.lock:
-        found = service.state.resource(item.key, label)
-        return found or service.state.add_resource(item.key, label)
-
-
-def store(
-    service: Service, request: Request, resource: Resource, loaded: list[tuple[str, bytes]]
-) -> list[str]:
-    """Put files on disk and into the catalog; the names of those that were there already."""
-    catalogs = service.state.catalogs
-    duplicates: list[str] = []
-    query = request.query
-    for name, content in loaded:
-        with service.naming:
-            # What lies on disk counts, listed or not: an orphan is a duplicate.
-            if catalogs.path(resource.id, name).exists() and not request.flag("overwrite"):
-                duplicates.append(name)
-                continue
-            luck = service.luck(request)
-            if luck == "error":
-                raise fail(500)
-            catalogs.write(resource.id, name, content)
-        if luck == "lost" or "lossy" in request.kinds:
-            continue
-        digest = md5(content) if service.digests == "on" else ""
-        words = {key: query.get(key, "") for key in ("format", "content", "tags")}
-        entry = Entry(name, len(content), digest, raw=request.flag("extract"), **words)
-        catalogs.list_file(resource.id, entry)
-    return duplicates
-
-
-def dropped(service: Service, request: Request, target: Target) -> None:
-    """What a client that went away in the middle of a PUT leaves: a file that no list has."""
-    if target.last != "files" or not target.single or not target.owners or not request.body:
-        return
-    item = owner(target)
-    if may_edit(service, request, item):
-        resource = _resource_to_fill(service, target, item)
-        path = service.state.catalogs.path(resource.id, target.names["files"])
-        if not path.exists() or request.flag("overwrite"):
-            service.state.catalogs.write(resource.id, target.names["files"], request.body)
-
-
-def delete_file(service: Service, request: Request, target: Target) -> Response:
-    """Delete a file; one that is not there is deleted as well."""
-    item = owner(target)
-    if not may_edit(service, request, item):
-        raise fail(403, NOT_YOURS)
-    for _, resource in _resources(service, target):
-        service.state.catalogs.remove(resource.id, target.names["files"])
-    return Response()

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from peers.xnat import files, rest, unpack
+from peers.xnat import rest, unpack
 from peers.xnat.catalogs import Entry, md5
 from peers.xnat.dicom import Slice, read_slice, renamed, session_type
 from peers.xnat.http import Request, Response, fail, form, parts, text
 from peers.xnat.listing import Table
 from peers.xnat.state import EDITORS, Item, Waiting, item_key, moment
+from peers.xnat.uploads import NO_BODY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,7 +73,7 @@ def import_session(service: Service, request: Request) -> Response:
         if not request.flag("inbody") and request.query.get("inbody") is None:
             raise fail(500, "Index: 0, Size: 0")
         if not request.body:
-            raise fail(400, files.NO_BODY)
+            raise fail(400, NO_BODY)
         given = [("upload.zip", request.body)]
     wanted = _wanted(request)
     if service.state.find("project", wanted.project) is None:

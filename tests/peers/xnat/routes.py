@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from peers.xnat import assessors, files, imports, rest, services
+from peers.xnat import assessors, files, imports, rest, services, uploads
 from peers.xnat.http import AnswerError, Request, Response, fail, restlet, text, tomcat
 from peers.xnat.sessions import Sessions
 from peers.xnat.target import locate
@@ -30,12 +30,12 @@ HANDLERS = {
     ("resources", True, "PUT"): files.put_resource,
     ("resources", True, "DELETE"): files.delete_resource,
     ("files", False, "GET"): files.list_files,
-    ("files", False, "POST"): files.put_file,
-    ("files", False, "PUT"): files.put_file,
+    ("files", False, "POST"): uploads.put_file,
+    ("files", False, "PUT"): uploads.put_file,
     ("files", True, "GET"): files.get_file,
-    ("files", True, "PUT"): files.put_file,
-    ("files", True, "POST"): files.put_file,
-    ("files", True, "DELETE"): files.delete_file,
+    ("files", True, "PUT"): uploads.put_file,
+    ("files", True, "POST"): uploads.put_file,
+    ("files", True, "DELETE"): uploads.delete_file,
     ("projects", False, "GET"): rest.list_projects,
     ("subjects", False, "GET"): rest.list_subjects,
     ("experiments", False, "GET"): rest.list_experiments,
@@ -121,7 +121,7 @@ class Service:
             parts = self._below(request)
             self.sessions.identify(request)
             with self.state.lock:
-                files.dropped(self, request, locate(self.state, request, parts))
+                uploads.dropped(self, request, locate(self.state, request, parts))
         except AnswerError:
             return
 
@@ -165,7 +165,7 @@ class Service:
 
     def _rest(self, request: Request, parts: list[str]) -> Response:
         if "chunked" in request.headers.get("transfer-encoding", ""):
-            raise fail(500, files.NO_BODY)
+            raise fail(500, uploads.NO_BODY)
         with self.state.lock:
             target = locate(self.state, request, parts)
         method = "GET" if request.method == "HEAD" else request.method
