@@ -38,7 +38,7 @@ peers: $(CLIENTS:%=$(VENV)/clients/%.stamp)  ## Orthanc, DCMTK, dicom3tools and 
 	@sh tests/install_peers.sh
 
 # Each client of XNAT has an environment of its own: their dependencies clash.
-$(VENV)/clients/%.stamp: tests/peers/xnat/clients/%.lock
+$(VENV)/clients/%.stamp: tests/peers/xnat/clients/%.lock | $(VENV)/run.stamp
 	rm -rf $(VENV)/clients/$*
 	$(PYTHON) -m venv $(VENV)/clients/$*
 	$(VENV)/clients/$*/bin/pip --quiet --disable-pip-version-check install --no-deps \
