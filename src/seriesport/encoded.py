@@ -280,13 +280,13 @@ def tag_of(keyword: str) -> int:
 def value_of(elements: Elements, keyword: str) -> Any:
     """The decoded value of an attribute; None where it is missing or empty."""
     tag = tag_of(keyword)
-    if tag not in elements:
+    if tag not in elements or not elements[tag].value:
         return None
     part = {t: elements[t] for t in (CHARSET, tag) if t in elements}
-    value: Any = to_dataset(part).get(keyword)
-    return (
-        None if value == "" or value is None or (isinstance(value, list) and not value) else value
-    )
+    found: Any = to_dataset(part).get(keyword)
+    if found is None or found == "":
+        return None
+    return found
 
 
 def element(keyword: str, value: Any) -> Element:

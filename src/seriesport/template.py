@@ -11,7 +11,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -274,6 +274,10 @@ class Header:
         found = _split(self.records[self.places[index][0]])
         return PER_FRAME in found or int(_text(found, 0x00280008) or 1) > 1
 
+    def grouped(self) -> bool:
+        """Whether functional groups tell of each slice (Enhanced instances)."""
+        return all(PER_FRAME in _split(record) for record in self.records)
+
     def dataset(self, index: int = 0) -> Dataset:
         """A decoded copy of a slice's data set, without pixels; see `elements`."""
         return to_dataset(self.elements(index))
@@ -383,7 +387,7 @@ def slices_of(image: Image) -> Array:
 
 def checksum(values: Array) -> int:
     """Of a slice's values."""
-    return crc32(np.ascontiguousarray(values).data.cast("B"))
+    return crc32(cast("bytes", np.ascontiguousarray(values).data.cast("B")))
 
 
 def planes_of(image: Image) -> tuple[tuple[float, ...], ...]:

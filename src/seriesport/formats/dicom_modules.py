@@ -39,7 +39,7 @@ _SINGLE = (
         _STORAGE + n
         for n in (
             *("1", "1.1", "1.1.1", "1.2", "1.2.1", "1.3", "1.3.1", "6.1", "12.1", "12.2"),
-            *("77.1.1", "77.1.2", "77.1.4", "77.1.5.1", "481.1"),
+            *("77.1.1", "77.1.2", "77.1.4", "77.1.5.1", "481.1", "481.2"),
         )
     )
     | SCALED
@@ -71,6 +71,9 @@ _OF_ONE_SERIES = frozenset(
 """Of a template whose modality the new series takes: what told of its own series, instances,
 geometry and pixels, and is not taken over."""
 
+_PET_SERIES = frozenset({0x00080021, 0x00080031, 0x00080022, 0x00080032})
+"""...but for PET, whose decay correction counts from these dates and times (Type 1 and 2)."""
+
 _EMPTY = {
     # Patient, General Study, General Series, General Equipment (Type 2)
     0x00100010: b"PN",
@@ -97,6 +100,9 @@ _EMPTY_OF_CLASS = {
         0x00201040: b"LO",
     },
     PET: {
+        0x00181181: b"CS",
+        0x00540410: b"SQ",
+        0x00540414: b"SQ",
         0x00080021: b"DA",
         0x00080031: b"TM",
         0x00080022: b"DA",
@@ -150,6 +156,11 @@ def _stated(image: Image, modality: str) -> str:
     return chosen
 
 
+def is_single_frame(sop_class_uid: str) -> bool:
+    """Whether instances of a class have one frame, as far as it is known here."""
+    return sop_class_uid in _SINGLE
+
+
 def uid_in(elements: Elements, tag: int) -> str:
     """A UID of a header; empty where it has none."""
     return elements[tag].value.decode("latin-1").strip("\0 ") if tag in elements else ""
@@ -164,10 +175,11 @@ def from_template(elements: Elements, chosen: str) -> Elements:
             for tag, element in elements.items()
             if tag in _GENERAL or tag >> 16 in _GENERAL_GROUPS
         }
+    kept = _PET_SERIES if chosen == PET else frozenset[int]()
     return {
         tag: element
         for tag, element in elements.items()
-        if tag not in _OF_ONE_SERIES
+        if tag not in _OF_ONE_SERIES - kept
         and not (tag >> 16) & 1
         and tag >> 16 != 0x0028
         and not is_overlay(tag)
@@ -185,9 +197,9 @@ def complete(elements: Elements, chosen: str) -> None:
         elements.setdefault(tag, Element(vr, b""))
     for tag, element in _DEFAULTS_OF_CLASS.get(chosen, {}).items():
         elements.setdefault(tag, element)
-    if 0x00200032 not in elements:
+    if 0x00200032 not in elements or chosen == SC:
         elements.setdefault(0x00200020, Element(b"CS", b""))  # Patient Orientation, Type 2C
-    if 0x00200062 not in elements:
+    if not elements.keys() & {0x00200062, 0x00180015, 0x00082218}:
         elements.setdefault(0x00200060, Element(b"CS", b""))  # Laterality, Type 2C
     if not elements.get(0x00080060, Element(b"CS", b"")).value:
         names = {v: k for k, v in MODALITIES.items() if k != "SC"}

@@ -72,7 +72,7 @@ class Storage:
     @property
     def step(self) -> float:
         """The largest distance between two values that can be stored."""
-        return max(s.slope for s in self.scales)
+        return max(abs(s.slope) for s in self.scales)
 
     def scale(self, index: int) -> Scale:
         """Of a slice."""
@@ -126,7 +126,7 @@ def choose_colour(slices: Array) -> Storage:
     low, high = _ends(slices, None)
     if low < 0 or high > _TOP or not _integral(slices, None):
         raise _unsupported("colours have to be whole numbers from 0 to 65535")
-    deep = high > 255 or slices.dtype in (np.uint16, np.int16)
+    deep = high > 255 or slices.dtype.name in ("uint16", "int16")
     return Storage(np.dtype("<u2" if deep else "u1"), 16 if deep else 8, (Scale(),), low, high)
 
 
@@ -176,14 +176,24 @@ def _as_read(
                 return None
             continue
         stored = _stored(filled, scale, dtype)
-        again = (stored * scale.slope + scale.intercept).astype(values.dtype)
-        if not np.array_equal(again, filled):
+        if not _gives_back(stored, scale, filled):
             return None
         if int(stored.min()) < least or int(stored.max()) > most:
             return None
     scales = tuple(s.scale for s in sources)
     scales = scales[:1] if len(set(scales)) == 1 else scales
     return Storage(dtype, bits, scales, low, high, as_read=True, nan=nan)
+
+
+def _gives_back(stored: Array, scale: Scale, values: Array) -> bool:
+    """Whether stored pixels are the values, up to the rounding of how they were computed."""
+    again = stored * scale.slope + scale.intercept
+    if values.dtype.kind != "f":
+        return bool(np.array_equal(again, values))
+    largest = max(float(np.abs(again).max()), float(np.abs(again - scale.intercept).max()))
+    rounding = 4 * float(np.finfo(values.dtype).eps) * max(largest, abs(scale.intercept))
+    close = float(np.abs(again - values).max()) <= rounding
+    return close and rounding < abs(scale.slope) / 16
 
 
 def _integral(slices: Array, nan: float | None) -> bool:
@@ -212,9 +222,9 @@ def _whole(
 
 
 def _candidates(dtype: np.dtype[Any], *, wide: bool) -> list[str]:
-    if wide and dtype in (np.uint8, np.bool_):
+    if wide and dtype.name in ("uint8", "bool"):
         return ["u1"]
-    same = ["<i2"] if dtype == np.int16 else []
+    same = ["<i2"] if dtype.name == "int16" else []
     return [*same, "<u2", "<i2", *(["<i4", "<u4"] if wide else [])]
 
 

@@ -178,14 +178,15 @@ def _write_window(elements: Elements, window: Window | None, storage: Storage) -
         elements[_FUNCTION] = text(b"CS", function)
 
 
-def mark_changes(elements: Elements, chosen: str) -> None:
+def mark_changes(elements: Elements, chosen: str, *, template: bool) -> None:
     """Let ImageType say that the image is derived (PS3.3 section C.7.6.1.1.2)."""
     old = elements[IMAGE_TYPE].value.decode("latin-1").strip() if IMAGE_TYPE in elements else ""
     third = {CT: ["AXIAL"], PET: []}.get(chosen, ["OTHER"] if old or chosen.endswith(".4") else [])
     rest = [v.strip() for v in old.split("\\")[2:] if v.strip()] or third
     second = "PRIMARY" if chosen == PET else "SECONDARY"
     elements[IMAGE_TYPE] = text(b"CS", "DERIVED", second, *rest)
-    elements.setdefault(_DERIVATION, text(b"ST", "Values or geometry changed"))
+    if not template:
+        elements.setdefault(_DERIVATION, text(b"ST", "Values or geometry changed"))
 
 
 def name_source(elements: Elements, source: Elements, frame: int | None, *, derived: bool) -> None:
