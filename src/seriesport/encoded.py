@@ -12,7 +12,9 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydicom.charset import convert_encodings
+from pydicom.config import RAISE
 from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
@@ -300,11 +302,12 @@ def element(keyword: str, value: Any) -> Element:
     dataset.SpecificCharacterSet = UTF_8
     try:
         with quiet():
-            if dictionary_VR(tag) == "DS" and value is not None:
+            vr = dictionary_VR(tag).partition(" or ")[0]
+            if vr == "DS" and value is not None:
                 value = _decimal_strings(value)
-            setattr(dataset, keyword, value)
+            dataset.add(DataElement(tag, vr, value, validation_mode=RAISE))
             return from_dataset(dataset)[tag]
-    except BAD_DATA:
+    except (*BAD_DATA, struct.error):
         raise SeriesportError("header-invalid", f"{keyword} cannot have this value") from None
 
 
@@ -336,7 +339,7 @@ def decimal_string(value: float, rounding: str = ROUND_HALF_EVEN) -> str:
     """A number in at most 16 characters (DS, PS3.5 section 6.2) with the least error.
 
     Args:
-        value: Finite.
+        value: Finite, of at most 1e308.
         rounding: As in `decimal`; ROUND_CEILING and ROUND_FLOOR bound the value.
     """
     shortest = _trimmed(Decimal(repr(float(value))))
