@@ -60,6 +60,8 @@ class Watchdog:
         self._watches: set[Watch] = set()
         self._changed = threading.Condition()
         self._running = False
+        self._due = 0.0
+        """When the thread looks again."""
 
     @contextmanager
     def watching(self, deadline: float) -> Generator[Watch]:
@@ -70,7 +72,7 @@ class Watchdog:
             if not self._running:
                 self._running = True
                 threading.Thread(target=self._run, name="watchdog", daemon=True).start()
-            elif deadline <= min(w.deadline for w in self._watches):
+            elif deadline < self._due:
                 self._changed.notify()
         _current.watch = watch
         try:
@@ -90,7 +92,8 @@ class Watchdog:
                 for watch in late:
                     watch.cut()
                 due = min((w.deadline for w in self._watches), default=idle)
-                self._changed.wait(_POLL if late else min(60.0, max(0.0, due - now)))
+                self._due = now + _POLL if late else max(now, due)
+                self._changed.wait(self._due - now)
             self._running = False
 
 
