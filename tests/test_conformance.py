@@ -1,10 +1,18 @@
-"""One suite over every transport. A transport only says where to read and where to write."""
+"""One suite over every transport. A transport only says where to read and where to write.
+
+With `SERIESPORT_TEST_XNAT=https://host/context/PROJECT` it also runs against a live XNAT, in a
+subject of its own for each test, which it deletes at the end. The user, who must be a member or
+owner of the project, comes from netrc, or from `SERIESPORT_USER_LIVE` and
+`SERIESPORT_PASSWORD_LIVE`.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 import zipfile
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,19 +21,29 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 import data
 from peers.dcmtk import ApplicationEntity
-from seriesport.address import Address, DicomAddress, FileAddress, ZipAddress, parse
+from peers.xnat import Xnat
+from seriesport.address import (
+    Address,
+    DicomAddress,
+    FileAddress,
+    XnatAddress,
+    ZipAddress,
+    parse,
+)
 from seriesport.errors import SeriesportError
-from seriesport.instance import Instance
+from seriesport.instance import FileSlice, Instance, PlainFile
 from seriesport.part10 import check_whole, load_instance
-from seriesport.settings import Settings
-from seriesport.transports.protocol import Proof
+from seriesport.settings import Settings, XnatServer
+from seriesport.transports.protocol import Proof, SeriesReference
 from seriesport.transports.registry import open_transport
+from seriesport.xnat.paths import data_path, file_path
+from seriesport.xnat.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from peers import Dcmqrscp, Orthanc
-    from seriesport.transports.protocol import Receipt, SeriesReference, Transport
+    from seriesport.transports.protocol import Receipt, Transport
 
     Build = Callable[[Path, data.Identity], data.Made]
 
@@ -42,6 +60,8 @@ class Endpoint(Protocol):
     - `unicode`: it answers in Latin-1.
     """
 
+    settings: Settings
+
     def load(self, made: Sequence[data.Made]) -> None:
         """Put series there by other means than the transport."""
         ...
@@ -57,6 +77,7 @@ class Folder:
 
     path: Path
     limits: frozenset[str] = frozenset()
+    settings: Settings = field(default_factory=Settings)
 
     def load(self, made: Sequence[data.Made]) -> None:
         for n, one in enumerate(made):
@@ -76,6 +97,7 @@ class Zip:
     path: Path
     method: int
     limits: frozenset[str] = frozenset()
+    settings: Settings = field(default_factory=Settings)
 
     def load(self, made: Sequence[data.Made]) -> None:
         with zipfile.ZipFile(self.path, "w", self.method) as archive:
@@ -97,6 +119,7 @@ class Archive:
 
     peer: Orthanc | ApplicationEntity
     limits: frozenset[str]
+    settings: Settings = field(default_factory=Settings)
 
     def load(self, made: Sequence[data.Made]) -> None:
         self.peer.store([path for one in made for path in one.paths])
@@ -107,9 +130,114 @@ class Archive:
         return replace(address, study=who.study_instance_uid)
 
 
-@pytest.fixture(params=["file", "zip-stored", "zip-deflated", "orthanc", "dcmqrscp"])
+@dataclass
+class Site:
+    """Our own XNAT; a study is an experiment, its series are scans with files of odd names."""
+
+    peer: Xnat
+    settings: Settings
+    limits: frozenset[str] = frozenset()
+
+    def load(self, made: Sequence[data.Made]) -> None:
+        for n, one in enumerate(made):
+            scan = str(one.identity.series_number)
+            files = {f"in {n}/{path.name}": path for path in one.paths}
+            self.peer.add_scan("P", "S", "E", scan, files)
+            self.peer.add_scan("P", "S", "E", scan, {"notes.txt": b"no DICOM"}, resource="NOTES")
+
+    def at(self, who: data.Identity) -> Address:
+        del who
+        self.peer.add_experiment("P", "S", "E")
+        return XnatAddress("here", None, "P", "S", "E")
+
+
+@dataclass
+class LiveSite:
+    """A live XNAT's project, with a subject and an experiment for one test."""
+
+    session: Session
+    settings: Settings
+    place: XnatAddress
+    limits: frozenset[str] = frozenset()
+
+    def load(self, made: Sequence[data.Made]) -> None:
+        for one in made:
+            scan = self._path("scans", str(one.identity.series_number))
+            self._put(scan, xsiType="xnat:otherDicomScanData")
+            for path in one.paths:
+                name = file_path(f"{scan}/resources/DICOM", f"in/{path.name}")
+                self._put(name, path.read_bytes(), inbody="true")
+
+    def at(self, who: data.Identity) -> Address:
+        del who
+        self._put(data_path("projects", self.place.project, "subjects", self.place.subject))
+        self._put(self._path(), xsiType="xnat:otherDicomSessionData")
+        return self.place
+
+    def delete(self) -> None:
+        path = data_path("projects", self.place.project, "subjects", self.place.subject)
+        self.session.send("DELETE", path, params={"removeFiles": "true"}, accept=(200, 404))
+
+    def _path(self, *below: str) -> str:
+        place = self.place
+        parts = ("projects", place.project, "subjects", place.subject, "experiments")
+        return data_path(*parts, place.experiment, *below)
+
+    def _put(self, path: str, body: bytes | None = None, **params: str) -> None:
+        self.session.send("PUT", path, params=params, body=body)
+
+
+@pytest.fixture
+def xnat_1_6_4(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """An XNAT without digests."""
+    yield from _site(tmp_path, monkeypatch, "1.6.4", "absent")
+
+
+@pytest.fixture
+def xnat_1_8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """An XNAT with digests."""
+    yield from _site(tmp_path, monkeypatch, "1.8", "on")
+
+
+def _site(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: str, digests: str
+) -> Iterator[Site]:
+    monkeypatch.setenv("SERIESPORT_USER_HERE", "admin")
+    monkeypatch.setenv("SERIESPORT_PASSWORD_HERE", "admin")
+    with Xnat(tmp_path / "xnat", profile, digests) as peer:
+        yield Site(peer, Settings({"here": XnatServer("here", peer.url)}))
+
+
+@pytest.fixture
+def xnat_live(request: pytest.FixtureRequest) -> Iterator[LiveSite]:
+    """The XNAT that the environment names."""
+    base, _, project = LIVE.rpartition("/")
+    server = XnatServer("live", base)
+    label = f"seriesport-{data.identity(request.node.nodeid).accession_number}"
+    with closing(Session(server)) as session:
+        site = LiveSite(
+            session,
+            Settings({"live": server}),
+            XnatAddress("live", None, project, label, f"{label}-1"),
+        )
+        try:
+            yield site
+        finally:
+            site.delete()
+
+
+LIVE = os.environ.get("SERIESPORT_TEST_XNAT", "").rstrip("/")
+ENDPOINTS = [
+    *("file", "zip-stored", "zip-deflated", "orthanc", "dcmqrscp", "xnat_1_6_4", "xnat_1_8"),
+    *(["xnat_live"] if LIVE else []),
+]
+
+
+@pytest.fixture(params=ENDPOINTS)
 def endpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Endpoint:
     """Every kind of source and destination."""
+    if request.param.startswith("xnat"):
+        return request.getfixturevalue(request.param)
     if request.param == "file":
         return Folder(tmp_path / "endpoint")
     if request.param == "orthanc":
@@ -159,7 +287,7 @@ class Party:
 def party(endpoint: Endpoint, who: data.Identity, tmp_path: Path) -> Iterator[Party]:
     """The transport that is tested."""
     address = endpoint.at(who)
-    with open_transport(address, Settings()) as transport:
+    with open_transport(address, endpoint.settings) as transport:
         yield Party(transport, address, tmp_path)
     transport.close()
 
@@ -221,7 +349,7 @@ def test_a_series_is_described_as_its_headers_do(
     assert series.accession_number == who.accession_number
     assert series.instances in (None, 3)
     expected = party.transport.expect(series)
-    assert sorted(e.instance_number or 0 for e in expected.values()) == [1, 2, 3]
+    assert sorted(e.instance_number or e.place or 0 for e in expected.values()) == [1, 2, 3]
     assert all(name == e.listed for name, e in expected.items())
 
 
@@ -253,9 +381,11 @@ def test_only_what_is_not_there_yet_is_given(
     made = data.ct(tmp_path / "made", who, slices=5, size=16)
     endpoint.load([made])
     (series,) = party.find()
+    names = {uid: instance.listed for uid, instance in party.fetch(series).items()}
     have = {made.uids[0], made.uids[3]}
-    assert set(party.fetch(series, have)) == set(made.uids) - have
-    assert party.fetch(series, set(made.uids)) == {}
+    assert set(party.fetch(series, [names[uid] for uid in have])) == set(made.uids) - have
+    assert party.fetch(series, list(names.values())) == {}
+    assert party.transport.uids(series) == set(made.uids)
 
 
 def test_an_empty_place_has_no_series(party: Party) -> None:
@@ -348,7 +478,38 @@ def test_odd_patient_ids_arrive_unchanged(
     assert {instance.header.patient_id for instance in found.values()} == {patient}
 
 
-def test_a_scheme_without_a_transport_is_a_reason() -> None:
-    with pytest.raises(SeriesportError) as caught:
-        open_transport(parse("xnat://server/project"), Settings())
-    assert caught.value.code == "scheme-unsupported"
+def files_at(folder: Path, **contents: bytes) -> list[PlainFile]:
+    folder.mkdir()
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    slices = {name: FileSlice(folder / name, 0, len(data)) for name, data in contents.items()}
+    return [PlainFile(name, payload) for name, payload in slices.items()]
+
+
+def reference_of(party: Party, who: data.Identity) -> SeriesReference:
+    uids = (who.study_instance_uid, who.series_instance_uid)
+    return SeriesReference(party.address, who.patient_id, *uids, modality="CT", series_number="1")
+
+
+def test_plain_files_are_stored_once_and_never_replaced(
+    party: Party, who: data.Identity, tmp_path: Path
+) -> None:
+    series, transport = reference_of(party, who), party.transport
+    if not transport.takes_files:
+        with pytest.raises(SeriesportError) as caught:
+            transport.store_files([], party.address, "NIFTI", series)
+        assert caught.value.code == "files-unsupported"
+        return
+    party.store(loaded(data.ct(tmp_path / "made", who, slices=2, size=16)))
+    files = files_at(tmp_path / "files", image=b"an image", sidecar=b"{}")
+    for sent in (True, False):
+        receipt = transport.store_files(files, party.address, "NIFTI", series)
+        assert [(e.uid, e.sent, e.proof) for e in receipt.entries] == [
+            ("image", sent, Proof.DIGEST),
+            ("sidecar", sent, Proof.DIGEST),
+        ]
+    changed = files_at(tmp_path / "changed", image=b"an imagE")
+    receipt = transport.store_files(changed, party.address, "NIFTI", series)
+    assert [entry.code for entry in receipt.entries] == ["destination-conflict"]
+    assert transport.store_files(files, party.address, "NIFTI", series).complete
+    assert len(party.fetch(*party.find())) == 2

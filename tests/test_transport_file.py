@@ -14,14 +14,15 @@ import data
 from seriesport.address import FileAddress
 from seriesport.errors import SeriesportError
 from seriesport.files import PART_SUFFIX
+from seriesport.instance import FileSlice, PlainFile
 from seriesport.part10 import load_instance
 from seriesport.settings import Settings
 from seriesport.transports.file import FileTransport
-from seriesport.transports.protocol import Proof
+from seriesport.transports.protocol import Proof, SeriesReference
 
 if TYPE_CHECKING:
     from seriesport.instance import Instance
-    from seriesport.transports.protocol import Receipt, SeriesReference
+    from seriesport.transports.protocol import Receipt
 
 
 def opened(folder: Path) -> FileTransport:
@@ -341,3 +342,60 @@ def test_a_full_disk_is_a_reason_and_leaves_no_half_file(
         store(tmp_path / "out", made, "KEY")
     assert caught.value.code == "file-unwritable"
     assert files(tmp_path / "out") == []
+
+
+def plain(folder: Path, content: bytes, name: str = "a/b.nii") -> PlainFile:
+    folder.mkdir(exist_ok=True)
+    path = folder / "content"
+    path.write_bytes(content)
+    return PlainFile(name, FileSlice(path, 0, len(content)))
+
+
+def store_files(files: list[PlainFile], folder: Path, resource: str = "NIFTI") -> Receipt:
+    nobody = SeriesReference(FileAddress(folder), "", "", "", plain=True)
+    return opened(folder).store_files(files, FileAddress(folder), resource, nobody)
+
+
+def test_plain_files_go_to_a_folder_named_as_their_resource(tmp_path: Path) -> None:
+    file = plain(tmp_path / "source", b"content")
+    for sent in (True, False):
+        (entry,) = store_files([file], tmp_path / "there").entries
+        assert (entry.uid, entry.sent, entry.proof) == ("a/b.nii", sent, Proof.DIGEST)
+    (path,) = [path for path in (tmp_path / "there").rglob("*") if path.is_file()]
+    assert path == tmp_path / "there" / "NIFTI" / "a" / "b.nii"
+    assert path.read_bytes() == b"content"
+
+
+def test_an_empty_plain_file_is_a_file_as_well(tmp_path: Path) -> None:
+    assert store_files([plain(tmp_path / "source", b"")], tmp_path, "").complete
+    assert (tmp_path / "a" / "b.nii").read_bytes() == b""
+
+
+@pytest.mark.parametrize("there", [b"other 8", b"longer than it", None])
+def test_a_plain_file_never_replaces_what_has_its_name(tmp_path: Path, there: bytes | None) -> None:
+    path = tmp_path / "there" / "NIFTI" / "a" / "b.nii"
+    path.parent.mkdir(parents=True)
+    if there is None:
+        path.mkdir()
+    else:
+        path.write_bytes(there)
+    (entry,) = store_files([plain(tmp_path / "source", b"content")], tmp_path / "there").entries
+    assert (entry.sent, entry.proof, entry.code) == (False, None, "destination-conflict")
+    assert there is None or path.read_bytes() == there
+
+
+@pytest.mark.parametrize("name", ["../b.nii", "/b.nii", "a//b.nii", "a\\b.nii", "a\nb.nii"])
+def test_a_plain_file_whose_name_leads_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SeriesportError) as caught:
+        store_files([plain(tmp_path / "source", b"x", name)], tmp_path / "there")
+    assert caught.value.code == "name-unsafe"
+    assert not (tmp_path / "there").exists()
+
+
+def test_a_plain_file_that_ends_early_is_not_written(tmp_path: Path) -> None:
+    file = plain(tmp_path / "source", b"content")
+    (tmp_path / "source" / "content").write_bytes(b"con")
+    with pytest.raises(SeriesportError) as caught:
+        store_files([file], tmp_path / "there")
+    assert caught.value.code == "source-changed"
+    assert not [path for path in (tmp_path / "there").rglob("*") if path.is_file()]

@@ -6,6 +6,7 @@ import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -17,12 +18,13 @@ from seriesport.part10 import encode_file_meta, read_path
 from seriesport.transports.listing import Listed, Listing
 from seriesport.transports.placing import check_name, choose_folder, place
 from seriesport.transports.protocol import Proof, Receipt, ReceiptEntry, Transport
+from seriesport.zipsafe import name_problem
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from seriesport.address import Address, FileAddress
-    from seriesport.instance import Instance
+    from seriesport.instance import Instance, PlainFile
     from seriesport.part10 import Part10
     from seriesport.settings import Settings
     from seriesport.transports.protocol import Expected, SeriesReference
@@ -48,6 +50,8 @@ class FileTransport(Transport):
     to files and folders are followed, each folder once. A file that looks like DICOM and cannot
     be read, or a link that leads nowhere, may be part of any series: `expect` then raises.
     """
+
+    takes_files = True
 
     def __init__(self, address: Address, settings: Settings) -> None:
         self.address = cast("FileAddress", address)
@@ -101,6 +105,26 @@ class FileTransport(Transport):
                 placement.entries[index] = entry
         sync_folder(folder)
         return Receipt(tuple(entry for entry in placement.entries if entry is not None))
+
+    def store_files(
+        self, files: Sequence[PlainFile], address: Address, resource: str, series: SeriesReference
+    ) -> Receipt:
+        """See the protocol. They lie in a folder that is named as the resource.
+
+        Raises:
+            SeriesportError: address-invalid, name-unsafe, destination-conflict where a folder's
+                name is a file's, file-unwritable, file-unreadable.
+        """
+        del series
+        folder = _path(address)
+        if resource:
+            check_name(resource)
+            folder /= resource
+        for number, file in enumerate(files, 1):
+            if problem := name_problem(file.name):
+                raise SeriesportError("name-unsafe", f"the name of file {number} {problem}")
+        with ThreadPoolExecutor(_WRITERS) as pool:
+            return Receipt(tuple(pool.map(partial(_store_file, folder), files)))
 
     def close(self) -> None:
         """See the protocol."""
@@ -251,3 +275,28 @@ def write_instance(path: Path, instance: Instance) -> ReceiptEntry:
         code="store-unverified",
         detail="the file reads back with other bytes",
     )
+
+
+def _store_file(folder: Path, file: PlainFile) -> ReceiptEntry:
+    """Write one plain file, whole or not at all, unless it is there; read it back."""
+    path = folder / file.name
+    wanted = digest_member(file).sha256
+    sent = False
+    if not os.path.lexists(path):
+        try:
+            with writing(path, replace=False) as stream:
+                for chunk in chunks(file.payload):
+                    write_all(stream, chunk)
+            sent = True
+        except SeriesportError as error:
+            if error.code != "destination-conflict":
+                raise
+    if path.is_file():
+        there = FileSlice(path, 0, path.stat().st_size)
+        if there.size == file.payload.size:
+            found = digest_member(replace(file, payload=there)).sha256
+            if found == wanted:
+                return ReceiptEntry(file.uid, sent=sent, proof=Proof.DIGEST)
+    code = "store-unverified" if sent else "destination-conflict"
+    detail = "the file reads back with other bytes" if sent else "another file has its name"
+    return ReceiptEntry(file.uid, sent=sent, proof=None, code=code, detail=detail)

@@ -91,9 +91,10 @@ class Contents:
 
     def _download(self, listed: ResourceFile, copy: BinaryIO, most: int) -> int:
         size = 0
-        page = listed.name.lower().endswith((".html", ".htm"))
         path = listed.path(self.experiment.id)
-        with self.catalog.session.open(path, deadline=self.catalog.deadline, page=page) as answer:
+        with self.catalog.session.open(
+            path, deadline=self.catalog.deadline, page=listed.is_page
+        ) as answer:
             for chunk in answer.chunks():
                 copy.write(chunk)
                 size += len(chunk)

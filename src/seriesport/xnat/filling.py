@@ -65,13 +65,13 @@ class Filling:
 
         Args:
             files: Under different names.
-            exists: Whether the resource does.
+            exists: Whether the resource is known to do.
 
         Raises:
             SeriesportError: where nothing can go on from the beginning.
         """
         contents = self._contents
-        listed = contents.digested([f.name for f in files]) if exists else {}
+        listed = contents.digested([f.name for f in files])
         places = contents.places(listed, files) if listed else {}
         for file in files:
             if file.name in places:
@@ -164,18 +164,13 @@ class Filling:
                 if not self._proven and not self._stores(file):
                     return self._give_up(queue, file)
             except SeriesportError as error:
-                outcome = _Outcome(accepted=False, code=error.code, detail=error.message)
                 if isinstance(error, StatusError) and error.status == 403:
                     return self._give_up(queue, file)
-                if error.code in _OWN_FILE or (
-                    isinstance(error, StatusError) and not error.transient
-                ):
-                    code = error.code if error.code in _OWN_FILE else "store-failed"
-                    self._outcomes[file.name] = _Outcome(
-                        accepted=False, code=code, detail=error.message
-                    )
+                told = _of_one_file(error)
+                if told is not None:
+                    self._outcomes[file.name] = told
                     queue.popleft()
-                elif not self._recovered(queue, outcome):
+                elif not self._recovered(queue, error):
                     return None
         return None
 
@@ -198,14 +193,14 @@ class Filling:
             return not isinstance(error, StatusError) or error.status != 403
         return True
 
-    def _recovered(self, queue: deque[Outgoing], lost: _Outcome) -> bool:
+    def _recovered(self, queue: deque[Outgoing], error: SeriesportError) -> bool:
         """After a broken request: list before anything is sent again.
 
-        Gives False where it is over; what is still in the queue then has this outcome.
+        Gives False where it is over; what is still in the queue then has this error's code.
         """
         file = queue[0]
         self._interruptions += 1
-        if self._interruptions < _INTERRUPTIONS:
+        if error.transient and self._interruptions < _INTERRUPTIONS:
             try:
                 there = file.name in self._contents.listed()
             except SeriesportError:
@@ -216,6 +211,7 @@ class Filling:
                 self._outcomes[file.name] = _Outcome(accepted=True, detail=answer)
                 queue.popleft()
             return True
+        lost = _Outcome(accepted=False, code=error.code, detail=error.message)
         for unsent in queue:
             self._outcomes[unsent.name] = lost
         return False
@@ -265,6 +261,15 @@ class Filling:
             return ReceiptEntry(uid, sent=True, proof=Proof.DIGEST, detail=detail)
         what = "the destination has other bytes than were sent"
         return ReceiptEntry(uid, sent=True, proof=None, code="store-unverified", detail=what)
+
+
+def _of_one_file(error: SeriesportError) -> _Outcome | None:
+    """What an error says of the file that was sent; None where it is not about that alone."""
+    if error.code in _OWN_FILE:
+        return _Outcome(accepted=False, code=error.code, detail=error.message)
+    if isinstance(error, StatusError) and not error.transient and error.status != 401:
+        return _Outcome(accepted=False, code="store-failed", detail=error.message)
+    return None
 
 
 def _unread(listed: ResourceFile, file: Outgoing, error: Exception) -> ReceiptEntry:

@@ -1,4 +1,4 @@
-"""Taking turns at one XNAT: within this process, and with the other processes of this machine.
+"""Taking turns at one XNAT: within this process, and with the user's other processes.
 
 XNAT loses files that are put into one resource at the same time, and lets two uploads make the
 same subject, experiment or scan.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seriesport.errors import SeriesportError
 from seriesport.files import locked
 
 if TYPE_CHECKING:
@@ -27,15 +27,25 @@ _guard = threading.Lock()
 def turn(*place: str) -> Generator[None]:
     """Hold a place, named by the server's URL and what is below it, until the block ends.
 
+    The lock files lie in the user's cache folder, which the nodes of a cluster share as a rule.
+    Where nothing can be written there, only the threads of this process take turns.
+
     Raises:
-        SeriesportError: timeout, where another process holds it for 10 minutes; file-unwritable.
+        SeriesportError: timeout, where another process holds it for 10 minutes.
     """
     name = hashlib.sha256("\0".join(place).encode("utf-8", "surrogateescape")).hexdigest()
     with _guard:
         lock, users = _registry.get(name, (threading.Lock(), 0))
         _registry[name] = (lock, users + 1)
     try:
-        with lock, locked(_folder() / f"{name[:32]}.lock"):
+        with lock, ExitStack() as stack:
+            try:
+                stack.enter_context(locked(_folder() / f"{name[:32]}.lock"))
+            except RuntimeError:  # no home folder
+                pass
+            except SeriesportError as error:
+                if error.code != "file-unwritable":
+                    raise
             yield
     finally:
         with _guard:
@@ -48,4 +58,5 @@ def turn(*place: str) -> Generator[None]:
 
 def _folder() -> Path:
     """A folder of this user's own, which every process of the user's finds."""
-    return Path(tempfile.gettempdir()) / f"seriesport-{os.getuid()}"
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "seriesport" / "turns"

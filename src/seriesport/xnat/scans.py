@@ -14,6 +14,7 @@ from seriesport.xnat.catalog import scan_path
 from seriesport.xnat.fields import query, scan_number
 from seriesport.xnat.head import remote_header
 from seriesport.xnat.items import record_of, records
+from seriesport.xnat.search import DICOM_RESOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -80,14 +81,12 @@ def named(scans: Mapping[str, Record], name: str) -> Record | None:
     """
     if name in scans:
         return scans[name]
-    for field in ("type", "series_description"):
-        fitting = [record for record in scans.values() if record.fields.get(field) == name]
-        if len(fitting) > 1:
-            what = f"{len(fitting)} scans have the {field.replace('_', ' ')} of the address"
-            raise SeriesportError("ambiguous", what)
-        if fitting:
-            return fitting[0]
-    return None
+    described = ("type", "series_description")
+    fitting = [r for r in scans.values() if name in (r.fields.get(field) for field in described)]
+    if len(fitting) > 1:
+        what = f"{len(fitting)} scans have this type or description; name one by its ID"
+        raise SeriesportError("ambiguous", what)
+    return fitting[0] if fitting else None
 
 
 def scan_for(catalog: Catalog, experiment: Experiment, wanted: Wanted) -> Record:
@@ -145,7 +144,7 @@ def held_by(catalog: Catalog, experiment: Experiment, record: Record, series_uid
     if record.uid and record.uid != series_uid:
         return Holding.OTHERS
     files = [f for f in catalog.files(experiment, record.id) if f.size]
-    images = [f for f in files if f.resource == "DICOM"] or [
+    images = [f for f in files if f.resource in DICOM_RESOURCES] or [
         f for f in files if f.name.lower().endswith((".dcm", ".ima"))
     ]
     for file in images[:3]:
