@@ -111,7 +111,7 @@ def _decoded(name: str) -> str:
         return name
 
 
-def _leaks(project: Project, canaries: list[str]) -> list[str]:
+def leaks(project: Project, canaries: list[str]) -> list[str]:
     pattern = re.compile("|".join(map(re.escape, canaries)).encode(), re.IGNORECASE)
     leaks: list[str] = []
     for path in sorted(project.folder.rglob("*")):
@@ -140,10 +140,10 @@ def test_a_run_with_failures_leaks_no_identifier(project: Project) -> None:
     assert not [c for c in canaries if c.lower() in screen.lower()]
     assert not [c for c in canaries if any(c in word for word in watch.seen)]
     assert any("snakemake" in word for word in watch.seen)
-    assert _leaks(project, canaries) == []
+    assert leaks(project, canaries) == []
     report = project.snakemake("--report", "report.html")
     assert report.returncode == 0, report.stderr
-    assert _leaks(project, canaries) == []
+    assert leaks(project, canaries) == []
 
 
 def test_a_killed_run_leaks_no_identifier(project: Project) -> None:
@@ -163,7 +163,7 @@ def test_a_killed_run_leaks_no_identifier(project: Project) -> None:
         os.killpg(run.pid, signal.SIGKILL)
         run.wait()
     assert list(project.results.glob("dicom/*/*.zip"))
-    assert _leaks(project, canaries) == []
+    assert leaks(project, canaries) == []
 
 
 def test_the_search_for_canaries_finds_one_that_is_planted(project: Project) -> None:
@@ -172,4 +172,4 @@ def test_the_search_for_canaries_finds_one_that_is_planted(project: Project) -> 
     hidden = base64.b64encode(f"results/{ACCESSION}".encode()).decode()
     (project.folder / ".snakemake").mkdir()
     (project.folder / ".snakemake" / hidden).write_text("{}")
-    assert len(_leaks(project, [PATIENT, ACCESSION])) == 2
+    assert len(leaks(project, [PATIENT, ACCESSION])) == 2
