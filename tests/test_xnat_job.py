@@ -56,7 +56,7 @@ class Job:
         xnat.add_scan("STUDY", SUBJECT, SESSION, "1", names, xsi="xnat:ctScanData", type="CT")
         orthanc.store(self.mr.paths)
         self.project = Project.clone(tmp_path / "clone", demo=False)
-        self.secrets = [SUBJECT, SESSION, PATIENT, NAME.split("^", maxsplit=1)[0], ACCESSION, PASSWORD]
+        self.secrets = [SUBJECT, SESSION, PATIENT, "CANARYDAUGHTER", ACCESSION, PASSWORD]
         self.secrets += [who.study_instance_uid, *self.ct.uids, *self.mr.uids]
         netrc = self.project.folder / "netrc"
         netrc.write_text(f"machine 127.0.0.1 login {USER} password {PASSWORD}\n")
