@@ -253,8 +253,9 @@ class Server:
             left = length
             while left:
                 piece = source.read(min(CHUNK, left))
-                connection.sendall(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+                # Counted first: a client that has the last byte may look at the log at once.
                 log.sent += len(piece)
+                connection.sendall(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
                 left -= len(piece)
             if chunked:
                 connection.sendall(b"0\r\n\r\n")
@@ -301,8 +302,8 @@ class Server:
         step = max(1, slow.rate // 20) if slow else CHUNK
         for at in range(0, len(body), step):
             piece = body[at : at + step]
-            connection.sendall(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
             log.sent += len(piece)
+            connection.sendall(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
             if slow and self._stopping.wait(step / slow.rate):
                 raise CutError
         if ending is not None:
