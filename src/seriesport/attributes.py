@@ -20,9 +20,9 @@ from pydicom.valuerep import validate_value
 
 from seriesport.encoded import tag_of
 from seriesport.errors import SeriesportError
+from seriesport.formats.axes import tag_axes
 from seriesport.formats.guard import check_affine
 from seriesport.geometry import lps_to_ras, spacing_of
-from seriesport.indexing import tag_axes
 from seriesport.uids import valid
 from seriesport.window import Window
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_LINES = ("LT", "ST", "UT")
+"""VRs of text that may have several lines."""
 
 
 def refused(problem: str) -> SeriesportError:
@@ -73,8 +75,8 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 
 def _is_text(value: Any) -> str:
-    if not isinstance(value, str) or _CONTROL.search(value):
-        raise refused("this attribute is text, without control characters")
+    if not isinstance(value, str) or "\\" in value or _CONTROL.search(value):
+        raise refused("this attribute is text, without control characters and backslashes")
     return value
 
 
@@ -104,7 +106,7 @@ def _is_uid(value: Any) -> str:
 
 def _are_texts(value: Any) -> list[str]:
     if isinstance(value, str):
-        return _is_text(value).split("\\")
+        value = value.split("\\")
     if not isinstance(value, Iterable):
         raise refused("this attribute is a list of text")
     return [_is_text(v) for v in cast("Iterable[Any]", value)]
@@ -315,7 +317,7 @@ class Attributes:
 
     def _axis(self, name: str) -> str:
         """A tag axis by name, or the only one."""
-        tags = tag_axes(self.image)
+        tags = tag_axes(self.image.axes)
         if name in tags:
             return name
         if len(tags) != 1:
@@ -326,11 +328,11 @@ class Attributes:
         return int(self.image.array.shape[self.image.axes.index(axis)])
 
     def _volumes(self) -> tuple[int, ...]:
-        return tuple(self._length(axis) for axis in tag_axes(self.image))
+        return tuple(self._length(axis) for axis in tag_axes(self.image.axes))
 
     def _times(self) -> Array | None:
         """Acquisition times by the frames' headers, from the first."""
-        if len(tag_axes(self.image)) != 1 or self.image.frames is None:
+        if len(tag_axes(self.image.axes)) != 1 or self.image.frames is None:
             return None
         volumes: list[list[Frame]] = self.image.frames.tolist()
         times = [[f.tags.get("time") for f in volume] for volume in volumes]
@@ -362,6 +364,8 @@ def _check_value(keyword: str, value: Any) -> None:
     for one in values:
         if not isinstance(one, str):
             continue
+        if vr not in _LINES and _CONTROL.search(one):
+            raise refused(f"{keyword} cannot have control characters")
         try:
             validate_value(vr, one, RAISE)
         except ValueError:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
+from seriesport.formats.axes import tag_axes
 from seriesport.geometry import spacing_of
 
 if TYPE_CHECKING:
@@ -36,11 +37,6 @@ class Selection:
     """Its array is a view."""
     slices: Array
     """Which slices it has: their places in C order of the axes before row."""
-
-
-def tag_axes(image: Image) -> tuple[str, ...]:
-    """The axes that are none of space and colour."""
-    return tuple(a for a in image.axes if a not in (*SPATIAL, "rgb"))
 
 
 def numbered_slices(image: Image) -> Array:
@@ -158,7 +154,7 @@ def _moved(image: Image, by_axis: Mapping[str, Part]) -> Affine:
 
 
 def _tag_parts(image: Image, by_axis: Mapping[str, Part]) -> tuple[Part, ...]:
-    return tuple(by_axis[name] for name in tag_axes(image))
+    return tuple(by_axis[name] for name in tag_axes(image.axes))
 
 
 def _volumes(image: Image, values: Array | None, by_axis: Mapping[str, Part]) -> Array | None:

@@ -13,7 +13,7 @@ from seriesport import formats as files
 from seriesport.address import FileAddress, parse
 from seriesport.config import load_config
 from seriesport.errors import SeriesportError
-from seriesport.formats.axes import axes_of, numbered, tag_axes, unnamed_axes
+from seriesport.formats.axes import Axes, spatial_axes, unnamed
 from seriesport.formats.dicom_geometry import with_geometry
 from seriesport.formats.guard import check_affine
 from seriesport.formats.values import image_of
@@ -165,11 +165,9 @@ def _of_array(array: Array) -> Loaded:
         problem = "an image is an array of numbers with at least two axes, none of them empty"
         raise SeriesportError("format-unfit", problem)
     colour = array.dtype == np.uint8 and array.ndim > 2 and array.shape[-1] == 3
-    shape = array.shape[:-1] if colour else array.shape
-    axes = unnamed_axes(shape)
-    axes = (*axes, "rgb") if colour else axes
-    tags = {n: numbered(array.shape[i]) for i, n in enumerate(axes) if n in tag_axes(axes)}
-    image = image_of(array, axes, tags, None)
+    axes = unnamed(array.shape[:-1] if colour else array.shape)
+    axes = replace(axes, names=(*axes.names, "rgb")) if colour else axes
+    image = image_of(array, axes, None)
     return Loaded(image, Header.empty(slice_count(image)), "array")
 
 
@@ -229,5 +227,5 @@ def _geometry_of(source: Any, settings: Settings, opts: Mapping[str, Any]) -> Im
         shape = (slices, frames[0].rows, frames[0].columns)
         nothing: NDArray[np.uint8] = np.broadcast_to(np.uint8(0), shape)
         affine = arranged.affine_lps
-        image = image_of(nothing, axes_of((), 3), {}, affine)
+        image = image_of(nothing, Axes(spatial_axes(3), {}), affine)
         return image if slices > 1 else replace(image, array=nothing[0], axes=image.axes[1:])
