@@ -11,8 +11,9 @@ import pydicom
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from pydicom.pixels.utils import iter_pixels
 
+from seriesport.elements import Syntax
 from seriesport.errors import SeriesportError
-from seriesport.frames import BAD_DATA, quiet
+from seriesport.frames import BAD_DATA, quiet, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+_PALETTES = tuple(f"{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue"))
 _INTEGERS = (np.int16, np.uint16, np.int32, np.uint32)
 
 
@@ -45,17 +47,38 @@ def pixels(frames: Sequence[Frame]) -> Iterator[Array]:
 def _pictures(frames: Sequence[Frame]) -> Iterator[Array]:
     """The stored pictures of frames of one file."""
     path = frames[0].path
-    header = pydicom.Dataset()
     try:
         if all(f.native for f in frames):
             with path.open("rb", buffering=0) as stream:
                 yield from (_read_native(stream.fileno(), f) for f in frames)
             return
         with quiet():
-            for array in iter_pixels(path, ds_out=header, indices=[f.index for f in frames]):
+            header = _table_header(frames[0])
+            source = _inflated(path)
+            for array in iter_pixels(source, indices=[f.index for f in frames]):
                 yield _finished(array, header, frames[0])
     except BAD_DATA as error:
         raise _undecodable(frames[0], error) from None
+
+
+def _inflated(path: Path) -> Path | pydicom.Dataset:
+    """A file, or its data set where pydicom reads no single frames from it (deflated ones)."""
+    meta = read_header(path, []).file_meta
+    if not Syntax.of(str(meta.get("TransferSyntaxUID") or "")).deflated:
+        return path
+    return pydicom.dcmread(path)  # pyright: ignore[reportUnknownMemberType] partly typed
+
+
+def _table_header(frame: Frame) -> pydicom.Dataset | None:
+    """The header that holds a frame's look-up table, little endian as pydicom takes it to be."""
+    if frame.photometric != "PALETTE COLOR" and not frame.has_modality_lut:
+        return None
+    header = read_header(frame.path)
+    if header.original_encoding[1] is False:
+        for element in [header[keyword] for keyword in _PALETTES if keyword in header]:
+            if element.VR == "OW":
+                element.value = np.frombuffer(element.value, ">u2").astype("<u2").tobytes()
+    return header
 
 
 def _undecodable(frame: Frame, error: Exception) -> SeriesportError:
@@ -83,13 +106,13 @@ def _read_native(descriptor: int, frame: Frame, out: Array | None = None) -> Arr
     return picture
 
 
-def _finished(array: Array, header: pydicom.Dataset, frame: Frame) -> Array:
+def _finished(array: Array, header: pydicom.Dataset | None, frame: Frame) -> Array:
+    if header is None:
+        return array
     if frame.photometric == "PALETTE COLOR":
         array = apply_color_lut(array, header)
         return (array >> 8).astype(np.uint8) if array.dtype == np.uint16 else array
-    if frame.has_modality_lut:
-        return apply_modality_lut(array, header)
-    return array
+    return apply_modality_lut(array, header)
 
 
 def rescaled(array: Array, frame: Frame) -> Array:
