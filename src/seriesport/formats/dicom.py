@@ -258,16 +258,17 @@ class _Plan:
         if anew:
             elements = {t: e for t, e in elements.items() if not t >> 16 & 1}
         elements.pop(_MAC, None)
+        elements = header.apply(elements, index)
         elements[series.SOP_CLASS] = text(b"UI", self._class)
         self._geometry.place(elements, index, anew=self._moved or self._unplaced)
-        self._geometry.tell(elements, index, anew=anew or self._template)
+        told = self._geometry.tell(elements, index, anew=anew or self._template)
         series.describe_pixels(elements, self._image, stored, self._storage, index)
         series.adjust_window(
             elements, self._image, self._storage, header.seal, changed=self._changed
         )
         self._tell_origin(elements, source, index)
         self._number(elements, index)
-        elements = header.apply(elements, index)
+        elements = header.apply(elements, index) | told
         self._identify(elements, index)
         modules.complete(elements, self._class)
         return elements

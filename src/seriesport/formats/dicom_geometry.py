@@ -120,18 +120,23 @@ class Geometry:
             if THICKNESS not in elements or abs(strides - round(strides)) > 1e-3 or strides < 1:
                 elements[THICKNESS] = _lengths(gap)
 
-    def tell(self, elements: Elements, index: int, *, anew: bool) -> None:
+    def tell(self, elements: Elements, index: int, *, anew: bool) -> Elements:
         """Write what tells a slice's volume from the others: times, echoes, b-values.
+
+        Returns:
+            What was written.
 
         Raises:
             SeriesportError: header-invalid where an attribute cannot have an axis' value.
         """
+        old = dict(elements)
         for name, value in zip(self._names, self._tags[index], strict=True):
             before = self._before(name, index)
             if anew or before is None or before != value:
                 self._tell(elements, name, value, before)
         if self._seal is None or anew:
             self._tell_diffusion(elements, index)
+        return {tag: written for tag, written in elements.items() if old.get(tag) != written}
 
     def _before(self, name: str, index: int) -> Any:
         seal = self._seal

@@ -113,6 +113,8 @@ _EMPTY_OF_CLASS = {
         0x00541101: b"LO",
     },
 }
+_EITHER = frozenset({0x00185100, 0x00540410})
+"""Patient Position or Patient Orientation Code Sequence, not both."""
 _DEFAULTS_OF_CLASS = {
     CT: {},
     MR: {0x00180020: text(b"CS", "RM"), 0x00180021: text(b"CS", "NONE")},
@@ -194,7 +196,8 @@ def is_overlay(tag: int) -> bool:
 def complete(elements: Elements, chosen: str) -> None:
     """Add the attributes that a class requires and a header lacks: Type 2 empty, Type 1 neutral."""
     for tag, vr in (_EMPTY | _EMPTY_OF_CLASS.get(chosen, {})).items():
-        elements.setdefault(tag, Element(vr, b""))
+        if tag not in _EITHER or not elements.keys() & _EITHER - {tag}:
+            elements.setdefault(tag, Element(vr, b""))
     for tag, element in _DEFAULTS_OF_CLASS.get(chosen, {}).items():
         elements.setdefault(tag, element)
     if 0x00200032 not in elements or chosen == SC:

@@ -154,11 +154,11 @@ def adjust_window(
 
 
 def _suits(window: Window | None, storage: Storage) -> bool:
-    """Whether at least half of a window lies within the range of the values."""
+    """Whether at least a quarter of a window lies within the range of the values."""
     if window is None or window.table is not None:
         return False
     low, high = window.center - window.width / 2, window.center + window.width / 2
-    return min(high, storage.high) - max(low, storage.low) >= window.width / 2
+    return min(high, storage.high) - max(low, storage.low) >= window.width / 4
 
 
 def _write_window(elements: Elements, window: Window | None, storage: Storage) -> None:
