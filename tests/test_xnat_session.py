@@ -36,12 +36,18 @@ ADMIN = Credentials("admin", "admin")
 LIST = "/data/projects/SESSION/subjects"
 
 
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Xnat]:
+    with Xnat(tmp_path_factory.mktemp("sessions")) as server:
+        yield server
+
+
 @pytest.fixture
-def server(xnat: Xnat) -> Iterator[Xnat]:
-    xnat.add_subject("SESSION", "S1")
-    xnat.requests.clear()
-    yield xnat
-    xnat.faults.clear()
+def server(running: Xnat) -> Iterator[Xnat]:
+    running.add_subject("SESSION", "S1")
+    running.requests.clear()
+    yield running
+    running.faults.clear()
 
 
 def describe(xnat: Xnat, **limits: Any) -> XnatServer:
@@ -61,6 +67,15 @@ def failing(work: Callable[[], object]) -> SeriesportError:
         work()
     assert "SESSION" not in caught.value.message
     return caught.value
+
+
+def test_every_version_of_a_server_lets_in_and_out(xnat: Xnat):
+    xnat.add_subject("SESSION", "S1")
+    session = Session(describe(xnat), ADMIN)
+    assert session.get_json(LIST)
+    assert len(xnat.open_sessions) == 1
+    session.close()
+    assert not xnat.open_sessions
 
 
 def test_many_threads_share_one_log_in(server: Xnat):
@@ -165,7 +180,7 @@ def test_retry_after_is_waited_for_by_all_threads(server: Xnat, session: Session
         early = [x for x in server.requests if x.path == LIST]
     assert time.monotonic() - start >= 1
     assert len(early) <= 4
-    later = (datetime.now(UTC) + timedelta(seconds=2)).strftime("%a, %d %b %Y %H:%M:%S GMT")
+    later = (datetime.now(UTC) + timedelta(seconds=1)).strftime("%a, %d %b %Y %H:%M:%S GMT")
     server.faults.add(Fault("status", LIST, status=503, retry_after=later))
     assert session.get_json(LIST)
 
@@ -371,7 +386,9 @@ def test_a_server_without_tls_is_told(server: Xnat):
 # The end
 
 
-@pytest.mark.parametrize("end", ["exit", "interrupt", "job"])
+@pytest.mark.parametrize(
+    "end", ["job", *(pytest.param(end, marks=pytest.mark.slow) for end in ("exit", "interrupt"))]
+)
 def test_a_process_leaves_no_session_behind(server: Xnat, tmp_path: Path, end: str):
     code = f"""
 import json, sys, time
