@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import time
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,8 +19,13 @@ from seriesport.errors import SeriesportError
 from seriesport.fetch import fetch_series
 from seriesport.flow import Patience
 from seriesport.instance import PlainFile
+from seriesport.ledger import Status
 from seriesport.settings import Settings, XnatServer
+from seriesport.steps.fetch import fetch_shard
+from seriesport.steps.plan import plan_cohort
+from seriesport.steps.shard import Results
 from seriesport.transports.xnat import XnatTransport
+from seriesport.workflow import fetching, granted, limits, uploading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -520,3 +526,58 @@ def test_an_address_without_config_and_a_port_works(place: Place, monkeypatch: p
     monkeypatch.setenv("SERIESPORT_USER_XNAT_EXAMPLE_8443", "me")
     assert Settings().server(XnatAddress("xnat.example", 8443, "P")).name == "xnat.example:8443"
     assert place
+
+
+# As a cohort's source
+
+
+def test_a_cohort_of_scans_is_planned_and_fetched_and_not_fetched_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(place.folder)
+    for number, quality in ((11, "usable"), (12, "unusable")):
+        made = data.ct(place.folder / f"{number}", place.made.identity.series(number), slices=2)
+        place.add(str(number), made, type="T2w", quality=quality)
+    place.server.add_scan(
+        place.project, "S1", f"{place.project}_E1", "11", {"notes.txt": b"no image"}
+    )
+    root = f"xnat://xnat/{place.project}"
+    cohort = place.folder / "cohort.yaml"
+    cohort.write_text(
+        "cohort:\n"
+        f"- {{source: {root}, scan_type: 'T2*', quality: [usable], destinations: []}}\n"
+        f"- {{source: {root}/S1, series_number: '7', destinations: []}}\n"
+        f"- {{source: {root}/NONE, destinations: []}}\n"
+    )
+    cohort.chmod(0o600)
+    results = Results(place.folder / "results")
+    plan = plan_cohort(results, cohort, place.settings)
+    assert [p.code for p in plan.problems] == ["not-found"]
+    assert [row.shard for row in plan.series] == ["xnat-0001", "xnat-0002"]
+    for shard in plan.shards():
+        [line] = fetch_shard(results, shard, place.settings)
+        assert line.status is Status.COMPLETE
+    place.server.requests.clear()
+    for shard in plan.shards():
+        fetch_shard(results, shard, place.settings)
+    assert not place.server.requests
+
+
+def test_the_workflow_holds_an_xnats_connections_over_all_jobs(tmp_path: Path):
+    index = tmp_path / "shards.tsv"
+    rows = ("x-0001\t1\tx\t", "h.example-0001\t3\th_example\t", "local-0001\t1\tlocal\tx")
+    index.write_text("".join(f"{row}\t5\tno\n" for row in rows))
+    servers = {"x": XnatServer("x", "https://h", connections=5)}
+    assert limits(servers) == {"archive_unnamed": 4, "archive_x": 5}
+
+    def taken(shard: str, kind: Any) -> dict[str, int]:
+        wildcards = SimpleNamespace(shard=shard)
+        counts = kind(str(index), servers)
+        return {name: counts[name](wildcards) for name in ("archive_unnamed", "archive_x")}
+
+    assert taken("x-0001", fetching) == {"archive_unnamed": 0, "archive_x": 3}
+    assert taken("h.example-0001", fetching) == {"archive_unnamed": 3, "archive_x": 0}
+    assert taken("local-0001", fetching) == {"archive_unnamed": 0, "archive_x": 0}
+    assert taken("local-0001", uploading) == {"archive_unnamed": 0, "archive_x": 3}
+    alone = granted(Settings(servers), {"archive_x": 3}).servers["x"]
+    assert alone.at_once == 3
