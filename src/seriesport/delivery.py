@@ -14,6 +14,7 @@ from seriesport.formats import dicom
 from seriesport.instance import FileSlice, PlainFile
 from seriesport.loading import DICOM, address_of
 from seriesport.scratch import scratch
+from seriesport.sources import settings_for
 from seriesport.transports.file import write_instance
 from seriesport.transports.protocol import Receipt, SeriesReference
 from seriesport.transports.registry import open_transport
@@ -40,10 +41,11 @@ def deliver(
     formats: Sequence[str],
     opts: Mapping[str, Any],
     keep_uid: bool,
-    settings: Settings,
+    given: Settings | None,
 ) -> Receipt | None:
     """Write an image to an address. See `Series.write`."""
     address = address_of(url)
+    settings = settings_for(address, given)
     names = tuple(dict.fromkeys(formats)) or (_by_suffix(address),)
     unknown = [name for name in names if name not in (DICOM, *files.FORMATS)]
     if unknown:

@@ -11,7 +11,6 @@ import numpy as np
 
 from seriesport import formats as files
 from seriesport.address import FileAddress, parse
-from seriesport.config import load_config
 from seriesport.errors import SeriesportError
 from seriesport.formats.axes import Axes, spatial_axes, unnamed
 from seriesport.formats.dicom_geometry import with_geometry
@@ -21,7 +20,6 @@ from seriesport.frames import read_frames
 from seriesport.geometry import spacing_of
 from seriesport.image import Image
 from seriesport.regrid import aligned
-from seriesport.settings import Settings
 from seriesport.sorting import arrange
 from seriesport.sources import opened, opened_files
 from seriesport.template import Header, lead_of
@@ -35,11 +33,11 @@ if TYPE_CHECKING:
     from seriesport.frames import Frame
     from seriesport.image import Array
     from seriesport.orders import InputOrder
+    from seriesport.settings import Settings
     from seriesport.sorting import Grid
     from seriesport.sources import Source
 
 DICOM = "dicom"
-CONFIG = Path("config/config.yaml")
 _POSTSCRIPT = (".ps", ".eps", ".pdf")
 _NOWHERE = Path("read")
 """In place of the paths of files that are gone when a Series has been read."""
@@ -55,21 +53,12 @@ class Loaded:
     """What it was read from: `dicom`, another format's name, or `array`."""
 
 
-def found_settings() -> Settings:
-    """What config/config.yaml in the working directory says, where there is one.
-
-    Raises:
-        SeriesportError: config-invalid.
-    """
-    return load_config(CONFIG).settings if CONFIG.exists() else Settings()
-
-
 def load(
     source: Any,
     input_order: InputOrder,
     opts: Mapping[str, Any],
     formats: Sequence[str],
-    settings: Settings,
+    settings: Settings | None,
 ) -> Loaded:
     """Read what a source means. `formats` are those that may be there, empty for any.
 
@@ -96,7 +85,7 @@ def load(
 
 @contextmanager
 def located(
-    source: Any, settings: Settings, opts: Mapping[str, Any], *, plain: bool = False
+    source: Any, settings: Settings | None, opts: Mapping[str, Any], *, plain: bool = False
 ) -> Generator[Source]:
     """The files of an address, a path, or a list of paths."""
     if isinstance(source, (list, tuple)):
@@ -179,7 +168,7 @@ def like(image: Image, template: Image) -> Image:
 
 
 def template_header(
-    template: Any, slices: int, settings: Settings, opts: Mapping[str, Any]
+    template: Any, slices: int, settings: Settings | None, opts: Mapping[str, Any]
 ) -> Header:
     """The header that a template's files give to an image that came from elsewhere.
 
@@ -192,7 +181,9 @@ def template_header(
         return Header.of_files(there.files).as_template(slices)
 
 
-def placed(image: Image, geometry: Any, settings: Settings, opts: Mapping[str, Any]) -> Image:
+def placed(
+    image: Image, geometry: Any, settings: Settings | None, opts: Mapping[str, Any]
+) -> Image:
     """An image in the place that a geometry gives it.
 
     Where the image lies somewhere itself, on the same grid with its axes in another order or
@@ -216,7 +207,7 @@ def placed(image: Image, geometry: Any, settings: Settings, opts: Mapping[str, A
     return with_geometry(aligned(image, there), there)
 
 
-def _geometry_of(source: Any, settings: Settings, opts: Mapping[str, Any]) -> Image:
+def _geometry_of(source: Any, settings: Settings | None, opts: Mapping[str, Any]) -> Image:
     """Where a series lies, without its pixels."""
     with located(source, settings, opts) as there:
         if not there.dicom:

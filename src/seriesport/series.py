@@ -11,7 +11,6 @@ from seriesport.delivery import deliver
 from seriesport.loading import (
     DICOM,
     Loaded,
-    found_settings,
     like,
     load,
     placed,
@@ -76,13 +75,14 @@ class Series(ArrayLike, Attributes):
         formats: str | Sequence[str] | None = None,
         settings: Settings | None = None,
     ) -> None:
-        self._settings: Settings | None = settings or found_settings()
+        self.settings: Settings | None = settings
+        """Servers and limits, where they were given."""
         options = dict(opts or {})
         names = (formats,) if isinstance(formats, str) else tuple(formats or ())
         if isinstance(source, Series):
             loaded = Loaded(source.copy().image, source.header, source.source_format)
         else:
-            loaded = load(source, input_order, options, names, self._settings)
+            loaded = load(source, input_order, options, names, settings)
         self.image: Image = loaded.image
         """The values with their geometry, as the formats take them."""
         self.header: Header = loaded.header
@@ -130,7 +130,7 @@ class Series(ArrayLike, Attributes):
             formats=(formats,) if isinstance(formats, str) else tuple(formats or ()),
             opts=dict(opts or {}),
             keep_uid=keep_uid,
-            settings=self.settings,
+            given=self.settings,
         )
 
     def __repr__(self) -> str:
@@ -145,13 +145,6 @@ class Series(ArrayLike, Attributes):
             parts.append(" x ".join(f"{mm:.4g}" for mm in self.spacing) + " mm")
         return f"<Series {', '.join(part for part in parts if part)}>"
 
-    @property
-    def settings(self) -> Settings:
-        """Servers and limits."""
-        if self._settings is None:
-            self._settings = found_settings()
-        return self._settings
-
     def remade(self, image: Image, header: Header) -> Self:
         """Another Series of the same origin."""
         made = copy(self)
@@ -160,7 +153,7 @@ class Series(ArrayLike, Attributes):
 
     def __getstate__(self) -> dict[str, Any]:
         # Where servers are is looked up again where it is unpickled.
-        return {**self.__dict__, "_settings": None}
+        return {**self.__dict__, "settings": None}
 
     def _take_header(self, template: Any, opts: Mapping[str, Any]) -> None:
         count = slice_count(self.image)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from seriesport.address import DicomAddress, FileAddress, XnatAddress, ZipAddress, source_root
 from seriesport.bundle import unpack
+from seriesport.config import load_config
 from seriesport.digest import chunks
 from seriesport.elements import Syntax
 from seriesport.errors import SeriesportError
@@ -25,6 +26,7 @@ from seriesport.instance import FileSlice
 from seriesport.part10 import encode_file_meta, load_instance, read_path
 from seriesport.resolve import word
 from seriesport.scratch import scratch
+from seriesport.settings import Settings
 from seriesport.transports.listing import Listed, Listing
 from seriesport.transports.registry import open_transport
 from seriesport.transports.selection import select
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
 
     from seriesport.address import Address
     from seriesport.instance import Instance, Payload
-    from seriesport.settings import Settings
     from seriesport.transports.protocol import Expected, SeriesReference, Transport
 
 _LISTED = 10
@@ -58,15 +59,30 @@ class Source:
     """Whether they are DICOM instances."""
 
 
+CONFIG = Path("config/config.yaml")
+
+
+def settings_for(address: Address, given: Settings | None) -> Settings:
+    """What was given; else what config/config.yaml in the working directory says, if it is there
+    and the address needs more than files.
+
+    Raises:
+        SeriesportError: config-invalid.
+    """
+    if given is not None or isinstance(address, FileAddress) or not CONFIG.exists():
+        return given or Settings()
+    return load_config(CONFIG).settings
+
+
 @contextmanager
 def opened(
-    address: Address, settings: Settings, opts: Mapping[str, Any], *, plain: bool = False
+    address: Address, given: Settings | None, opts: Mapping[str, Any], *, plain: bool = False
 ) -> Generator[Source]:
     """The files of the one series that an address means.
 
     Args:
         address: Of a series, a folder, a file, or what is in a ZIP.
-        settings: Servers and limits.
+        given: Servers and limits, see `settings_for`.
         opts: `series` chooses by series number or UID where the address means several.
         plain: Look for files of other formats alone, and pass over DICOM.
 
@@ -74,6 +90,7 @@ def opened(
         SeriesportError: not-found; ambiguous, with a list; incomplete and the other reasons of
             `fetch_series`; changed-during-fetch where instances come or go while they are read.
     """
+    settings = settings_for(address, given)
     with ExitStack() as stack:
         room = stack.enter_context(scratch())
         if plain and isinstance(address, FileAddress | ZipAddress):
