@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def _image_writer(name: str) -> Writer:
     def write(source: Source, folder: Path, stem: str) -> None:
-        FORMATS[name].module().write(source.image, folder, stem, {})
+        FORMATS[name].write()(source.image, folder, stem, {})
 
     return write
 

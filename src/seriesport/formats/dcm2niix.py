@@ -13,16 +13,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import re
-import signal
 import struct
-import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import dcm2niix as tool
 
+from seriesport import sandbox
 from seriesport.errors import SeriesportError
 from seriesport.formats.streams import PIECE, compressing
 
@@ -37,7 +35,6 @@ TIMEOUT = 3600.0
 _NAME = "image"
 _SUFFIXES = (".nii", ".json", ".bval", ".bvec")
 _SAFE = re.compile(r"[A-Za-z0-9_-]{0,60}")
-_CONSOLE_LIMIT = 4 << 20
 
 _FREE_TEXT = ("ImageComments", "PatientName", "PatientID", "PatientBirthDate", "AccessionNumber")
 """What no sidecar keeps: comments are where names are typed."""
@@ -130,31 +127,11 @@ def write(source: Source, folder: Path, stem: str) -> None:
 
 
 def _run(source: Source, out: Path) -> tuple[str, int]:
-    """Run dcm2niix in a process group of its own, and give its console text and exit code."""
+    """Run dcm2niix, and give its console text and exit code."""
     options = ["-g", "i", "-b", "y", "-ba", "y", "-z", "n", "-w", "2"]
     command = [tool.bin, *options, "-c", "", "-f", _NAME, "-o", str(out), str(source.folder)]
-    environment = {"HOME": str(source.scratch), "LC_ALL": "C", "TMPDIR": str(source.scratch)}
-    log = source.scratch / "dcm2niix.log"
-    with log.open("wb") as console:
-        child = subprocess.Popen(  # noqa: S603 - fixed command, paths of our own
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=console,
-            stderr=subprocess.STDOUT,
-            cwd=source.scratch,
-            env=environment,
-            start_new_session=True,
-        )
-        try:
-            status = child.wait(TIMEOUT)
-        except subprocess.TimeoutExpired:
-            raise SeriesportError("timeout", f"dcm2niix took longer than {TIMEOUT:g} s") from None
-        finally:
-            if child.poll() is None:
-                os.killpg(child.pid, signal.SIGKILL)
-                child.wait()
-    with log.open("rb") as console:
-        return console.read(_CONSOLE_LIMIT).decode("utf-8", "replace"), status
+    finished = sandbox.run(command, source.scratch, TIMEOUT)
+    return finished.console, finished.status
 
 
 def _judge(console: str, status: int, source: Source) -> list[str]:

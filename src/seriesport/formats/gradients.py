@@ -1,8 +1,5 @@
 """The b-values and directions of diffusion images, and FSL's .bval and .bvec files.
 
-An image has them as the tags "b" (s/mm²) and "bvector" (unit vectors in LPS, zero where there is
-no direction), a value for each volume.
-
 FSL's vectors are in the image's own axes, "radiological voxel convention": along the rising column,
 row and slice index, with the first turned round where the affine into RAS has a positive
 determinant (FSL, FDT user guide, "What conventions do the bvecs use?"; dcm2niix does the same).
@@ -21,13 +18,9 @@ from seriesport.formats.guard import damaged
 from seriesport.geometry import lps_to_ras
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from seriesport.geometry import Affine, Vector
-    from seriesport.image import Image
-
-    Vectors = Sequence[tuple[float, float, float]]
 
 _MAX_BYTES = 4 << 20
 
@@ -44,17 +37,17 @@ def _turn(affine: Affine) -> Vector:
     return turn
 
 
-def to_lps(vectors: Vector, affine: Affine) -> Vectors:
-    """FSL's vectors, (3, volumes), as unit vectors in LPS; those that are no direction are zero."""
+def to_lps(vectors: Vector, affine: Affine) -> Vector:
+    """FSL's vectors, (3, volumes), as unit vectors in LPS or zeros, (volumes, 3)."""
     turned = (_turn(affine) @ np.nan_to_num(vectors)).T
     lengths = np.linalg.norm(turned, axis=1, keepdims=True)
-    units = np.divide(turned, lengths, out=np.zeros_like(turned), where=lengths > 1e-6)
-    return [(float(x), float(y), float(z)) for x, y, z in units + 0.0]
+    units: Vector = np.divide(turned, lengths, out=np.zeros_like(turned), where=lengths > 1e-6)
+    return units + 0.0
 
 
-def to_fsl(vectors: Vectors, affine: Affine) -> Vector:
-    """Vectors in LPS as FSL's, (3, volumes)."""
-    turned: Vector = _turn(affine).T @ np.array(vectors, np.float64).T
+def to_fsl(vectors: Vector, affine: Affine) -> Vector:
+    """Vectors in LPS, (volumes, 3), as FSL's, (3, volumes)."""
+    turned: Vector = _turn(affine).T @ vectors.T
     return turned + 0.0
 
 
@@ -78,44 +71,46 @@ def read_table(path: Path, rows: int) -> Vector:
     return table if table.shape[0] == rows else table.T
 
 
-def tags(
+def read(
     bval: Path, bvec: Path, affine: Affine | None, volumes: int
-) -> dict[str, tuple[object, ...]]:
-    """The tags "b" and "bvector" from files, those that are there.
+) -> tuple[Vector | None, Vector | None]:
+    """b-values, (volumes), and directions in LPS, (volumes, 3), from those files that are there.
 
     Raises:
         SeriesportError: image-invalid, where they have not a value for each volume;
             file-unreadable.
     """
-    found: dict[str, tuple[object, ...]] = {}
-    if bval.is_file():
-        found["b"] = tuple(float(v) for v in read_table(bval, 1)[0])
-    if bval.is_file() and bvec.is_file() and affine is not None:
-        found["bvector"] = tuple(to_lps(read_table(bvec, 3), affine))
-    if any(len(values) != volumes for values in found.values()):
-        raise damaged(f".bval or .bvec have not {volumes} values, one for each volume")
-    if not np.isfinite(np.array(found.get("b", ()), np.float64)).all():
-        raise damaged("a b-value is not finite")
-    return found
+    if not bval.is_file():
+        return None, None
+    values = read_table(bval, 1)[0]
+    if len(values) != volumes or not np.isfinite(values).all():
+        raise damaged(f"a .bval file has not {volumes} numbers, one for each volume")
+    if not bvec.is_file() or affine is None:
+        return values, None
+    vectors = read_table(bvec, 3)
+    if vectors.shape[1] != volumes:
+        raise damaged(f"a .bvec file has not {volumes} directions, one for each volume")
+    return values, to_lps(vectors, affine)
 
 
-def write_tables(image: Image, folder: Path, stem: str) -> None:
-    """Make STEM.bval and STEM.bvec of an image's tags, where it has them.
+def write(
+    bvalues: Vector | None, bvectors: Vector | None, affine: Affine | None, folder: Path, stem: str
+) -> None:
+    """Make STEM.bval and STEM.bvec of values, (volumes), and directions in LPS, (volumes, 3).
 
     Raises:
-        SeriesportError: geometry-irregular, where vectors have no axes to refer to.
+        SeriesportError: geometry-irregular, where directions have no axes to refer to.
     """
-    values, vectors = image.tags.get("b"), image.tags.get("bvector")
-    if values is None:
+    if bvalues is None:
         return
-    (folder / f"{stem}.bval").write_text(_line(values), "ascii")
-    if vectors is None:
+    (folder / f"{stem}.bval").write_text(_line(bvalues), "ascii")
+    if bvectors is None:
         return
-    if image.affine_lps is None:
-        raise SeriesportError("geometry-irregular", "an image with b-vectors has no affine")
-    rows = to_fsl(vectors, image.affine_lps)
+    if affine is None:
+        raise SeriesportError("geometry-irregular", "an image with directions has no affine")
+    rows = to_fsl(bvectors, affine)
     (folder / f"{stem}.bvec").write_text("".join(map(_line, rows)), "ascii")
 
 
-def _line(values: Sequence[float] | Vector) -> str:
+def _line(values: Vector) -> str:
     return " ".join(f"{float(v):.10g}" for v in values) + "\n"

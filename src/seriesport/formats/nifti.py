@@ -25,14 +25,7 @@ import numpy as np
 from seriesport.errors import SeriesportError
 from seriesport.files import unreadable
 from seriesport.formats import gradients, nifti_header
-from seriesport.formats.axes import (
-    axes_of,
-    checked_axes,
-    decode_tags,
-    encode_tags,
-    numbered,
-    tag_axes,
-)
+from seriesport.formats.axes import Axes, numbered, spatial_axes, tag_axes
 from seriesport.formats.guard import check_room, damaged, room, unfit
 from seriesport.formats.streams import (
     compressing,
@@ -82,8 +75,9 @@ def read(paths: Sequence[Path], opts: Mapping[str, Any]) -> Image:
         raise damaged(f"the NIfTI header cannot be read ({type(error).__name__})") from None
     if slope is not None and array.dtype.kind != "V" and not nifti_header.colours(header):
         array = rescale(array, slope, intercept or 0.0)
-    axes, tags, array = _axes(header, array, tags_text, main, affine)
-    return image_of(array, axes, tags, affine, nifti_header.window_of(header))
+    axes, array = _axes(header, array, tags_text)
+    axes = _with_gradients(axes, main, affine, named=bool(tags_text))
+    return image_of(array, axes, affine, nifti_header.window_of(header))
 
 
 def write(image: Image, folder: Path, stem: str, opts: Mapping[str, Any]) -> None:
@@ -98,7 +92,7 @@ def write(image: Image, folder: Path, stem: str, opts: Mapping[str, Any]) -> Non
         raise unfit(f"NIfTI has no files that end with {suffix!r}")
     array, order = _ordered(image)
     header = nifti_header.new_header(image, array, order)
-    text = b"" if not tag_axes(image.axes) else encode_tags(image.axes, image.tags).encode()
+    text = Axes(image.axes, image.tags).encode().encode() if image.tags else b""
     if suffix in (".hdr", ".img"):
         (folder / f"{stem}.hdr").write_bytes(nifti_header.block(header, text, single=False))
         with (folder / f"{stem}.img").open("wb") as out:
@@ -111,7 +105,7 @@ def write(image: Image, folder: Path, stem: str, opts: Mapping[str, Any]) -> Non
         with compressing(folder / f"{stem}.nii.gz") as out:
             out.write(nifti_header.block(header, text, single=True))
             _put(out, array)
-    gradients.write_tables(image, folder, stem)
+    _write_gradients(image, order, folder, stem)
     if opts.get("sidecar"):
         text_of = json.dumps(opts["sidecar"], indent="\t", ensure_ascii=False)
         (folder / f"{stem}.json").write_text(text_of + "\n", "utf-8")
@@ -208,54 +202,50 @@ def _voxels(stream: BinaryIO, header: Header, path: Path, opts: Mapping[str, Any
     return native(array)
 
 
-def _axes(
-    header: Header, array: Array, text: bytes, main: Path, affine: Affine | None
-) -> tuple[tuple[str, ...], dict[str, tuple[Any, ...]], Array]:
-    """Names and values of the axes, and the array with these."""
+def _axes(header: Header, array: Array, text: bytes) -> tuple[Axes, Array]:
+    """What the axes are, and the array with these."""
     shape = array.shape
-    colour = nifti_header.colours(header) > 0
     if text:
-        axes, tags = decode_tags(text)
-        return axes, tags, _stated(array, axes, tags, shape)
+        axes = Axes.decode(text)
+        return axes, _stated(array, axes)
     dimensions = 2 if shape[4] == 1 else 3
-    sizes = {f"dim{7 - i}": n for i, n in enumerate(shape[:3]) if n > 1}
-    named: dict[str, tuple[Any, ...]] = {name: numbered(n) for name, n in sizes.items()}
-    extra: dict[str, tuple[Any, ...]] = {}
+    tags = {f"dim{7 - i}": numbered(n) for i, n in enumerate(shape[:3]) if n > 1}
     if shape[3] > 1:
-        fourth, values, extra = _fourth(header, shape[3], main, affine)
-        named[fourth] = values
-    axes = axes_of(tuple(named), dimensions, colour=colour)
-    kept = [len(v) for v in named.values()] + list(shape[4 if dimensions == 3 else 5 :])
-    return axes, named | extra, array.reshape(kept)
+        times = nifti_header.times(header, shape[3])
+        tags |= {"frame": numbered(shape[3])} if times is None else {"time": times}
+    names = (*tags, *spatial_axes(dimensions, colour=nifti_header.colours(header) > 0))
+    full = [*(len(v) for v in tags.values()), *shape[7 - dimensions :]]
+    return Axes(names, tags), array.reshape(full)
 
 
-def _stated(
-    array: Array, axes: Sequence[str], tags: Mapping[str, tuple[Any, ...]], shape: Sequence[int]
-) -> Array:
+def _stated(array: Array, axes: Axes) -> Array:
     """The array with the axes that its own extension states."""
-    names = tag_axes(axes)
-    order = _time_last(names)
-    spatial = shape[4:] if "slice" in axes else shape[5:]
-    full = [*(len(tags[name]) for name in order), *spatial]
+    order = _time_last(axes.lead)
+    volume = array.shape[4 if "slice" in axes.names else 5 :]
+    full = [*(len(axes.tags[name]) for name in order), *volume]
     if math.prod(full) != array.size:
         raise damaged("the names or values of the axes do not fit the array")
     array = array.reshape(full)
-    array = array.transpose([*(order.index(n) for n in names), *range(len(names), array.ndim)])
-    checked_axes(axes, tags, array.shape)
-    return array
+    lead = len(order)
+    return array.transpose([*map(order.index, axes.lead), *range(lead, array.ndim)])
 
 
-def _fourth(
-    header: Header, volumes: int, main: Path, affine: Affine | None
-) -> tuple[str, tuple[Any, ...], dict[str, tuple[Any, ...]]]:
-    """Name and values of the fourth dimension, and what else is known along it."""
-    bval = main.with_name(_stem(main) + ".bval")
-    bvec = main.with_name(_stem(main) + ".bvec")
-    tags = gradients.tags(bval, bvec, affine, volumes)
-    if "b" in tags:
-        return "b", tags.pop("b"), tags
-    times = nifti_header.times(header, volumes)
-    return ("frame", numbered(volumes), {}) if times is None else ("time", times, {})
+def _with_gradients(axes: Axes, main: Path, affine: Affine | None, *, named: bool) -> Axes:
+    """With what .bval and .bvec beside the image say; a dimension that is not `named` is "b"."""
+    order = _time_last(axes.lead)
+    lengths = [len(axes.tags[name]) for name in order]
+    bval, bvec = (main.with_name(_stem(main) + suffix) for suffix in (".bval", ".bvec"))
+    values, vectors = gradients.read(bval, bvec, affine, math.prod(lengths))
+    if values is None or not order:
+        return axes
+    back = [*map(order.index, axes.lead)]
+    if vectors is not None:
+        vectors = vectors.reshape([*lengths, 3]).transpose([*back, len(back)])
+    table = values.reshape(lengths).transpose(back)
+    names, tags = axes.names, axes.tags
+    if axes.lead in (("time",), ("frame",)) and not named:
+        names, tags = ("b", *names[1:]), {"b": tuple(values.tolist())}
+    return Axes(names, tags, table, vectors)
 
 
 # Writing
@@ -274,6 +264,18 @@ def _ordered(image: Image) -> tuple[Array, list[str]]:
         [*(names.index(n) for n in order), *range(len(names), image.array.ndim)]
     )
     return storable(array), order
+
+
+def _write_gradients(image: Image, order: Sequence[str], folder: Path, stem: str) -> None:
+    """.bval and .bvec, in the order of the file's volumes."""
+    names = tag_axes(image.axes)
+    back = [names.index(name) for name in order]
+    values, vectors = image.bvalues, image.bvectors
+    if values is not None:
+        values = values.transpose(back).reshape(-1)
+    if vectors is not None:
+        vectors = vectors.transpose([*back, len(back)]).reshape(-1, 3)
+    gradients.write(values, vectors, image.affine_lps, folder, stem)
 
 
 def _put(out: BinaryIO, array: Array) -> None:

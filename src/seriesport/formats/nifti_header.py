@@ -16,8 +16,8 @@ from seriesport.errors import SeriesportError
 from seriesport.formats.axes import MAX_TAG_BYTES
 from seriesport.formats.guard import MIB, check_affine, damaged, unfit
 from seriesport.formats.streams import exactly
-from seriesport.frames import Window
 from seriesport.geometry import lps_to_ras
+from seriesport.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,8 +9,9 @@ Members:
     spacing: Between slices, rows and columns, in mm.
     values: The tag's value along its axis, where there is one tag axis: ms for echo and trigger,
         s/mm² for b, s from the first for time, else a number.
-    values_NAME: The same where there are several, and for what else is known along an axis
-        (bvector).
+    values_NAME: The same for each tag, where there are several.
+    bvalues, bvectors: Of diffusion images, s/mm² and unit vectors in LPS, axes (tag ...) and
+        (tag ..., 3).
 
 Pictures that lie nowhere in the patient (ultrasound, radiographs) have no affine and spacing.
 
@@ -30,12 +31,13 @@ import numpy as np
 from seriesport.errors import SeriesportError
 from seriesport.files import unreadable
 from seriesport.formats.axes import (
-    checked_axes,
-    decode_tags,
-    encode_tags,
+    Axes,
+    decode_values,
+    encode_values,
     numbered,
+    table,
     tag_axes,
-    unnamed_axes,
+    unnamed,
 )
 from seriesport.formats.guard import check_room, damaged, room
 from seriesport.formats.streams import fill, pieces
@@ -72,7 +74,13 @@ def write(image: Image, folder: Path, stem: str, opts: Mapping[str, Any]) -> Non
         members |= {"affine": np.ascontiguousarray(image.affine_ras), "spacing": spacing}
     alone = len(image.tags) == 1
     for name, values in image.tags.items():
-        members["values" if alone else f"values_{name}"] = np.array(values)
+        listed = np.array(values) if all(isinstance(v, str) for v in values) else table(values)
+        if listed is None:
+            listed = np.array(encode_values(values))
+        members["values" if alone else f"values_{name}"] = listed
+    for name, known in (("bvalues", image.bvalues), ("bvectors", image.bvectors)):
+        if known is not None:
+            members[name] = known
     with zipfile.ZipFile(folder / f"{stem}.npz", "w", zipfile.ZIP_STORED) as archive:
         for name, array in members.items():
             info = zipfile.ZipInfo(f"{name}.npy", _TIMESTAMP)
@@ -105,14 +113,14 @@ def read(paths: Sequence[Path], opts: Mapping[str, Any]) -> Image:
     small = {
         name: _load(path, member, {"max_bytes": _SMALL})
         for name, member in members.items()
-        if name in ("axes", "affine") or name.split("_")[0] == "values"
+        if name in ("axes", "affine", "bvalues", "bvectors") or name.startswith("values")
     }
-    axes, tags = _tags(array, small)
+    axes = _axes(array, small)
     affine = small.get("affine")
     if affine is not None and (affine.shape != (4, 4) or affine.dtype.kind not in "iuf"):
         raise damaged("the affine is no matrix of 4 x 4 numbers")
     lps = None if affine is None else lps_to_ras(affine.astype(np.float64))
-    return image_of(array, axes, tags, lps)
+    return image_of(array, axes, lps)
 
 
 def _members(path: Path) -> dict[str, ZipMember]:
@@ -160,19 +168,23 @@ def _header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     return shape, fortran, dtype
 
 
-def _tags(
-    array: Array, small: Mapping[str, Array]
-) -> tuple[tuple[str, ...], dict[str, tuple[Any, ...]]]:
+def _axes(array: Array, small: Mapping[str, Array]) -> Axes:
     if array.dtype.kind not in _KINDS or not array.size:
         raise damaged("the array has no numbers")
-    stated = small.get("axes")
-    axes = unnamed_axes(array.shape) if stated is None else [str(v) for v in stated.reshape(-1)]
-    names = tag_axes(axes)
-    values = {k.removeprefix("values_"): v.tolist() for k, v in small.items() if "values_" in k}
-    if "values" in small and len(names) == 1:
-        values[names[0]] = small["values"].tolist()
-    for i, name in enumerate(names):
-        values.setdefault(name, numbered(array.shape[i]) if i < array.ndim else ())
-    axes, tags = decode_tags(encode_tags(axes, values))
-    checked_axes(axes, tags, array.shape)
-    return axes, tags
+    if "axes" not in small:
+        return unnamed(array.shape)
+    names = tuple(str(v) for v in small["axes"].reshape(-1))
+    lead = tag_axes(names)
+    tags: dict[str, tuple[Any, ...]] = {}
+    for name, length in zip(lead, array.shape, strict=False):
+        key = "values" if len(lead) == 1 and "values" in small else f"values_{name}"
+        tags[name] = _values(small[key]) if key in small else numbered(length)
+    axes = Axes(names, tags, small.get("bvalues"), small.get("bvectors"))
+    # Through JSON, so that values are Python's own and sound.
+    return Axes.decode(axes.checked().encode())
+
+
+def _values(member: Array) -> tuple[Any, ...]:
+    if member.ndim:
+        return tuple(member.tolist())
+    return decode_values(str(member))

@@ -95,7 +95,8 @@ def _values(frame: Frame) -> Array:
     return rescaled(next(pixels([frame])), frame)
 
 
-def _percentiles(values: Array) -> Range:
+def percentiles(values: Array) -> Range:
+    """The range from the 1st to the 99.5th percentile of values."""
     sample: Array = values.reshape(-1)[:: max(1, values.size // _SAMPLE)]
     if sample.dtype.kind == "f":
         sample = sample[np.isfinite(sample)]
@@ -158,7 +159,7 @@ def _tile(values: Array, frame: Frame, shown: Range | None, box: tuple[int, int]
     if values.ndim == 3:
         picture = Image.fromarray(_colour(values), "RGB")
     else:
-        shown = shown or _percentiles(values)
+        shown = shown or percentiles(values)
         picture = Image.fromarray(to_grey(values, frame.window, shown, frame.photometric), "L")
     down, across = frame.spacing or (1.0, 1.0)
     return _scaled(picture, frame.columns * across, frame.rows * down, box)
@@ -183,7 +184,7 @@ def _sheet(frames: list[Frame]) -> Image.Image:
     largest = max(max(f.rows, f.columns) for f in frames)
     edge = min((EDGE - _GAP * (across - 1)) // across, _ENLARGE * largest)
     values = [_values(f) for f in frames]
-    shown = _percentiles(np.concatenate([v.reshape(-1) for v in values]))
+    shown = percentiles(np.concatenate([v.reshape(-1) for v in values]))
     tiles = [_tile(v, f, shown, (edge, edge)) for v, f in zip(values, frames, strict=True)]
     # Cells as large as the largest tile: sheets of wide pictures have no empty bands.
     width, height = max(t.width for t in tiles), max(t.height for t in tiles)
@@ -253,7 +254,7 @@ def _cut(slices: Sequence[Frame], middle: Sequence[int]) -> tuple[list[Array], R
         step = max(1, image.size * len(slices) // _SAMPLE)
         sample.append(image.reshape(-1)[::step].copy())
     assert axial is not None
-    return [axial, np.stack(rows), np.stack(columns)], _percentiles(np.concatenate(sample))
+    return [axial, np.stack(rows), np.stack(columns)], percentiles(np.concatenate(sample))
 
 
 def _each(slices: Sequence[Frame]) -> Iterator[Array]:

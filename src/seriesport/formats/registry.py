@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from seriesport.image import Image
 
 
-class Module(Protocol):
-    """What the module of a format has, as far as the format goes both ways."""
+class Reader(Protocol):
+    """Reads one image from the files that belong to it."""
 
-    def read(self, paths: Sequence[Path], opts: Mapping[str, Any]) -> Image:
-        """Read one image from the files that belong to it.
+    def __call__(self, paths: Sequence[Path], opts: Mapping[str, Any]) -> Image:
+        """Read.
 
         Raises:
             SeriesportError: image-invalid, image-unsupported, image-too-large,
@@ -32,8 +32,12 @@ class Module(Protocol):
         """
         ...
 
-    def write(self, image: Image, folder: Path, stem: str, opts: Mapping[str, Any]) -> None:
-        """Make files in a folder, under names that start with a stem. Same image, same bytes.
+
+class Writer(Protocol):
+    """Makes files in a folder, under names that start with a stem. Same image, same bytes."""
+
+    def __call__(self, image: Image, folder: Path, stem: str, opts: Mapping[str, Any]) -> None:
+        """Write.
 
         Raises:
             SeriesportError: format-unfit, geometry-irregular.
@@ -50,34 +54,61 @@ class Format:
     """In lower case. The first is the one that is written."""
     magic: re.Pattern[bytes]
     """Matches the beginning of a file, expanded where it is a gzip file."""
-    module_name: str
-    reads: bool = True
-    writes: bool = True
+    reader: str = ""
+    """MODULE.FUNCTION below `formats`; empty where the format is written only."""
+    writer: str = ""
 
-    def module(self) -> Module:
-        """Its code, loaded when it is first needed."""
-        return cast("Module", importlib.import_module(f"seriesport.formats.{self.module_name}"))
+    def read(self) -> Reader:
+        """The function that reads it, loaded when it is first needed.
+
+        Raises:
+            SeriesportError: format-unknown, where there is none.
+        """
+        return cast("Reader", self._load(self.reader, "is written and not read"))
+
+    def write(self) -> Writer:
+        """The function that writes it.
+
+        Raises:
+            SeriesportError: format-unknown, where there is none.
+        """
+        return cast("Writer", self._load(self.writer, "is read and not written"))
+
+    def _load(self, name: str, otherwise: str) -> object:
+        if not name:
+            raise SeriesportError("format-unknown", f"{self.name} {otherwise}")
+        module, function = name.split(".")
+        return getattr(importlib.import_module(f"seriesport.formats.{module}"), function)
 
 
+_GRADIENTS = (".bval", ".bvec")
 _LOOK = 1024
 """Bytes that a format is found by."""
 
 
-def _format(name: str, suffixes: str, magic: bytes, module: str, **directions: bool) -> Format:
-    pattern = re.compile(magic, re.DOTALL)
-    return Format(name, tuple(suffixes.split()), pattern, module, **directions)
+def _format(name: str, suffixes: str, magic: bytes, reader: str, writer: str = "") -> Format:
+    return Format(name, tuple(suffixes.split()), re.compile(magic, re.DOTALL), reader, writer)
 
+
+_NIFTI = rb".{344}(n\+1|ni1)\0|.{4}(n\+2|ni2)\0\r\n\x1a\n"
+_NIFTI_NAMES = ".nii.gz .nii .hdr .img .hdr.gz .img.gz"
+_META = rb"\s*(ObjectType|NDims)\s*="
+_NPZ = rb"PK\x03\x04.{26}[a-z_0-9]{1,64}\.npy"
+_MAT = rb"MATLAB (5\.0|7\.3) MAT-file|\x89HDF\r\n\x1a\n.{504}MATLAB 7\.3"
+_TIFF = rb"II[*+]\0|MM\0[*+]"
+_POSTSCRIPT = rb"%!|%PDF-|\xc5\xd0\xd3\xc6|\x04%!"
 
 FORMATS: dict[str, Format] = {
     f.name: f
     for f in (
-        _format(
-            "nifti",
-            ".nii.gz .nii .hdr .img .hdr.gz .img.gz",
-            rb".{344}(n\+1|ni1)\0|.{4}(n\+2|ni2)\0\r\n\x1a\n",
-            "nifti",
-        ),
-        _format("npz", ".npz", rb"PK\x03\x04.{22}.{4}[a-z_0-9]{1,64}\.npy", "npz"),
+        _format("nifti", _NIFTI_NAMES, _NIFTI, "nifti.read", "nifti.write"),
+        _format("metaimage", ".mha .mhd", _META, "metaimage.read", "metaimage.write"),
+        _format("npz", ".npz", _NPZ, "npz.read", "npz.write"),
+        _format("mat", ".mat", _MAT, "mat.read", "mat.write"),
+        _format("png", ".png", rb"\x89PNG\r\n\x1a\n", "raster.read", "raster.write_png"),
+        _format("jpeg", ".jpg .jpeg", rb"\xff\xd8\xff", "raster.read", "raster.write_jpeg"),
+        _format("tiff", ".tif .tiff", _TIFF, "raster.read", "raster.write_tiff"),
+        _format("postscript", ".ps .eps .pdf", _POSTSCRIPT, "postscript.read"),
     )
 }
 """By the name that `formats=` uses."""
@@ -121,10 +152,7 @@ def read(
     if not listed:
         raise SeriesportError("not-found", "there is no file to read")
     name = format or detect(listed) or _by_suffix(listed[0])
-    known = _known(name)
-    if not known.reads:
-        raise SeriesportError("format-unknown", f"{known.name} is written and not read")
-    return known.module().read(listed, opts or {})
+    return _known(name).read()(listed, opts or {})
 
 
 def write(
@@ -146,12 +174,12 @@ def write(
         The files that were made, by name.
 
     Raises:
-        SeriesportError: format-unknown, format-unfit, geometry-irregular, file-unwritable.
+        SeriesportError: format-unknown, format-unfit, geometry-irregular, file-unwritable,
+            destination-conflict.
     """
     options = dict(opts or {})
     known = _known(format or _by_suffix(target))
-    if not known.writes:
-        raise SeriesportError("format-unknown", f"{known.name} is read and not written")
+    make = known.write()
     suffix = _suffix(target, known)
     folder = target.parent if suffix else target
     stem = target.name[: -len(suffix)] if suffix else str(options.get("stem") or "image")
@@ -162,10 +190,20 @@ def write(
     try:
         make_folder(folder)
         with tempfile.TemporaryDirectory(suffix=PART_SUFFIX, prefix=".", dir=folder) as room:
-            known.module().write(image, Path(room), stem, options)
+            make(image, Path(room), stem, options)
+            _check_beside(Path(room), folder, stem)
             return _publish(Path(room), folder)
     except OSError as error:
         raise unwritable(error) from error
+
+
+def _check_beside(room: Path, folder: Path, stem: str) -> None:
+    """Refuse to leave another image's .bval or .bvec beside this one, where they would count."""
+    for path in (folder / f"{stem}{suffix}" for suffix in _GRADIENTS):
+        if path.exists() and any(room.glob("*.nii*")) and not (room / path.name).exists():
+            raise SeriesportError(
+                "destination-conflict", f"a {path.suffix} of another image is there; remove it"
+            )
 
 
 def _publish(room: Path, folder: Path) -> list[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 import numpy as np
 from isal import igzip, igzip_threaded, isal_zlib
@@ -59,6 +59,63 @@ def reading(path: Path) -> Generator[BinaryIO]:
         raise unreadable(error) from error
 
 
+class Readable(Protocol):
+    """What gives its next bytes, up to a number of them; none at its end."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes."""
+        ...
+
+
+class _Engine(Protocol):
+    eof: bool
+    unconsumed_tail: bytes
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+class Inflated:
+    """The bytes that a zlib stream (RFC 1950) expands to, no more at a time than are asked for."""
+
+    def __init__(self, source: Readable, size: int | None = None) -> None:
+        """Inflate `size` bytes of a source, or all that it has."""
+        self._source = source
+        self._left = size
+        self._engine = cast("_Engine", isal_zlib.decompressobj())  # pyright: ignore[reportUnknownMemberType] partly typed
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes.
+
+        Raises:
+            SeriesportError: image-invalid, where the compression is damaged.
+        """
+        try:
+            while not self._engine.eof:
+                data = self._engine.unconsumed_tail or self._more()
+                if piece := self._engine.decompress(data, size):
+                    return piece
+                if not data:
+                    break
+        except _BAD_GZIP:
+            raise damaged("the compression is damaged") from None
+        return b""
+
+    def _more(self) -> bytes:
+        size = PIECE if self._left is None else min(PIECE, self._left)
+        data = self._source.read(size)
+        self._left = None if self._left is None else self._left - len(data)
+        return data
+
+
+def deflated(array: Array) -> Iterator[bytes]:
+    """An array's bytes as a zlib stream, in pieces."""
+    engine: Any = isal_zlib.compressobj(GZIP_LEVEL)  # pyright: ignore[reportUnknownMemberType] partly typed
+    for piece in pieces(array):
+        if data := engine.compress(piece):
+            yield data
+    yield engine.flush()
+
+
 @contextmanager
 def compressing(path: Path) -> Generator[BinaryIO]:
     """A stream that deflates in blocks on two threads; its header carries neither name nor time."""
@@ -69,7 +126,7 @@ def compressing(path: Path) -> Generator[BinaryIO]:
         yield out
 
 
-def exactly(stream: BinaryIO, count: int) -> bytes:
+def exactly(stream: Readable, count: int) -> bytes:
     """The next bytes of a stream, all of them.
 
     Raises:
@@ -83,7 +140,7 @@ def exactly(stream: BinaryIO, count: int) -> bytes:
     return bytes(found)
 
 
-def skip(stream: BinaryIO, count: int) -> None:
+def skip(stream: Readable, count: int) -> None:
     """Pass over the next bytes of a stream.
 
     Raises:
@@ -93,7 +150,7 @@ def skip(stream: BinaryIO, count: int) -> None:
         count -= len(exactly(stream, min(PIECE, count)))
 
 
-def fill(stream: BinaryIO, array: Array) -> None:
+def fill(stream: Readable, array: Array) -> None:
     """Read an array's bytes in place.
 
     Raises:

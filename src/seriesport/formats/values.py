@@ -11,34 +11,32 @@ from seriesport.geometry import spacing_of
 from seriesport.image import Image
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from seriesport.frames import Window
+    from seriesport.formats.axes import Axes
     from seriesport.geometry import Affine
     from seriesport.image import Array
+    from seriesport.window import Window
 
 
 def image_of(
-    array: Array,
-    axes: Sequence[str],
-    tags: Mapping[str, tuple[Any, ...]],
-    affine_lps: Affine | None,
-    window: Window | None = None,
+    array: Array, axes: Axes, affine_lps: Affine | None, window: Window | None = None
 ) -> Image:
     """An image that was read from a file other than DICOM.
 
     Raises:
-        SeriesportError: geometry-irregular.
+        SeriesportError: geometry-irregular; image-invalid, where axes and array differ.
     """
     affine = None if affine_lps is None else check_affine(affine_lps)
+    axes.checked(array.shape)
     return Image(
         array=array,
-        axes=tuple(axes),
-        tags=dict(tags),
+        axes=axes.names,
+        tags=dict(axes.tags),
         affine_lps=affine,
         spacing=None if affine is None else spacing_of(affine),
         window=window,
-        photometric="RGB" if axes[-1] == "rgb" else "MONOCHROME2",
+        photometric="RGB" if axes.names[-1] == "rgb" else "MONOCHROME2",
+        bvalues=axes.bvalues,
+        bvectors=axes.bvectors,
     )
 
 

@@ -1,0 +1,120 @@
+"""One page of a PostScript, EPS or PDF file as a picture, by Ghostscript in a sandbox.
+
+These files are programs, and Ghostscript's own protection (-dSAFER) has been broken again and
+again: they are read only where `opts={"postscript": True}` or SERIESPORT_POSTSCRIPT=1 in the
+environment allows it, and Ghostscript then runs confined (`seriesport.sandbox`): with a copy of the
+one file in a folder of its own, which is all that it can see of the user's files.
+
+`opts`: "page" (from 1), "dpi" (150), "grey" (False: RGB), "timeout" (60 s), "max_bytes".
+An EPS is cut to its bounding box, a PDF to its crop box.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from seriesport import sandbox
+from seriesport.errors import SeriesportError
+from seriesport.files import unreadable
+from seriesport.formats import raster
+from seriesport.formats.guard import MIB
+from seriesport.scratch import scratch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from seriesport.image import Image
+
+ALLOW = "SERIESPORT_POSTSCRIPT"
+"""Environment variable that allows PostScript where it is 1."""
+LIMITS = sandbox.Limits(cpu=30, memory=1024 * MIB, file_size=128 * MIB, processes=16)
+WALL_CLOCK = 60.0
+_MAX_INPUT = 256 * MIB
+_MAX_DPI = 2400
+_MAX_PAGE = 100_000
+_INPUT, _OUTPUT = "input", "page.png"
+
+
+def read(paths: Sequence[Path], opts: Mapping[str, Any]) -> Image:
+    """Read one page: (row, column, rgb), or (row, column) where `grey` is asked for.
+
+    Raises:
+        SeriesportError: postscript-off; tool-missing; timeout; not-found, where there is no such
+            page; image-invalid, image-too-large, file-unreadable, config-invalid.
+    """
+    if not (opts.get("postscript") is True or os.environ.get(ALLOW) == "1"):
+        raise SeriesportError("postscript-off", "PostScript and PDF are not read unless allowed")
+    if len(paths) != 1:
+        raise SeriesportError("ambiguous", f"{len(paths)} documents, and one can be read")
+    page, dpi = _number(opts, "page", 1, _MAX_PAGE), _number(opts, "dpi", 150, _MAX_DPI)
+    wall_clock = float(_number(opts, "timeout", int(WALL_CLOCK), 3600))
+    program = shutil.which("gs")
+    if program is None:
+        raise SeriesportError("tool-missing", "PostScript needs the package ghostscript")
+    limits = replace(LIMITS, cpu=min(LIMITS.cpu, int(wall_clock)))
+    with scratch() as room:
+        eps = _copy(paths[0], room)
+        command = _command(program, page, dpi, eps=eps, grey=opts.get("grey") is True)
+        finished = sandbox.run(command, room, wall_clock, limits)
+        _judge(finished, room, page)
+        return raster.read([room / _OUTPUT], opts)
+
+
+def _number(opts: Mapping[str, Any], name: str, default: int, most: int) -> int:
+    value = opts.get(name, default)
+    if not isinstance(value, int) or not 1 <= value <= most:
+        raise SeriesportError("config-invalid", f"{name} is not a whole number from 1 to {most}")
+    return value
+
+
+def _copy(path: Path, room: Path) -> bool:
+    """Put the file into its room; says whether it is an EPS."""
+    try:
+        size = path.stat().st_size
+        if size > _MAX_INPUT:
+            raise SeriesportError("image-too-large", f"a document of {size >> 20} MB")
+        with path.open("rb") as stream:
+            start = stream.read(64)
+        shutil.copyfile(path, room / _INPUT)
+    except OSError as error:
+        raise unreadable(error) from error
+    return start.startswith(b"\xc5\xd0\xd3\xc6") or b" EPSF-" in start.split(b"\n")[0]
+
+
+def _command(program: str, page: int, dpi: int, *, eps: bool, grey: bool) -> list[str]:
+    return [
+        program,
+        "-q",
+        "-dSAFER",
+        "-dBATCH",
+        "-dNOPAUSE",
+        "-dNOPROMPT",
+        f"-sDEVICE={'pnggray' if grey else 'png16m'}",
+        "-dTextAlphaBits=4",
+        "-dGraphicsAlphaBits=4",
+        f"-r{dpi}",
+        f"-dFirstPage={page}",
+        f"-dLastPage={page}",
+        "-dEPSCrop" if eps else "-dUseCropBox",
+        f"--permit-file-read={_INPUT}",
+        f"-sOutputFile={_OUTPUT}",
+        "-f",
+        _INPUT,
+    ]
+
+
+def _judge(finished: sandbox.Finished, room: Path, page: int) -> None:
+    """Raise where there is no page; Ghostscript's own words may quote the document and stay out."""
+    if finished.status < 0:
+        problem = f"Ghostscript was ended by signal {-finished.status}: a limit was reached"
+        raise SeriesportError("image-too-large", problem)
+    if finished.status != 0:
+        problem = f"Ghostscript cannot show the page (exit code {finished.status})"
+        raise SeriesportError("image-invalid", problem)
+    output = room / _OUTPUT
+    if not output.is_file() or output.is_symlink():
+        raise SeriesportError("not-found", f"the document has no page {page}")

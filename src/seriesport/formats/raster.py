@@ -1,0 +1,231 @@
+"""PNG, JPEG and TIFF pictures, by Pillow. They lie nowhere in the patient: no affine.
+
+Reading: the pages of a TIFF, or several files in the order given, become slices; they have to be
+of one size and type. Grey values come as they are (uint8, uint16, int32, float32), black-and-white
+as 0 and 255, everything coloured as RGB of 8 bits: palettes, CMYK, YCbCr. What is transparent shows
+white behind it. EXIF's orientation is applied. Colours of 16 bits are refused: Pillow would halve
+them.
+
+Writing: a file for each slice (STEM_0001.png ...), one where there is one slice, and one file with
+all pages for TIFF; slices of several volumes follow each other. uint8 and uint16 are written as
+they are, unless the image has a window; all else becomes 8 bits by the window, or from the 1st to
+the 99.5th percentile. `opts`: "values" ("window" or "stored": as they are, or refused; TIFF holds
+int16, int32 and float32 too), "suffix".
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from PIL import Image as Pillow
+from PIL import ImageOps
+
+from seriesport.errors import SeriesportError
+from seriesport.files import unreadable
+from seriesport.formats.axes import Axes, spatial_axes
+from seriesport.formats.guard import check_room, damaged, room, unfit
+from seriesport.formats.preview import percentiles, to_grey
+from seriesport.formats.values import image_of, storable
+from seriesport.frames import BAD_DATA, quiet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from seriesport.image import Array, Image
+
+_BAD_PICTURE = (*BAD_DATA, SyntaxError, struct.error, MemoryError)
+_FORMATS = ("PNG", "JPEG", "TIFF")
+_MAX_PAGES = 20_000
+_GREY = {"L": "u1", "I;16": "u2", "I;16L": "u2", "I;16B": "u2", "I;16N": "u2", "I": "i4", "F": "f4"}
+_CONVERTED = {"1": "L", "LA": "L", "La": "L"}
+"""Other modes than these become RGB."""
+_BITS_PER_SAMPLE = 258
+_SUFFIXES = {
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg"),
+    "TIFF": (".tif", ".tiff"),
+}
+_STORED = {"PNG": ("u1", "u2"), "JPEG": ("u1",), "TIFF": ("u1", "u2", "i2", "i4", "f4")}
+_QUALITY = 95
+
+
+def read(paths: Sequence[Path], opts: Mapping[str, Any]) -> Image:
+    """Read pictures as slices. Memory: the array and one picture.
+
+    Raises:
+        SeriesportError: image-invalid, image-unsupported, image-too-large, geometry-irregular
+            where they differ, file-unreadable.
+    """
+    sizes = [size for path in paths for size in _sizes(path, opts)]
+    if len(sizes) > _MAX_PAGES:
+        raise SeriesportError("image-too-large", f"{len(sizes)} pictures in one series")
+    stored = sum(path.stat().st_size for path in paths)
+    array: Array | None = None
+    slices = (page for path in paths for page in _pages(path))
+    for i, page in enumerate(slices):
+        if array is None:
+            check_room(page.nbytes * len(sizes), stored, opts)
+            array = room((len(sizes), *page.shape), page.dtype)
+        if page.shape != array.shape[1:] or page.dtype != array.dtype:
+            raise SeriesportError("geometry-irregular", "the pictures differ in size or type")
+        array[i] = page
+    if array is None:
+        raise damaged("there is no picture")
+    colour = array.ndim == 4
+    if len(sizes) == 1:
+        return image_of(array[0], Axes(spatial_axes(2, colour=colour), {}), None)
+    return image_of(array, Axes(spatial_axes(3, colour=colour), {}), None)
+
+
+def _open(path: Path) -> Pillow.Image:
+    try:
+        with quiet():
+            return Pillow.open(path, formats=_FORMATS)
+    except Pillow.DecompressionBombError:
+        raise SeriesportError("image-too-large", "a picture of too many pixels") from None
+    except _BAD_PICTURE as error:
+        if isinstance(error, OSError) and error.errno:
+            raise unreadable(error) from error
+        raise damaged("a picture cannot be read") from None
+
+
+def _sizes(path: Path, opts: Mapping[str, Any]) -> list[int]:
+    """Bytes that each page takes; refuses too many before the first is decoded."""
+    sizes: list[int] = []
+    with _open(path) as picture:
+        for page in _walk(picture):
+            depth = 4 if page.mode in ("I", "F", "CMYK", "RGBA") else 3
+            sizes.append(page.width * page.height * depth)
+            check_room(sum(sizes), path.stat().st_size, opts)
+            _check_depth(page, path)
+    return sizes
+
+
+def _walk(picture: Pillow.Image) -> Iterator[Pillow.Image]:
+    """The pages of a TIFF; the one picture of the others."""
+    number = 0
+    try:
+        with quiet():
+            while number < _MAX_PAGES:
+                picture.seek(number)
+                yield picture
+                number += 1
+                if picture.format != "TIFF":
+                    return
+    except EOFError:
+        if not number:
+            raise damaged("a picture has no pages") from None
+        return
+    except Pillow.DecompressionBombError:
+        raise SeriesportError("image-too-large", "a picture of too many pixels") from None
+    except _BAD_PICTURE as error:
+        raise damaged(f"a picture cannot be read ({type(error).__name__})") from None
+    raise SeriesportError("image-too-large", f"a TIFF of {_MAX_PAGES} pages or more")
+
+
+def _check_depth(page: Pillow.Image, path: Path) -> None:
+    """Refuse colours of more than 8 bits, which Pillow reduces to 8 without a word."""
+    bits: tuple[int, ...] = (8,)
+    if page.format == "PNG" and page.mode not in _GREY:
+        with path.open("rb") as stream:
+            bits = (stream.read(25)[24],)
+    elif page.format == "TIFF" and page.mode not in _GREY:
+        tags = cast("Mapping[int, Any]", getattr(page, "tag_v2", {}))
+        bits = tuple(np.atleast_1d(tags.get(_BITS_PER_SAMPLE, 8)).tolist())
+    if max(bits) > 8:
+        raise SeriesportError("image-unsupported", "colours of more than 8 bits are not read")
+
+
+def _pages(path: Path) -> Iterator[Array]:
+    with _open(path) as picture:
+        for page in _walk(picture):
+            yield _values(ImageOps.exif_transpose(page))
+
+
+def _values(page: Pillow.Image) -> Array:
+    if page.mode not in _GREY:
+        transparent = page.mode in ("RGBA", "LA", "PA", "RGBa", "La")
+        if transparent or "transparency" in page.info:
+            clear = page.convert("RGBA")
+            white = Pillow.new("RGBA", clear.size, "white")
+            white.alpha_composite(clear)
+            page = white.convert(_CONVERTED.get(page.mode, "RGB"))
+        else:
+            page = page.convert(_CONVERTED.get(page.mode, "RGB"))
+    dtype = np.dtype(_GREY.get(page.mode, "u1"))
+    return np.asarray(page).astype(dtype, copy=False)
+
+
+# Writing
+
+
+def write_png(image: Image, folder: Path, stem: str, opts: Mapping[str, Any]) -> None:
+    """Make STEM.png, or STEM_0001.png and on.
+
+    Raises:
+        SeriesportError: format-unfit.
+    """
+    _write(image, folder, stem, opts, "PNG")
+
+
+def write_jpeg(image: Image, folder: Path, stem: str, opts: Mapping[str, Any]) -> None:
+    """Make STEM.jpg, or STEM_0001.jpg and on: 8 bits, with loss.
+
+    Raises:
+        SeriesportError: format-unfit.
+    """
+    _write(image, folder, stem, opts, "JPEG")
+
+
+def write_tiff(image: Image, folder: Path, stem: str, opts: Mapping[str, Any]) -> None:
+    """Make STEM.tif, with a page for each slice.
+
+    Raises:
+        SeriesportError: format-unfit.
+    """
+    _write(image, folder, stem, opts, "TIFF")
+
+
+def _write(image: Image, folder: Path, stem: str, opts: Mapping[str, Any], kind: str) -> None:
+    suffix = str(opts.get("suffix") or _SUFFIXES[kind][0])
+    trailing = 3 if image.colour else 2
+    array = storable(image.array)
+    slices = array.reshape(-1, *array.shape[array.ndim - trailing :])
+    stored = _is_stored(image, array, kind, opts)
+    shown = (0.0, 1.0) if stored else percentiles(array)
+
+    def picture(values: Array) -> Pillow.Image:
+        if not stored:
+            values = to_grey(values, image.window, shown, image.photometric)
+        return Pillow.fromarray(np.ascontiguousarray(values))
+
+    if kind == "TIFF":
+        first, *others = slices
+        more = (picture(v) for v in others)
+        packed = "tiff_adobe_deflate"
+        path = folder / f"{stem}{suffix}"
+        picture(first).save(path, "TIFF", compression=packed, save_all=True, append_images=more)
+        return
+    options: dict[str, Any] = {"quality": _QUALITY} if kind == "JPEG" else {"compress_level": 6}
+    for i, values in enumerate(slices, 1):
+        name = f"{stem}{suffix}" if len(slices) == 1 else f"{stem}_{i:04d}{suffix}"
+        picture(values).save(folder / name, kind, **options)
+
+
+def _is_stored(image: Image, array: Array, kind: str, opts: Mapping[str, Any]) -> bool:
+    """Whether values are written as they are."""
+    holds = array.dtype.str[1:] in (("u1",) if image.colour else _STORED[kind])
+    asked = opts.get("values")
+    if asked not in (None, "window", "stored"):
+        raise SeriesportError("config-invalid", 'values is not "window" or "stored"')
+    if image.colour or asked == "stored":
+        if not holds:
+            raise unfit(f"{kind} cannot hold values of type {array.dtype} as they are")
+        return True
+    if array.dtype.kind not in "iuf":
+        raise unfit(f"{kind} cannot show values of type {array.dtype}")
+    plain = image.window is None and image.photometric != "MONOCHROME1"
+    return asked is None and plain and array.dtype.str[1:] in ("u1", "u2") and holds
