@@ -26,6 +26,7 @@ from seriesport.steps.plan import plan_cohort
 from seriesport.steps.shard import Results
 from seriesport.transports.xnat import XnatTransport
 from seriesport.workflow import fetching, granted, limits, uploading
+from seriesport.xnat.credentials import find_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -163,7 +164,8 @@ def test_a_shorter_address_is_all_scans_of_any_quality_in_order(place: Place):
     for subject, experiment, scan in (
         ("S1", "E1", "10"), ("S1", "E2", "1"), ("S2", "E3", "1"),
     ):  # fmt: skip
-        series = who.series(hash((subject, scan)) % 1000 + 20, series_instance_uid=data.uid(
+        series = who.series(
+            20, series_instance_uid=data.uid(
             place.project, subject, experiment, scan
         ))  # fmt: skip
         made = data.ct(place.folder / f"{subject}{experiment}{scan}", series, slices=1)
@@ -521,11 +523,14 @@ def test_a_page_that_is_listed_with_another_size_is_not_taken_for_a_file(place: 
         list(transport.fetch(series, expected, (), place.folder))
 
 
-def test_an_address_without_config_and_a_port_works(place: Place, monkeypatch: pytest.MonkeyPatch):
-    assert parse("xnat://host:8443/P/S/E/4") == XnatAddress("host", 8443, "P", "S", "E", "4")
+def test_an_address_with_a_host_needs_no_config(monkeypatch: pytest.MonkeyPatch):
+    address = parse("xnat://xnat.example:8443/P/S/E/4")
+    assert address == XnatAddress("xnat.example", 8443, "P", "S", "E", "4")
+    server = Settings().server(address)
+    assert server.url == "https://xnat.example:8443"
     monkeypatch.setenv("SERIESPORT_USER_XNAT_EXAMPLE_8443", "me")
-    assert Settings().server(XnatAddress("xnat.example", 8443, "P")).name == "xnat.example:8443"
-    assert place
+    monkeypatch.setenv("SERIESPORT_PASSWORD_XNAT_EXAMPLE_8443", "secret")
+    assert find_credentials(server).user == "me"
 
 
 # As a cohort's source
