@@ -1,0 +1,339 @@
+"""File systems that several machines share: no locks, coarse times, and two jobs on one shard."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+import data
+from faulty import Fault, FaultyArchive
+from peers import wait_until
+from project import SNAKEMAKE, Project, tree
+from seriesport.errors import SeriesportError
+from seriesport.lease import Pace, lease
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+QUICK = Pace(beat=0.05, silence=0.6)
+ELSEWHERE = "elsewhere/boot/pid:[1] 17 4711 00112233"
+TIMES = 2
+"""Seconds in which the odd file system counts times."""
+
+
+@pytest.fixture(scope="session")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library that makes a folder an odd file system for the processes that load it."""
+    library = tmp_path_factory.mktemp("odd") / "odd_files.so"
+    source = Path(__file__).with_name("odd_files.c")
+    command = ["/usr/bin/gcc", "-shared", "-fPIC", "-O1", "-o", str(library), str(source), "-ldl"]
+    subprocess.run(command, check=True, timeout=60)
+    return library
+
+
+def _oddly(odd: Path, folder: Path) -> dict[str, str]:
+    return {"LD_PRELOAD": str(odd), "ODD_FILES": str(folder)}
+
+
+def _python(
+    code: str, *arguments: object, env: dict[str, str] | None = None
+) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | (env or {}),
+    )
+
+
+def _output(process: subprocess.Popen[str], timeout: float = 60) -> str:
+    try:
+        return process.communicate(timeout=timeout)[0]
+    finally:
+        process.kill()
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from seriesport.lease import lease
+with lease(Path(sys.argv[1]), wait=0):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_process_leaves_at_once_while_the_first_is_at_work(tmp_path: Path) -> None:
+    path = tmp_path / "lease"
+    with _python(HOLD, path) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "held\n"
+        started = time.monotonic()
+        with pytest.raises(SeriesportError) as caught, lease(path, wait=0):
+            pass
+        first.kill()
+    assert caught.value.code == "shard-busy"
+    assert time.monotonic() - started < 2
+
+
+def test_a_killed_process_of_this_machine_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "lease"
+    with _python(HOLD, path) as first:
+        assert first.stdout is not None
+        first.stdout.readline()
+        first.kill()
+        os.waitid(os.P_PID, first.pid, os.WEXITED | os.WNOWAIT)  # dead, and not buried yet
+        started = time.monotonic()
+        with lease(path, wait=0):
+            assert time.monotonic() - started < 2
+    assert list(tmp_path.iterdir()) == []
+
+
+@contextmanager
+def _beating(path: Path) -> Iterator[None]:
+    """A holder on another machine that shows that it lives."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        for count in range(10_000):
+            path.write_text(f"{ELSEWHERE}\n{count:012d}\n")
+            if ended.wait(0.05):
+                return
+
+    path.write_text(f"{ELSEWHERE}\n{0:012d}\n")
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_a_holder_on_another_machine_is_respected_while_it_lives(tmp_path: Path) -> None:
+    path = tmp_path / "lease"
+    with (
+        _beating(path),
+        pytest.raises(SeriesportError) as caught,
+        lease(path, wait=0, pace=QUICK),
+    ):
+        pass
+    assert caught.value.code == "shard-busy"
+    assert path.read_text().startswith(ELSEWHERE)
+
+
+@pytest.mark.parametrize("left", [f"{ELSEWHERE}\n000000000004\n", ""], ids=["holder", "empty"])
+def test_a_silent_holder_on_another_machine_is_replaced(tmp_path: Path, left: str) -> None:
+    path = tmp_path / "lease"
+    path.write_text(left)
+    started = time.monotonic()
+    with lease(path, wait=0, pace=QUICK):
+        assert QUICK.silence <= time.monotonic() - started < 5
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_holder_that_was_replaced_stops_and_leaves_the_other_alone(tmp_path: Path) -> None:
+    path = tmp_path / "lease"
+    stopped = threading.Event()
+    with lease(path, wait=0, pace=QUICK, on_lost=stopped.set):
+        path.write_text(f"{ELSEWHERE}\n{0:012d}\n")
+        assert stopped.wait(5)
+    assert path.read_text().startswith(ELSEWHERE)
+
+
+def test_a_job_that_was_replaced_ends(tmp_path: Path) -> None:
+    code = HOLD.replace("wait=0", "wait=0, pace=Pace(0.05, 0.6)").replace(
+        "import lease", "import Pace, lease"
+    )
+    with _python(code, tmp_path / "lease") as job:
+        assert job.stdout is not None
+        job.stdout.readline()
+        (tmp_path / "lease").unlink()
+        assert job.wait(10) == -signal.SIGTERM
+
+
+TAKE = """
+import os, sys, time
+from pathlib import Path
+from seriesport import lease as leases
+folder, number, other = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+if other == "other":
+    leases._here = lambda: f"machine{number}/boot/pid"
+log = os.open(folder / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+for _ in range(5):
+    with leases.lease(folder / "lease", wait=60, pace=leases.Pace(0.05, 3)):
+        os.write(log, f"in {number}\\n".encode())
+        time.sleep(0.01)
+        os.write(log, f"out {number}\\n".encode())
+    time.sleep(0.02)
+"""
+
+
+@pytest.mark.parametrize("where", ["here", "other"])
+@pytest.mark.slow
+def test_of_many_that_find_a_dead_holder_one_goes_first(
+    tmp_path: Path, odd: Path, where: str
+) -> None:
+    path = tmp_path / "lease"
+    path.write_text(f"{ELSEWHERE}\n{0:012d}\n")
+    env = _oddly(odd, tmp_path)
+    several = [_python(TAKE, tmp_path, n, where, env=env) for n in range(5)]
+    said = [_output(one) for one in several]
+    assert [one.returncode for one in several] == [0] * 5, said
+    lines = (tmp_path / "log").read_text().split("\n")[:-1]
+    pairs = list(zip(lines[::2], lines[1::2], strict=True))
+    assert len(pairs) == 25
+    assert all(a.split() == ["in", n] and b == f"out {n}" for a, b in pairs for n in [a.split()[1]])
+
+
+WRITE = """
+import sys
+from pathlib import Path
+from seriesport.files import writing
+for _ in range(15):
+    with writing(Path(sys.argv[1])) as stream:
+        for _ in range(50):
+            stream.write(sys.argv[2].encode() * 2000)
+"""
+
+
+def test_two_writers_of_one_file_take_turns_without_locks(tmp_path: Path, odd: Path) -> None:
+    path = tmp_path / "file"
+    env = _oddly(odd, tmp_path)
+    writers = [_python(WRITE, path, letter, env=env) for letter in "ab"]
+    seen: set[bytes] = set()
+    while any(one.poll() is None for one in writers):
+        with suppress(FileNotFoundError):
+            seen.add(path.read_bytes())
+    assert [_output(one) for one in writers] == ["", ""]
+    assert seen <= {b"a" * 100_000, b"b" * 100_000}
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def _run(project: Project, *command: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        cwd=project.folder,
+        env=project.environment() | env,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_a_cohort_gives_the_same_results_on_an_odd_file_system(tmp_path: Path, odd: Path) -> None:
+    made = data.mr(tmp_path / "made", data.identity("odd files"), times=1, slices=6)
+    found: list[dict[str, str]] = []
+    for name in ("plain", "odd"):
+        project = Project.clone(tmp_path / name, demo=False)
+        shutil.copytree(made.paths[0].parent, project.folder / "source")
+        project.write_cohort("cohort: [{source: source, destinations: [out, out.zip]}]")
+        project.results.mkdir(mode=0o700)
+        (project.results / "secret").write_bytes(b"0f" * 32)
+        (project.results / "secret").chmod(0o600)
+        env = _oddly(odd, project.folder / "results") if name == "odd" else {}
+        done = _run(project, *SNAKEMAKE, env=env)
+        assert done.returncode == 0, done.stdout + done.stderr
+        made_of_it = [tree(project.results / step) for step in ("dicom", "converted")]
+        found.append(
+            {k: v for one in [*made_of_it, tree(project.folder / "out")] for k, v in one.items()}
+        )
+    assert found[0] == found[1]
+    before = project.bundles()
+    again = _run(project, *SNAKEMAKE, env=env)
+    assert again.returncode == 0
+    assert "rule fetch" not in again.stderr
+    assert project.bundles() == before
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Iterator[tuple[FaultyArchive, data.Made]]:
+    made = data.mr(tmp_path / "made", data.identity("shared files"), times=1, slices=40)
+    with FaultyArchive(made.paths) as archive:
+        yield archive, made
+
+
+def _project(folder: Path, archive: FaultyArchive, made: data.Made, **limits: Any) -> Project:
+    project = Project.clone(folder, demo=False)
+    server = {"host": archive.host, "port": archive.port, "attempts": 1, **limits}
+    config = {"formats": ["nifti"], "servers": {"faulty": server}}
+    (project.folder / "config" / "config.yaml").write_text(yaml.safe_dump(config))
+    project.write_cohort(
+        "cohort:\n"
+        f"  - source: dicom://faulty/{archive.aet}\n"
+        f'    patient: "{made.identity.patient_id}"\n'
+        f'    study: "{made.identity.study_instance_uid}"\n'
+    )
+    return project
+
+
+@pytest.mark.slow
+def test_what_failed_is_tried_again_where_times_are_coarse(
+    tmp_path: Path, odd: Path, archive: tuple[FaultyArchive, data.Made]
+) -> None:
+    server, made = archive
+    project = _project(tmp_path / "clone", server, made)
+    env = _oddly(odd, project.results)
+    server.fail(Fault.FEWER, times=100)
+    assert _run(project, *SNAKEMAKE, env=env).returncode != 0
+    ledger = next(project.results.glob("dicom/*/ledger.tsv"))
+    order = next(project.results.glob("plan/retry/dicom/*"))
+    assert order.stat().st_mtime >= ledger.stat().st_mtime + TIMES
+    server.heal()
+    done = _run(project, *SNAKEMAKE, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+FETCH = """
+import sys
+from pathlib import Path
+import yaml
+from seriesport import lease
+from seriesport.steps.fetch import fetch_shard
+from seriesport.steps.job import job
+if sys.argv[1]:
+    lease._here = lambda: sys.argv[1]
+config = yaml.safe_load(Path("config/config.yaml").read_text())
+with job(f"log-{sys.argv[2]}", config) as (results, config):
+    fetch_shard(results, next(Path("results/plan/shards").iterdir()).stem, config.settings)
+"""
+
+
+@pytest.mark.slow
+def test_of_two_nodes_on_one_shard_the_second_leaves_and_the_series_is_whole(
+    tmp_path: Path,
+    archive: tuple[FaultyArchive, data.Made],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server, made = archive
+    project = _project(tmp_path / "clone", server, made, instances_per_second=4, associations=1)
+    planned = project.snakemake("results/plan/shards.tsv")
+    assert planned.returncode == 0, planned.stderr
+    monkeypatch.chdir(project.folder)
+    server.forget()
+    first = _python(FETCH, "", 1)
+    staging = project.results / "staging"
+    wait_until(lambda: bool([*staging.glob("*/*.dcm")]), 30, "the first instance")
+    second = _python(FETCH, "elsewhere/boot/pid", 2)
+    assert "another job is at work on this shard [shard-busy]" in _output(second)
+    assert second.returncode == 1
+    assert first.poll() is None
+    assert _output(first) == ""
+    assert first.returncode == 0
+    assert sorted(server.sent) == sorted(made.uids)
+    assert len([*project.results.glob("dicom/*/*.zip")]) == 1
+    assert not [*project.results.glob("dicom/*/lease*")]
