@@ -25,6 +25,8 @@ Diffusion = tuple[float | None, Direction | None]
 
 _MACRO = "MRDiffusionSequence"
 _NO_DIRECTION = ("NONE", "ISOTROPIC")
+_RELATIVE = ("GE", "CANON")
+"""Vendors whose directions are relative to the image, whatever element holds them."""
 _GE_OFFSET = 100_000
 """GE adds 1e9 to b-values that it has made of several shells."""
 _GE_LARGEST = 10_000
@@ -33,16 +35,35 @@ _GE_LARGEST = 10_000
 def diffusion_of(look: Lookup, plane: Plane | None) -> Diffusion:
     """The b-value and direction of a frame; None for what is not told."""
     b, direction = _standard(look)
+    maker = str(look.header.get("Manufacturer") or "").upper()
     if b is None or (direction is None and b > 0):
-        vendor = _VENDORS.get(str(look.header.get("Manufacturer") or "")[:2].upper())
-        other = vendor(look, plane) if vendor else (None, None)
+        vendor = _VENDORS.get(maker[:2])
+        other = vendor(look) if vendor else (None, None)
         b = other[0] if b is None else b
         direction = direction or other[1]
-    if direction is not None:
-        direction = _unit(direction)
-    elif b == 0 or str(look.get(_MACRO, "DiffusionDirectionality")) in _NO_DIRECTION:
-        direction = (0.0, 0.0, 0.0)
-    return b, direction if b is not None else None
+    if b is None:
+        return None, None
+    if b == 0 or str(look.get(_MACRO, "DiffusionDirectionality")) in _NO_DIRECTION:
+        return b, (0.0, 0.0, 0.0)
+    if direction is not None and maker.startswith(_RELATIVE):
+        direction = _in_patient(direction, look, plane)
+    return b, None if direction is None else _unit(direction)
+
+
+def _in_patient(vector: Direction, look: Lookup, plane: Plane | None) -> Direction | None:
+    """Turn a direction that is relative to the image into LPS, as dcm2niix does.
+
+    It is told along frequency, phase and slice; which of the image's axes these are follows from
+    the phase encoding direction. None where that is not told.
+    """
+    phase = look.get("MRFOVGeometrySequence", "InPlanePhaseEncodingDirection")
+    if plane is None or not phase:
+        return None
+    first, second, across = vector
+    right, down = (-first, second) if str(phase).startswith("COL") else (second, first)
+    row, column = np.array(plane.orientation[:3]), np.array(plane.orientation[3:])
+    x, y, z = (float(v) for v in right * row + down * column + across * plane.normal)
+    return (x, y, z)
 
 
 def _unit(vector: Direction) -> Direction:
@@ -61,8 +82,7 @@ def _standard(look: Lookup) -> Diffusion:
     return b, triple(found or look.header.get("DiffusionGradientOrientation"))
 
 
-def _siemens(look: Lookup, plane: Plane | None) -> Diffusion:
-    del plane
+def _siemens(look: Lookup) -> Diffusion:
     creator = "SIEMENS MR HEADER"
     b = number(look.private(creator, 0x0019, 0x0C, "IS"))
     direction = triple(look.private(creator, 0x0019, 0x0E, "FD"))
@@ -73,44 +93,34 @@ def _siemens(look: Lookup, plane: Plane | None) -> Diffusion:
     return b, direction
 
 
-def _ge(look: Lookup, plane: Plane | None) -> Diffusion:
+def _ge(look: Lookup) -> Diffusion:
     b = number(look.private("GEMS_PARM_01", 0x0043, 0x39, "IS"))
     if b is not None and b > _GE_LARGEST:
         b %= _GE_OFFSET
-    parts = [number(look.private("GEMS_ACQU_01", 0x0019, e, "DS")) for e in (0xBB, 0xBC, 0xBD)]
-    along = look.header.get("InPlanePhaseEncodingDirection")
-    if not b or plane is None or None in parts or along is None:
-        return b, None
-    # They are relative to the image: to its rows and columns, as the phase encoding runs.
-    first, second, across = (float(v or 0) for v in parts)
-    right, down = (second, -first) if str(along).startswith("COL") else (-first, -second)
-    if str(along).startswith("COL"):
-        across = -across
-    turned = (
-        right * np.array(plane.orientation[:3])
-        + down * np.array(plane.orientation[3:])
-        + across * plane.normal
-    )
-    x, y, z = (float(v) for v in turned)
-    return b, (x, y, z)
+    return b, _parts(look, "GEMS_ACQU_01", 0x0019, (0xBB, 0xBC, 0xBD), "DS")
 
 
-def _philips(look: Lookup, plane: Plane | None) -> Diffusion:
-    del plane
+def _parts(
+    look: Lookup, creator: str, group: int, elements: tuple[int, ...], vr: str
+) -> Direction | None:
+    """A vector whose components stand in elements of their own."""
+    parts = [number(look.private(creator, group, element, vr)) for element in elements]
+    return None if None in parts else triple(parts)
+
+
+def _philips(look: Lookup) -> Diffusion:
     b = number(look.private("Philips Imaging DD 001", 0x2001, 0x03, "FL"))
     creator = "Philips MR Imaging DD 001"
-    parts = [number(look.private(creator, 0x2005, e, "FL")) for e in (0xB0, 0xB1, 0xB2)]
-    return b, None if None in parts else triple(parts)
+    return b, _parts(look, creator, 0x2005, (0xB0, 0xB1, 0xB2), "FL")
 
 
-def _united(look: Lookup, plane: Plane | None) -> Diffusion:
-    del plane
+def _united(look: Lookup) -> Diffusion:
     creator = "Image Private Header"
     b = number(look.private(creator, 0x0065, 0x09, "FD"))
     return b, triple(look.private(creator, 0x0065, 0x37, "FD"))
 
 
-_VENDORS: dict[str, Callable[[Lookup, Plane | None], Diffusion]] = {
+_VENDORS: dict[str, Callable[[Lookup], Diffusion]] = {
     "SI": _siemens,
     "GE": _ge,
     "PH": _philips,

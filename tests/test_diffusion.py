@@ -1,0 +1,132 @@
+"""b-values and gradient directions, compared with those that dcm2niix writes (FSL's convention)."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import dcm2niix
+import nibabel
+import numpy as np
+import pytest
+
+import data
+import images
+from seriesport.image import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+B = (0.0, 1000.0, 1000.0, 2000.0)
+DIRECTIONS = ((0.0, 0.0, 0.0), (0.6, 0.0, 0.8), (0.0, -0.28, 0.96), (0.48, 0.6, 0.64))
+
+
+def standard(dataset: Any, b: float, direction: tuple[float, ...]) -> None:
+    dataset.Manufacturer = "Hitachi Medical Corporation"
+    dataset.DiffusionBValue = b
+    if b:
+        dataset.DiffusionGradientOrientation = list(direction)
+
+
+def canon(dataset: Any, b: float, direction: tuple[float, ...]) -> None:
+    standard(dataset, b, direction)
+    dataset.Manufacturer = "CANON_MEC"
+
+
+def siemens(dataset: Any, b: float, direction: tuple[float, ...]) -> None:
+    dataset.Manufacturer = "SIEMENS"
+    block = dataset.private_block(0x0019, "SIEMENS MR HEADER", create=True)
+    block.add_new(0x0C, "IS", str(int(b)))
+    if b:
+        block.add_new(0x0E, "FD", list(direction))
+
+
+def philips(dataset: Any, b: float, direction: tuple[float, ...]) -> None:
+    dataset.Manufacturer = "Philips Medical Systems"
+    dataset.private_block(0x2001, "Philips Imaging DD 001", create=True).add_new(0x03, "FL", b)
+    block = dataset.private_block(0x2005, "Philips MR Imaging DD 001", create=True)
+    for element, value in zip((0xB0, 0xB1, 0xB2), direction, strict=True):
+        block.add_new(element, "FL", value)
+
+
+def ge(dataset: Any, b: float, direction: tuple[float, ...]) -> None:
+    dataset.Manufacturer = "GE MEDICAL SYSTEMS"
+    dataset.PatientPosition = "HFS"
+    shells = int(b) + 1_000_000_000 if b else 0
+    block = dataset.private_block(0x0043, "GEMS_PARM_01", create=True)
+    block.add_new(0x39, "IS", [shells, 8, 0, 0])
+    block = dataset.private_block(0x0019, "GEMS_ACQU_01", create=True)
+    for element, value in zip((0xBB, 0xBC, 0xBD), direction, strict=True):
+        block.add_new(element, "DS", f"{value:.6f}")
+    block.add_new(0xE0, "DS", "3")  # number of directions
+
+
+def series(
+    folder: Path, vendor: Callable[[Any, float, tuple[float, ...]], None], phase: str = "COL"
+) -> list[Path]:
+    made = data.mr(folder, data.identity("dwi"), times=4, slices=3)
+
+    def change(dataset: Any, i: int) -> None:
+        volume, place = divmod(i, 3)
+        images.place(dataset, place, images.OBLIQUE, 3.0)
+        del dataset.TriggerTime, dataset.TemporalPositionIdentifier
+        dataset.ScanningSequence, dataset.SequenceName = "EP", "ep_b"
+        dataset.InPlanePhaseEncodingDirection = phase
+        vendor(dataset, B[volume], DIRECTIONS[volume])
+
+    return images.vary(made.paths, change)
+
+
+def told_by_dcm2niix(folder: Path, out: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """b-values, and directions turned from FSL's voxel axes to LPS."""
+    out.mkdir()
+    command = [dcm2niix.bin, "-z", "n", "-f", "x", "-o", str(out), str(folder)]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    affine = nibabel.load(out / "x.nii").affine[:3, :3]
+    axes = affine / np.linalg.norm(affine, axis=0)
+    vectors = np.loadtxt(out / "x.bvec")
+    if np.linalg.det(axes) > 0:
+        vectors[0] *= -1
+    return np.loadtxt(out / "x.bval"), (np.diag([-1, -1, 1]) @ axes @ vectors).T
+
+
+@pytest.mark.parametrize(
+    ("vendor", "phase"),
+    [
+        (standard, "COL"),
+        (canon, "COL"),
+        (siemens, "COL"),
+        (philips, "ROW"),
+        (ge, "COL"),
+        (ge, "ROW"),
+    ],
+)
+def test_each_vendors_diffusion_is_read_as_dcm2niix_reads_it(
+    tmp_path: Path, vendor: Callable[..., None], phase: str
+) -> None:
+    paths = series(tmp_path / "in", vendor, phase)
+    image = Image.read(paths)
+    bvalues, vectors = told_by_dcm2niix(paths[0].parent, tmp_path / "out")
+    assert image.bvalues is not None
+    assert image.bvectors is not None
+    np.testing.assert_allclose(image.bvalues, bvalues)
+    np.testing.assert_allclose(image.bvectors, vectors, atol=1e-5)
+
+
+def test_volumes_are_sorted_by_b_value_and_direction_when_asked(tmp_path: Path) -> None:
+    paths = series(tmp_path, siemens)[::-1]
+    image = Image.read(paths, "dti")
+    assert image.axes == ("dti", "slice", "row", "column")
+    assert [b for b, _ in image.tags["dti"]] == [0, 1000, 1000, 2000]
+    by_vector = Image.read(paths, "bvector")
+    assert by_vector.tags["bvector"] == tuple(sorted(by_vector.tags["bvector"]))
+    assert by_vector.bvectors is not None
+    np.testing.assert_allclose(by_vector.bvectors, by_vector.tags["bvector"])
+
+
+def test_a_series_without_diffusion_has_no_b_values(tmp_path: Path) -> None:
+    made = data.mr(tmp_path, data.identity("none"), times=2, slices=2)
+    paths = images.vary(made.paths, lambda d, _: ge(d, 0, (0, 0, 0)))
+    image = Image.read(paths)
+    assert (image.bvalues, image.bvectors) == (None, None)
