@@ -2,9 +2,9 @@
 # Installs the Debian packages that the tests need (or those named), where it may; else says how.
 set -eu
 if [ $# -eq 0 ]; then
-    set -- orthanc dcmtk dicom3tools slurm-wlm slurmdbd munge mariadb-server gcc libc6-dev
+    set -- orthanc dcmtk dicom3tools ghostscript slurm-wlm slurmdbd munge mariadb-server gcc libc6-dev
     missing=""
-    for program in /usr/sbin/Orthanc /usr/bin/dcmqrscp /usr/bin/dciodvfy \
+    for program in /usr/sbin/Orthanc /usr/bin/dcmqrscp /usr/bin/dciodvfy /usr/bin/gs \
         /usr/sbin/slurmctld /usr/sbin/slurmdbd /usr/sbin/munged /usr/sbin/mariadbd /usr/bin/gcc; do
         [ -x "$program" ] || missing=yes
     done

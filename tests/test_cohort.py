@@ -280,7 +280,7 @@ def test_mistakes_are_shown_together_with_line_key_and_what_was_expected(desk: D
         ", line 5: the key 'pateint' is unknown; did you mean 'patient'?",
         ", line 6: study must be a UID, which is numbers joined by dots, of at most 64 characters",
         ", line 7: modality must be a list, not text",
-        ", line 8: formats, item 2, must be one of: nifti, npz, preview",
+        ", line 8: formats, item 2, must be one of: dicom, nifti, metaimage, npz, mat, preview",
         ", line 9: min_instances must be at least 1",
         ", line 10: max_series must be a whole number, not text",
         ", line 11: an entry must be keys with values, such as: source: …",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from seriesport.errors import SeriesportError
 from seriesport.files import COPY_CHUNK, unreadable, unwritable, write_all, writing
-from seriesport.formats import dcm2niix, preview
+from seriesport.formats import dcm2niix, instances, preview
 from seriesport.formats.registry import FORMATS
 from seriesport.formats.source import Source
 
@@ -30,9 +30,14 @@ def _image_writer(name: str) -> Writer:
     return write
 
 
+DICOM = "dicom"
+
 CONVERSIONS: dict[str, Writer] = {
+    DICOM: instances.write,
     "nifti": dcm2niix.write,
+    "metaimage": _image_writer("metaimage"),
     "npz": _image_writer("npz"),
+    "mat": _image_writer("mat"),
     "preview": preview.write,
 }
 """Writers by the name that the config uses: (source, folder, stem)."""
@@ -67,9 +72,10 @@ def convert(
 ) -> Conversion:
     """Make every requested format of a series; all of them, or none appears.
 
-    The same files give the same bytes: `STEM.nii.gz`, `STEM.json`, `STEM.npz`, `STEM.png`; where
-    a series makes several NIfTI images, see `formats.dcm2niix`. Instances without pixels (reports,
-    presentation states) are passed over.
+    The same files give the same bytes: `STEM.zip`, `STEM.nii.gz`, `STEM.json`, `STEM.mha`,
+    `STEM.npz`, `STEM.mat`, `STEM.png`; where a series makes several NIfTI images, see
+    `formats.dcm2niix`. Instances without pixels (reports, presentation states) are passed over,
+    save in `STEM.zip`.
 
     Args:
         files: The DICOM files of one series, in a stable order.
@@ -92,6 +98,8 @@ def convert(
     try:
         with TemporaryDirectory(prefix="convert-", dir=scratch) as room:
             source = Source(files, Path(room))
+            if set(formats) != {DICOM}:
+                source.require_images()
             made: list[tuple[str, Path]] = []
             for name in dict.fromkeys(formats):
                 folder = Path(room, name)

@@ -52,7 +52,7 @@ class Source:
     """The images of one series, read when first asked for and shared by the formats.
 
     Raises:
-        SeriesportError: not-an-image where no instance holds one; instance-invalid.
+        SeriesportError: instance-invalid.
     """
 
     files: Sequence[Path]
@@ -80,6 +80,13 @@ class Source:
                 raise SeriesportError(
                     "instance-invalid", f"instance {i} cannot be read ({type(error).__name__})"
                 ) from None
+
+    def require_images(self) -> None:
+        """Refuse a series of which nothing can be shown.
+
+        Raises:
+            SeriesportError: not-an-image.
+        """
         if not self.images:
             raise SeriesportError(
                 "not-an-image", f"none of {len(self.files)} instances holds an image"
