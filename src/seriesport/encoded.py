@@ -20,7 +20,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 
-from seriesport.elements import UNDEFINED, VALUE_AT
+from seriesport.elements import UNDEFINED, VALUE_AT, Syntax
 from seriesport.errors import SeriesportError
 from seriesport.frames import BAD_DATA, quiet, read_header
 from seriesport.quickscan import scan_explicit, swapped
@@ -77,7 +77,7 @@ def read_encoded(path: Path) -> tuple[bytes, str]:
         meta = scan_explicit(data, 132, {swapped(_SYNTAX): _SYNTAX}, 2)
         if data[128:132] == b"DICM" and meta is not None and _SYNTAX in meta[0]:
             syntax = meta[0][_SYNTAX].decode("ascii").rstrip("\0 ")
-            while _is_explicit_little(syntax):
+            while _is_plain(syntax):
                 try:
                     return data[meta[1] : _end_of_header(data, meta[1])], syntax
                 except _PlainError:
@@ -88,10 +88,9 @@ def read_encoded(path: Path) -> tuple[bytes, str]:
     return _converted(path)
 
 
-def _is_explicit_little(syntax: str) -> bool:
-    big_or_implicit = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.113619.5.2")
-    deflated = ("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205")
-    return syntax not in big_or_implicit and syntax not in deflated
+def _is_plain(transfer_syntax_uid: str) -> bool:
+    syntax = Syntax.of(transfer_syntax_uid)
+    return syntax.explicit and syntax.little and not syntax.deflated
 
 
 def _converted(path: Path) -> tuple[bytes, str]:
@@ -106,32 +105,16 @@ def _end_of_header(data: bytes, at: int) -> int:
     quick = scan_explicit(data, at, {}, 0x7FDF)
     if quick is not None:
         return quick[1]
-    found = at
-    for tag, _, start, _ in _walk(data, at, len(data)):
-        if tag >= _PIXELS:
-            return found
-        found = start
-    raise _PlainError
-
-
-def _walk(data: bytes, at: int, end: int) -> list[tuple[int, Element, int, int]]:
-    """Elements with where the next one begins; up to the pixels."""
-    found: list[tuple[int, Element, int, int]] = []
-    while at < end:
+    end = len(data)
+    while True:
         tag, vr, length, start = _head(data, at)
         if tag >= _PIXELS:
-            found.append((tag, Element(vr, b""), at, length))
-            return found
-        if length == UNDEFINED:
-            if vr != b"SQ":
-                raise _PlainError
-            at = _past_sequence(data, start, 0)
-        else:
-            at = start + length
-            if at > end:
-                raise _PlainError
-        found.append((tag, Element(vr, data[start:at], length == UNDEFINED), at, length))
-    return found
+            return at
+        if length == UNDEFINED and vr != b"SQ":
+            raise _PlainError
+        at = _past_sequence(data, start, 0) if length == UNDEFINED else start + length
+        if at > end:
+            raise _PlainError
 
 
 def _head(data: bytes, at: int) -> tuple[int, bytes, int, int]:
@@ -211,7 +194,7 @@ def split(data: bytes) -> Elements:
         SeriesportError: instance-invalid.
     """
     try:
-        walked = _walk(data, 0, len(data))
+        return _split(data)
     except (_PlainError, struct.error):
         with quiet():
             try:
@@ -220,7 +203,29 @@ def split(data: bytes) -> Elements:
                 raise SeriesportError(
                     "instance-invalid", f"a header cannot be read ({type(error).__name__})"
                 ) from None
-    return {tag: element for tag, element, _, _ in walked if tag & 0xFFFF}
+
+
+def _split(data: bytes) -> Elements:
+    found: Elements = {}
+    at, end = 0, len(data)
+    unpack, value_at = _SHORT.unpack_from, VALUE_AT.get
+    while at < end:
+        group, number, vr, length = unpack(data, at)
+        offset = value_at(vr)
+        if offset is None:
+            raise _PlainError
+        start = at + offset
+        if offset == 12:
+            length = _LENGTH.unpack_from(data, at + 8)[0]
+        undefined = length == UNDEFINED
+        if undefined and vr != b"SQ":
+            raise _PlainError
+        at = _past_sequence(data, start, 0) if undefined else start + length
+        if at > end:
+            raise _PlainError
+        if number:
+            found[group << 16 | number] = Element(vr, data[start:at], undefined)
+    return found
 
 
 def join(elements: Elements) -> bytes:
@@ -263,8 +268,7 @@ def from_dataset(dataset: Dataset) -> Elements:
         stream.is_little_endian, stream.is_implicit_VR = True, False
         encodings = convert_encodings(dataset.get("SpecificCharacterSet") or "ISO_IR 6")
         write_dataset(stream, dataset[:_PIXELS], encodings)
-    walked = _walk(stream.getvalue(), 0, len(stream.getvalue()))
-    return {tag: element for tag, element, _, _ in walked if tag & 0xFFFF}
+    return _split(stream.getvalue())
 
 
 def tag_of(keyword: str) -> int:

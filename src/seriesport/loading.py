@@ -20,9 +20,10 @@ from seriesport.frames import read_frames
 from seriesport.geometry import spacing_of
 from seriesport.image import Image
 from seriesport.regrid import aligned
+from seriesport.sealing import lead_of
 from seriesport.sorting import arrange
 from seriesport.sources import opened, opened_files
-from seriesport.template import Header, lead_of
+from seriesport.template import Header
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence

@@ -11,11 +11,10 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seriesport.digest import crc32
 from seriesport.encoded import (
     TEXT,
     Element,
@@ -31,6 +30,7 @@ from seriesport.encoded import (
 from seriesport.errors import SeriesportError
 from seriesport.flatten import PER_FRAME, flatten
 from seriesport.frames import BAD_DATA
+from seriesport.sealing import Seal, mismatch, slices_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydicom.dataset import Dataset
 
-    from seriesport.frames import Frame, Window
-    from seriesport.image import Array, Image
+    from seriesport.frames import Frame
+    from seriesport.image import Image
 
 Changes = dict[int, "tuple[Element | None, ...]"]
 
@@ -95,23 +95,6 @@ class Record:
         dictionary = self.dictionary
         engine = zlib.decompressobj(zdict=dictionary) if dictionary else zlib.decompressobj()
         return engine.decompress(self.packed)
-
-
-@dataclass(frozen=True, slots=True)
-class Seal:
-    """What an image was when it was read, per slice; equality tells that nothing changed."""
-
-    dtype: str
-    crcs: tuple[int, ...]
-    """Of each slice's values."""
-    planes: tuple[tuple[float, ...], ...]
-    """Of each slice: position of the first voxel, step from row to row, from column to column."""
-    gap: float
-    """Distance between slices in mm; 0 where there is no geometry."""
-    tags: tuple[tuple[Any, ...], ...]
-    """Of each slice: its values on the tag axes."""
-    axes: tuple[str, ...]
-    window: Window | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,12 +175,7 @@ class Header:
         changes = {
             t: c if len(c) == 1 else tuple(c[i] for i in chosen) for t, c in self.changes.items()
         }
-        seal = self.seal and replace(
-            self.seal,
-            crcs=tuple(self.seal.crcs[i] for i in chosen),
-            planes=tuple(self.seal.planes[i] for i in chosen) if self.seal.planes else (),
-            tags=tuple(self.seal.tags[i] for i in chosen),
-        )
+        seal = self.seal and self.seal.select(chosen)
         places = tuple(self.places[i] for i in chosen)
         used = sorted({record for record, _ in places})
         number = {record: i for i, record in enumerate(used)}
@@ -215,21 +193,10 @@ class Header:
         Raises:
             SeriesportError: geometry-mismatch where it has another number of slices.
         """
-        slices = slices_of(image)
-        if len(slices) != len(self):
-            raise mismatch(f"{len(slices)} slices with a header for {len(self)}")
-        return replace(
-            self,
-            seal=Seal(
-                image.array.dtype.str,
-                tuple(map(checksum, slices)),
-                planes_of(image),
-                gap_of(image),
-                tags_of(image),
-                tuple(a for a in image.axes if a in image.tags),
-                image.window,
-            ),
-        )
+        count = len(slices_of(image))
+        if count != len(self):
+            raise mismatch(f"{count} slices with a header for {len(self)}")
+        return replace(self, seal=Seal.of(image))
 
     # Looking
 
@@ -332,11 +299,6 @@ class Header:
         return replace(self, changes={**self.changes, tag: elements})
 
 
-def mismatch(problem: str) -> SeriesportError:
-    """The error for data, geometry and header that do not fit each other."""
-    return SeriesportError("geometry-mismatch", problem)
-
-
 def _text(elements: Elements, tag: int) -> str:
     return elements[tag].value.decode("latin-1").strip(" \0") if tag in elements else ""
 
@@ -369,58 +331,3 @@ def _elements(record: Record, frame: int) -> Elements:
 @lru_cache(maxsize=2)
 def _split(record: Record) -> Elements:
     return split(record.data)
-
-
-# What is compared with an image's state at reading
-
-
-def lead_of(image: Image) -> tuple[int, ...]:
-    """The lengths of the axes before row."""
-    return image.array.shape[: image.axes.index("row")]
-
-
-def slices_of(image: Image) -> Array:
-    """The slices in a row: one axis before row, without a copy."""
-    lead = len(lead_of(image))
-    return image.array.reshape((-1, *image.array.shape[lead:]))
-
-
-def checksum(values: Array) -> int:
-    """Of a slice's values."""
-    return crc32(cast("bytes", np.ascontiguousarray(values).data.cast("B")))
-
-
-def planes_of(image: Image) -> tuple[tuple[float, ...], ...]:
-    """Of each slice: position of the first voxel, steps between rows and between columns."""
-    if image.affine_lps is None:
-        return ()
-    affine = np.asarray(image.affine_lps, dtype=np.float64)
-    count = image.array.shape[image.axes.index("slice")] if "slice" in image.axes else 1
-    steps = (*affine[:3, 1].tolist(), *affine[:3, 2].tolist())
-    places = [(affine[:3, 3] + k * affine[:3, 0]).tolist() for k in range(count)]
-    volumes = int(np.prod(lead_of(image))) // max(count, 1)
-    return tuple((*place, *steps) for place in places) * volumes
-
-
-def gap_of(image: Image) -> float:
-    """The distance between slices in mm."""
-    return 0.0 if image.affine_lps is None else float(np.linalg.norm(image.affine_lps[:3, 0]))
-
-
-def tags_of(image: Image) -> tuple[tuple[Any, ...], ...]:
-    """Of each slice: its values on the tag axes.
-
-    Raises:
-        SeriesportError: geometry-mismatch where a tag axis has more or fewer values than indices.
-    """
-    shape = lead_of(image)
-    names = [a for a in image.axes[: len(shape)] if a != "slice"]
-    for name in names:
-        values, length = image.tags.get(name), image.array.shape[image.axes.index(name)]
-        if values is not None and len(values) != length:
-            raise mismatch(f"the axis {name!r} has {length} indices and {len(values)} values")
-    found: list[tuple[Any, ...]] = []
-    for index in np.ndindex(shape):
-        at = dict(zip(image.axes, index, strict=False))
-        found.append(tuple(image.tags[n][at[n]] for n in names if n in image.tags))
-    return tuple(found)

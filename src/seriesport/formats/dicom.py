@@ -42,7 +42,8 @@ from seriesport.formats.dicom_geometry import Geometry, with_geometry
 from seriesport.formats.dicom_pixels import Storage, choose, choose_colour
 from seriesport.instance import Header as Listed
 from seriesport.instance import Instance
-from seriesport.template import Header, mismatch, slices_of
+from seriesport.sealing import mismatch, slices_of
+from seriesport.template import Header
 from seriesport.uids import derived as derived_uid
 from seriesport.uids import valid
 
@@ -57,26 +58,21 @@ _STUDY, _SERIES, _FRAME_OF_REFERENCE = 0x0020000D, 0x0020000E, 0x00200052
 _POSITION_REFERENCE = 0x00201040
 _NUMBER, _IMAGE_INDEX, _SLICES = 0x00200013, 0x00541330, 0x00540081
 _MAC = 0x4FFE0001
+_SMALL_HEAD = 8192
+"""Longest head that is kept until its instance is opened, in bytes; longer ones are made again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A data set: its head, and its pixels, which are encoded when it is opened, so that a whole
-    series of them takes little memory."""
+    """A data set, encoded when it is opened, so that a series of them takes little memory."""
 
-    head: bytes = field(repr=False)
-    length: int
-    """Of the pixels in bytes."""
-    pixels: Callable[[], bytes] = field(repr=False)
-
-    @property
-    def size(self) -> int:
-        """Length in bytes."""
-        return len(self.head) + self.length
+    size: int
+    """Length in bytes."""
+    encode: Callable[[], bytes] = field(repr=False)
 
     def open(self) -> BinaryIO:
         """Give a stream of the bytes."""
-        return BytesIO(self.head + self.pixels())
+        return BytesIO(self.encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +207,7 @@ class _Plan:
 
     def _series_values(self) -> Listed:
         """What lists every instance; its own UID and number are put in later."""
-        elements = self.elements(0, self._storage.stored(self._slices[0], 0))
+        elements = self.elements(0)
 
         def value(keyword: str) -> str:
             found = value_of(elements, keyword)
@@ -230,27 +226,38 @@ class _Plan:
         )
 
     def instance(self, index: int) -> Instance:
-        """Encode a slice."""
-        stored = self._stored(index)
-        elements = self.elements(index, stored)
-        length = stored.nbytes + stored.nbytes % 2
-        head = head_of_pixels(b"OB" if stored.dtype.itemsize == 1 else b"OW", length)
-        encoded = Encoded(join(elements) + head, length, partial(self._pixels, index))
+        """What a slice becomes."""
+        elements = self.elements(index)
+        head = self._head(elements)
+        length = len(head) + self._padded()
+        kept = head if len(head) <= _SMALL_HEAD else None
         listed = replace(
             self._listed,
             sop_instance_uid=self._instances[index],
             instance_number=int(_value(elements, _NUMBER) or 0),
         )
+        encoded = Encoded(length, partial(self._encode, index, kept))
         return Instance(listed, EXPLICIT_LITTLE, encoded)
+
+    def _head(self, elements: Elements) -> bytes:
+        vr = b"OB" if self._storage.dtype.itemsize == 1 else b"OW"
+        return join(elements) + head_of_pixels(vr, self._padded())
+
+    def _padded(self) -> int:
+        """Length of a slice's pixels in bytes, an even number."""
+        length = self._slices[0].size * self._storage.dtype.itemsize
+        return length + length % 2
+
+    def _encode(self, index: int, head: bytes | None) -> bytes:
+        if head is None:
+            head = self._head(self.elements(index))
+        pixels = self._stored(index)
+        return b"".join((head, pixels.data.cast("B"), b"\0" * (pixels.nbytes % 2)))
 
     def _stored(self, index: int) -> Array:
         return np.ascontiguousarray(self._storage.stored(self._slices[index], index))
 
-    def _pixels(self, index: int) -> bytes:
-        stored = self._stored(index)
-        return stored.tobytes() + b"\0" * (stored.nbytes % 2)
-
-    def elements(self, index: int, stored: Array) -> Elements:
+    def elements(self, index: int) -> Elements:
         """The data set of a slice before its pixels."""
         header, source = self._header, self._header.original(index)
         elements = dict(modules.from_template(source, self._class) if self._template else source)
@@ -262,7 +269,9 @@ class _Plan:
         elements[series.SOP_CLASS] = text(b"UI", self._class)
         self._geometry.place(elements, index, anew=self._moved or self._unplaced)
         told = self._geometry.tell(elements, index, anew=anew or self._template)
-        series.describe_pixels(elements, self._image, stored, self._storage, index)
+        series.describe_pixels(elements, self._image, self._storage, index)
+        if elements.keys() & series.EXTREMES:
+            series.find_extremes(elements, self._image, self._stored(index))
         series.adjust_window(
             elements, self._image, self._storage, header.seal, changed=self._changed
         )

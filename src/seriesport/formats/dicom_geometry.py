@@ -10,7 +10,7 @@ import numpy as np
 
 from seriesport.encoded import Element, Elements, element, number, tag_of, text
 from seriesport.errors import SeriesportError
-from seriesport.template import gap_of, mismatch, planes_of, tags_of
+from seriesport.sealing import gap_of, mismatch, planes_of, tags_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 from seriesport.encoded import Element, Elements, number, sequence, text
 from seriesport.formats.dicom_modules import CT, PET, is_overlay, uid_in
 from seriesport.formats.dicom_pixels import Scale, Source, Storage
-from seriesport.template import checksum
+from seriesport.sealing import checksum
 
 if TYPE_CHECKING:
     from seriesport.frames import Window
     from seriesport.image import Array, Image
-    from seriesport.template import Header, Seal
+    from seriesport.sealing import Seal
+    from seriesport.template import Header
 
 IMAGE_TYPE, SOP_CLASS, SOP_INSTANCE = 0x00080008, 0x00080016, 0x00080018
 _DERIVATION, _SOURCES = 0x00082111, 0x00082112
@@ -24,6 +25,7 @@ _INTERCEPT, _SLOPE, _RESCALE_TYPE = 0x00281052, 0x00281053, 0x00281054
 _CENTER, _WIDTH, _EXPLANATION, _FUNCTION = 0x00281050, 0x00281051, 0x00281055, 0x00281056
 _MODALITY_LUT, _VOI_LUT = 0x00283000, 0x00283010
 _SMALLEST, _LARGEST = 0x00280106, 0x00280107
+EXTREMES = frozenset({_SMALLEST, _LARGEST})
 _LOSSY = 0x00282110
 _PALETTE = frozenset(
     {
@@ -79,35 +81,39 @@ def _decimal(elements: Elements, tag: int, otherwise: float) -> float:
         return otherwise
 
 
-def describe_pixels(
-    elements: Elements, image: Image, stored: Array, storage: Storage, index: int
-) -> None:
+def describe_pixels(elements: Elements, image: Image, storage: Storage, index: int) -> None:
     """Write the Image Pixel and Modality LUT attributes (PS3.3 sections C.7.6.3, C.11.1)."""
-    signed = storage.dtype.kind == "i"
+    row = image.axes.index("row")
+    size = (image.array.shape[row], image.array.shape[row + 1])
     elements[0x00280002] = number(b"US", 3 if image.colour else 1)
     elements[0x00280004] = text(b"CS", _photometric(image))
     if image.colour:
         elements[_PLANAR] = number(b"US", 0)
     else:
         elements.pop(_PLANAR, None)
-    elements[_ROWS] = number(b"US", stored.shape[0])
-    elements[_COLUMNS] = number(b"US", stored.shape[1])
+    elements[_ROWS] = number(b"US", size[0])
+    elements[_COLUMNS] = number(b"US", size[1])
     elements[_ALLOCATED] = number(b"US", storage.dtype.itemsize * 8)
     elements[_STORED] = number(b"US", storage.bits)
     elements[_HIGH] = number(b"US", storage.bits - 1)
-    elements[_SIGNED] = number(b"US", int(signed))
+    elements[_SIGNED] = number(b"US", int(storage.dtype.kind == "i"))
     if not storage.as_read:
         for tag in elements.keys() & _OF_STORED_VALUES:
             del elements[tag]
         _write_scale(elements, storage, index)
+    for tag in [t for t in elements if is_overlay(t)]:
+        if image.colour or not _fits(elements, tag, size):
+            del elements[tag]
+
+
+def find_extremes(elements: Elements, image: Image, stored: Array) -> None:
+    """Write the smallest and largest stored value where the header has had them."""
     for tag, extreme in ((_SMALLEST, stored.min), (_LARGEST, stored.max)):
         if tag in elements:
             del elements[tag]
-            if not image.colour and storage.dtype.itemsize <= 2:
-                elements[tag] = number(b"SS" if signed else b"US", int(extreme()))
-    for tag in [t for t in elements if is_overlay(t)]:
-        if image.colour or not _fits(elements, tag, stored):
-            del elements[tag]
+            if not image.colour and stored.dtype.itemsize <= 2:
+                vr = b"SS" if stored.dtype.kind == "i" else b"US"
+                elements[tag] = number(vr, int(extreme()))
 
 
 def _photometric(image: Image) -> str:
@@ -129,13 +135,13 @@ def _write_scale(elements: Elements, storage: Storage, index: int) -> None:
         elements.setdefault(_RESCALE_TYPE, text(b"LO", "US"))
 
 
-def _fits(elements: Elements, tag: int, stored: Array) -> bool:
+def _fits(elements: Elements, tag: int, image: tuple[int, int]) -> bool:
     """Whether an overlay lies over an image of this size, in bytes of its own."""
     group = tag & 0xFFFF0000
     if tag >> 24 == 0x50:
         return False
     size = (_short(elements, group | 0x10), _short(elements, group | 0x11))
-    return size == stored.shape[:2] and group | 0x3000 in elements
+    return size == image and group | 0x3000 in elements
 
 
 def adjust_window(
