@@ -61,7 +61,7 @@ $(VENV)/test.stamp: $(VENV)/run.stamp requirements-test.lock
 lock:  ## New lock files from pyproject.toml.
 	$(PIP) install uv
 	$(COMPILE) --output-file requirements.lock
-	$(COMPILE) --extra test --constraint requirements.lock --output-file requirements-test.lock
+	$(COMPILE) --extra slurm --extra test --constraint requirements.lock --output-file requirements-test.lock
 
 clean:
 	rm -rf $(VENV) results demo .snakemake

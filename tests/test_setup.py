@@ -40,7 +40,7 @@ def test_every_direct_dependency_is_locked_with_hashes() -> None:
     wanted = _pyproject()
     for name, extras in {
         "requirements.lock": ("run", "workflow", "build"),
-        "requirements-test.lock": ("run", "workflow", "build", "test"),
+        "requirements-test.lock": ("run", "workflow", "build", "slurm", "test"),
     }.items():
         locked = _locked(name)
         direct = {n for extra in extras for n in _names(wanted[extra])}
