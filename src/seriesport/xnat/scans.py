@@ -232,7 +232,7 @@ def _set(
     try:
         _put(catalog, experiment, record.id, query(record.xsi_type, fields.items()))
     except StatusError as error:
-        if error.transient:
+        if error.transient and error.status != 500:  # 500 may be about one value
             raise
         return record
     return record_of(catalog, experiment, record.id) or record
