@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from seriesport.frames import Frame
     from seriesport.geometry import Affine
 
+_STEADY = ("instance", "time")
 Grid = np.ndarray[Any, np.dtype[Any]]
 """Frames in an array of objects."""
 
@@ -254,12 +255,17 @@ def _split(group: Group, key: Key, *, doubled: bool) -> list[tuple[Any, Group]] 
 
 
 def _steady(grid: Grid, axis: int, key: Key) -> bool:
-    """Whether numbers rise alike at every position: where they do not, volumes have holes."""
-    if key.name != "instance" or grid.shape[axis] < 2:
+    """Whether values rise alike at every position: where they do not, volumes have holes.
+
+    Times are looked at where volume follows volume, not where each position has its own turn.
+    """
+    if key.name not in _STEADY or grid.shape[axis] < 2:
         return True
-    numbers = np.array([f.number or 0 for f in grid.flat], float).reshape(grid.shape)
-    steps = np.diff(numbers, axis=axis).reshape(-1, grid.shape[-1])
-    return bool(np.all(np.abs(steps - steps[:, :1]) <= steps.max(axis=1, keepdims=True) / 2))
+    values = np.array([key.value(f) for f in grid.flat], float).reshape(grid.shape)
+    steps = np.diff(values, axis=axis).reshape(-1, grid.shape[-1])
+    if key.seconds and float(np.ptp(values, axis=-1).max()) > float(np.median(steps)):
+        return True
+    return bool(np.all(np.abs(steps - steps[:, :1]) < steps.max(axis=1, keepdims=True) / 2))
 
 
 def _values(grid: Grid, axis: int, key: Key) -> tuple[Any, ...]:
