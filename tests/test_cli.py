@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import data
+from peers.xnat import Xnat
 from project import BIN
 from seriesport.dimse.scp import Archive
 from seriesport.errors import REASONS
@@ -220,3 +221,50 @@ def test_a_killed_copy_goes_on_where_it_was(
     row = seriesport.json("cp", str(big.paths[0].parent), archive.url)[0]
     assert row["instances"] == 40
     assert len(list((tmp_path / "archive").rglob("*.dcm"))) == 40
+
+
+@pytest.fixture
+def xnat(tmp_path: Path, seriesport: Terminal) -> Iterator[Xnat]:
+    """An XNAT that config/config.yaml calls `lab`, with a scan and a user who may write."""
+    with Xnat(tmp_path / "xnat") as server:
+        server.add_user("me", "secret", P="member")
+        made = data.ct(tmp_path / "made", data.identity("cli xnat"), slices=3, size=16)
+        files = {path.name: path for path in made.paths}
+        server.add_scan("P", "sub", "ses", "4", files, type="localizer", quality="questionable")
+        server.add_scan("P", "sub", "ses", "4", {"a.nii.gz": b"image", "a.json": b"{}"}, "NIFTI")
+        (tmp_path / "config").mkdir(exist_ok=True)
+        (tmp_path / "config" / "config.yaml").write_text(
+            f"servers:\n  lab: {{url: '{server.url}'}}\n"
+        )
+        seriesport.environment |= {"SERIESPORT_USER_LAB": "me", "SERIESPORT_PASSWORD_LAB": "secret"}
+        yield server
+
+
+@pytest.mark.usefixtures("xnat")
+def test_an_xnat_is_listed_by_its_scans(seriesport: Terminal) -> None:
+    assert "xnat://lab/P answers in" in seriesport("echo", "xnat://lab/P/sub").stdout
+    (row,) = seriesport.json("ls", "xnat://lab/P")
+    told = {key: row[key] for key in ("subject", "experiment", "scan", "type", "quality")}
+    assert told == {
+        "subject": "sub",
+        "experiment": "ses",
+        "scan": "4",
+        "type": "localizer",
+        "quality": "questionable",
+    }
+    assert row["instances"] == 3
+    gone = seriesport.fails("echo", "xnat://lab/NOPE")
+    assert "the project of the address is not there" in gone
+
+
+def test_files_that_are_no_dicom_are_copied_between_xnat_and_folders(
+    seriesport: Terminal, xnat: Xnat, tmp_path: Path
+) -> None:
+    seriesport("cp", "xnat://lab/P/sub/ses/4/NIFTI", "out")
+    assert (tmp_path / "out" / "a.nii.gz").read_bytes() == b"image"
+    seriesport("cp", "xnat://lab/P/sub/ses/4/NIFTI", "xnat://lab/P/sub/ses/4/COPY")
+    again = seriesport.json("cp", "xnat://lab/P/sub/ses/4/NIFTI", "xnat://lab/P/sub/ses/4/COPY")
+    assert (again[0]["sent"], again[0]["there_already"]) == (0, 2)
+    assert xnat.stored("P", "ses", "4", "COPY") == {"a.nii.gz": b"image", "a.json": b"{}"}
+    line = seriesport.fails("cp", "xnat://lab/P/sub/ses/4/NIFTI", "dicom://127.0.0.1:1/A")
+    assert "takes DICOM alone" in line

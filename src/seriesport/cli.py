@@ -90,7 +90,7 @@ def verify(
 def echo(
     address: AddressArgument, config: ConfigOption = None, as_json: JsonOption = False
 ) -> None:
-    """Ask an archive whether it is there (C-ECHO), and say what is wrong if not."""
+    """Ask an archive (C-ECHO) or an XNAT whether it is there, and say what is wrong if not."""
     from seriesport.commands import listing
 
     listing.echo(address, _settings(config), as_json=as_json)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seriesport.address import parse, source_root
-from seriesport.bundle import read_bundle
+from seriesport.bundle import read_bundle, read_files
 from seriesport.commands.listing import find
 from seriesport.commands.output import print_json, print_table, progress
 from seriesport.errors import SeriesportError
@@ -86,7 +86,11 @@ def _copy(
         flow = Flows(settings, seen).get(destination)
 
         def attempt() -> Receipt:
-            receipt = writer.store(flow.send(read_bundle(bundle)), destination)
+            if series.plain:
+                files = flow.send(read_files(bundle))
+                receipt = writer.store_files(files, destination, "", series)
+            else:
+                receipt = writer.store(flow.send(read_bundle(bundle)), destination)
             _check(receipt)
             return receipt
 
@@ -106,7 +110,8 @@ def _is_cached(reader: Transport, series: SeriesReference, bundle: Path) -> bool
     """Whether an earlier copy left a bundle with just the instances that the source lists now."""
     if existing(bundle, series) is None:
         return False
-    return {item.uid for item in read_bundle(bundle)} == reader.uids(series)
+    items = read_files(bundle) if series.plain else read_bundle(bundle)
+    return {item.uid for item in items} == reader.uids(series)
 
 
 def weakest(receipt: Receipt) -> str:

@@ -3,23 +3,44 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-from seriesport.address import DicomAddress, parse, source_root
+from seriesport.address import XnatAddress, parse, source_root
 from seriesport.commands.output import print_json, print_table
 from seriesport.errors import SeriesportError
+from seriesport.transports.protocol import SeriesReference
 from seriesport.transports.registry import open_transport
 
 if TYPE_CHECKING:
     from seriesport.address import Address
     from seriesport.settings import Settings
-    from seriesport.transports.dicom import DicomTransport
-    from seriesport.transports.protocol import SeriesReference, Transport
+    from seriesport.transports.protocol import Transport
 
-_COLUMNS = (
-    "patient", "accession", "study", "series", "series_number", "modality", "instances",
-    "description",
-)  # fmt: skip
+_Column = Callable[[SeriesReference], str | int]
+_SERIES: dict[str, _Column] = {
+    "patient": lambda r: r.patient_id,
+    "accession": lambda r: r.accession_number,
+    "study": lambda r: r.study_instance_uid,
+    "series": lambda r: r.series_instance_uid,
+    "series_number": lambda r: r.series_number,
+    "modality": lambda r: r.modality,
+    "instances": lambda r: "" if r.instances is None else r.instances,
+    "description": lambda r: r.series_description,
+}
+_SCANS: dict[str, _Column] = {
+    "subject": lambda r: _place(r).subject,
+    "experiment": lambda r: _place(r).experiment,
+    "scan": lambda r: _place(r).scan,
+    "resource": lambda r: _place(r).resource,
+    "type": lambda r: r.scan_type,
+    "quality": lambda r: r.quality,
+    **_SERIES,
+}
+
+
+def _place(series: SeriesReference) -> XnatAddress:
+    return cast("XnatAddress", series.address)
 
 
 def find(transport: Transport, address: Address) -> list[SeriesReference]:
@@ -39,39 +60,26 @@ def ls(text: str, settings: Settings, *, as_json: bool) -> None:
     address = parse(text)
     with open_transport(source_root(address), settings) as transport:
         found = find(transport, address)
-    rows = [
-        (
-            r.patient_id,
-            r.accession_number,
-            r.study_instance_uid,
-            r.series_instance_uid,
-            r.series_number,
-            r.modality,
-            "" if r.instances is None else r.instances,
-            r.series_description,
-        )
-        for r in found
-    ]
+    columns = _SCANS if isinstance(address, XnatAddress) else _SERIES
+    rows = [{name: value(series) for name, value in columns.items()} for series in found]
     if as_json:
-        print_json([dict(zip(_COLUMNS, row, strict=True)) for row in rows])
+        print_json(rows)
     else:
-        print_table(_COLUMNS, rows)
+        print_table(tuple(columns), [tuple(row.values()) for row in rows])
 
 
 def echo(text: str, settings: Settings, *, as_json: bool) -> None:
-    """C-ECHO an archive.
+    """Ask a server whether it is there.
 
     Raises:
-        SeriesportError: what keeps the archive from answering.
+        SeriesportError: what keeps it from answering.
     """
     address = parse(text)
-    if not isinstance(address, DicomAddress):
-        raise SeriesportError("scheme-unsupported", "echo is for dicom:// addresses")
     started = time.monotonic()
     with open_transport(source_root(address), settings) as transport:
-        cast("DicomTransport", transport).echo()
+        transport.echo(address)
     milliseconds = round((time.monotonic() - started) * 1000)
     if as_json:
         print_json({"ok": True, "milliseconds": milliseconds})
     else:
-        print(f"{address.aet} answers in {milliseconds} ms")
+        print(f"{source_root(address).url} answers in {milliseconds} ms")

@@ -40,15 +40,10 @@ class DicomTransport(Transport):
         self._sop_classes: dict[str, tuple[str, ...]] = {}
         self._proposed: dict[Proposal, None] = {}
 
-    def echo(self) -> float:
-        """Ask for a sign of life (C-ECHO); how long it took in seconds, association included.
-
-        Raises:
-            SeriesportError: what keeps the archive from answering.
-        """
-        start = time.monotonic()
+    def echo(self, address: Address) -> None:
+        """See the protocol: a C-ECHO."""
+        self._checked(address)
         echo(self._associate((), self._deadline()))
-        return time.monotonic() - start
 
     def find(self, address: Address) -> list[SeriesReference]:
         """See the protocol. Also identifier-wildcard, where an identifier cannot be sent."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
+from seriesport.address import scheme
 from seriesport.errors import SeriesportError
 
 if TYPE_CHECKING:
@@ -111,6 +112,14 @@ class Transport(Protocol):
 
     takes_files: ClassVar[bool] = False
     """Whether `store_files` is there."""
+
+    def echo(self, address: Address) -> None:
+        """Ask the server of an address for a sign of life, as far as it has one.
+
+        Raises:
+            SeriesportError: what keeps it from answering.
+        """
+        raise SeriesportError("scheme-unsupported", f"there is no server at {scheme(address)}://")
 
     def find(self, address: Address) -> list[SeriesReference]:
         """The series below an address, in a stable order; empty where there are none."""

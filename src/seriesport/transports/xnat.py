@@ -40,6 +40,10 @@ class XnatTransport(Transport):
         self._files: dict[Address, list[ResourceFile]] = {}
         self._refreshed: set[tuple[str, str]] = set()
 
+    def echo(self, address: Address) -> None:
+        """See the protocol: a log-in, and a look at the project."""
+        self._catalog().subjects(self._checked(address).project)
+
     def find(self, address: Address) -> list[SeriesReference]:
         """See the protocol. Also what `search` raises."""
         return search(self._catalog(), self._checked(address))
