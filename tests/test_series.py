@@ -180,6 +180,14 @@ def test_arithmetic_keeps_place_and_header(mr: Series) -> None:
     np.testing.assert_array_equal(np.asarray(mr * 2.5), np.asarray(mr) * 2.5)
 
 
+def test_results_go_where_they_are_asked_for(mr: Series) -> None:
+    plain = np.empty(mr.shape)
+    assert np.multiply(mr, 2, out=plain) is plain
+    other = mr.astype(float)
+    assert np.multiply(mr, 2, out=other) is other
+    np.testing.assert_array_equal(np.asarray(other), plain)
+
+
 def test_arithmetic_between_different_places_drops_the_geometry(mr: Series) -> None:
     moved = mr.copy()
     affine = moved.affine_lps
@@ -479,13 +487,19 @@ def test_nifti_whose_axes_run_otherwise_is_turned_to_its_geometry(
 # Writing
 
 
-@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".npz"])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".npz", ".mha", ".mat"])
 def test_other_formats_are_known_by_their_suffix(mr: Series, tmp_path: Path, suffix: str) -> None:
     assert mr.write(tmp_path / f"image{suffix}") is None
     back = Series(tmp_path / f"image{suffix}")
     np.testing.assert_array_equal(np.asarray(back), np.asarray(mr))
     np.testing.assert_allclose(back.affine_lps, mr.affine_lps, atol=1e-4)
     assert back.axes == mr.axes
+
+
+def test_an_input_order_names_the_axis_of_a_file_that_does_not(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", array=np.zeros((2, 3, 4, 5)))
+    assert Series(tmp_path / "a.npz").axes[0] == "dim1"
+    assert Series(tmp_path / "a.npz", input_order="time").axes[0] == "time"
 
 
 def test_sliced_and_changed_series_are_written_where_they_are(mr: Series, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image as Picture
 
 import data
+import dicom_files
 from faulty import Fault, FaultyArchive
 from seriesport import Series
 from seriesport.errors import SeriesportError
@@ -110,6 +111,12 @@ def test_a_study_of_several_series_is_an_error_that_lists_them_without_identifie
     for secret in (who.patient_id, who.accession_number, "SECRET", who.study_instance_uid):
         assert secret not in message
     assert Series(place, opts={"series": 2}).shape == (3, 4, 64, 64)
+
+
+def test_a_whole_archive_is_not_asked_for() -> None:
+    with pytest.raises(SeriesportError) as caught:
+        Series("dicom://localhost:1/AET")
+    assert caught.value.code == "ambiguous"
 
 
 def test_an_archive_that_delivers_less_than_it_lists_raises_and_gives_no_shorter_volume(
@@ -217,9 +224,20 @@ def test_a_postscript_figure_becomes_a_series_that_an_archive_renders(
     assert width == pytest.approx(2 * height, abs=1)
     assert preview.convert("RGB").getpixel((width // 4, height // 2)) == (255, 0, 0)
     assert preview.convert("RGB").getpixel((3 * width // 4, 3 * height // 4)) == (0, 0, 255)
+    file = here / "fetched.dcm"
+    file.write_bytes(orthanc.rest("GET", f"/instances/{name}/file"))
+    assert dicom_files.errors(file) == []
     again = ps.write(f"dicom://localhost:{orthanc.port}/{orthanc.aet}", formats=["dicom"])
     assert again is not None
     assert not any(entry.sent for entry in again.entries)
+
+
+@pytest.mark.usefixtures("here")
+def test_page_and_resolution_of_a_document_are_chosen() -> None:
+    Path("pages.ps").write_text(FIGURE + FIGURE.replace("1 0 0 setrgb", "0 1 0 setrgb"))
+    second = Series("pages.ps", opts={"page": 2, "dpi": 72})
+    assert second.shape == (100, 200, 3)
+    assert second[50, 50].tolist() == [0, 255, 0]
 
 
 def test_postscript_in_a_folder_is_not_run_unasked(here: Path) -> None:

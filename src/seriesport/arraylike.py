@@ -71,7 +71,7 @@ class ArrayLike(NDArrayOperatorsMixin):
         result = getattr(ufunc, method)(*unwrapped(inputs, _array), **plain)
         if method == "at" or result is NotImplemented:
             return result
-        if any(isinstance(o, ArrayLike) for o in out):
+        if out:
             return out[0] if len(out) == 1 else out
         if method == "reduce":
             axis = kwargs.get("axis", 0)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seriesport import formats as files
-from seriesport.address import FileAddress, XnatAddress, source_root
+from seriesport.address import FileAddress, XnatAddress, ZipAddress, source_root
 from seriesport.errors import SeriesportError
 from seriesport.flow import Flows, patience
 from seriesport.formats import dicom
@@ -82,7 +82,8 @@ def _require_place(address: Address, names: Sequence[str]) -> None:
 def _instances(
     image: Image, header: Header, address: Address, opts: Mapping[str, Any], *, keep_uid: bool
 ) -> list[Instance]:
-    target = "" if isinstance(address, FileAddress) else source_root(address).url
+    local = isinstance(address, FileAddress | ZipAddress)
+    target = "" if local else source_root(address).url
     made = dicom.write(
         image,
         header,

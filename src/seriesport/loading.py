@@ -12,7 +12,7 @@ import numpy as np
 from seriesport import formats as files
 from seriesport.address import FileAddress, parse
 from seriesport.errors import SeriesportError
-from seriesport.formats.axes import Axes, spatial_axes, unnamed
+from seriesport.formats.axes import Axes, spatial_axes, tag_axes, unnamed
 from seriesport.formats.dicom_geometry import with_geometry
 from seriesport.formats.guard import check_affine
 from seriesport.formats.values import image_of
@@ -80,7 +80,7 @@ def load(
         name = chosen[0] if len(chosen) == 1 else files.detect(there.files)
         if len(chosen) > 1 and name not in chosen:
             raise SeriesportError("format-unknown", f"the files are none of: {', '.join(chosen)}")
-        image = files.read(there.files, name, _allowed(source, opts))
+        image = _named(files.read(there.files, name, _allowed(source, opts)), input_order)
         return Loaded(image, Header.empty(slice_count(image)), name or "file")
 
 
@@ -140,6 +140,20 @@ def _pathless(grid: Grid) -> Grid:
     for at in np.ndindex(grid.shape):
         made[at] = replace(cast("Frame", grid[at]), path=_NOWHERE)
     return made
+
+
+def _named(image: Image, input_order: InputOrder) -> Image:
+    """An image whose file does not name its tag axes, named as the input order does."""
+    unnamed_tags = tag_axes(image.axes)
+    names = [n.strip() for n in input_order.split(",")] if isinstance(input_order, str) else []
+    if names in ([], ["auto"], ["none"]) or len(set(names)) != len(unnamed_tags):
+        return image
+    new = dict(zip(unnamed_tags, names, strict=True))
+    return replace(
+        image,
+        axes=tuple(new.get(axis, axis) for axis in image.axes),
+        tags={new[name]: values for name, values in image.tags.items()},
+    )
 
 
 def slice_count(image: Image) -> int:

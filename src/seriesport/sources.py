@@ -90,6 +90,8 @@ def opened(
         SeriesportError: not-found; ambiguous, with a list; incomplete and the other reasons of
             `fetch_series`; changed-during-fetch where instances come or go while they are read.
     """
+    if isinstance(address, DicomAddress) and not (address.patient or address.study):
+        raise SeriesportError("ambiguous", "the address is a whole archive; add a patient or study")
     settings = settings_for(address, given)
     with ExitStack() as stack:
         room = stack.enter_context(scratch())
