@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import gzip
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
@@ -16,7 +18,7 @@ from pydicom.sequence import Sequence
 
 import data
 from dicom_files import errors, save
-from images import OBLIQUE, place, vary
+from images import OBLIQUE, frame_groups, place, vary
 from seriesport.errors import SeriesportError
 from seriesport.formats.dicom import with_geometry, write
 from seriesport.frames import Window
@@ -306,6 +308,27 @@ def test_files_of_many_kinds_come_back_exactly(tmp_path: Path) -> None:
         assert not new, name
 
 
+def test_a_mosaic_is_written_as_slices(tmp_path: Path) -> None:
+    made = tmp_path / "in"
+    made.mkdir()
+    for name in ("siemens_dwi_0.dcm", "siemens_dwi_1000.dcm"):
+        packed = Path(nibabel.__file__).parent / "nicom" / "tests" / "data" / f"{name}.gz"
+        (made / name).write_bytes(gzip.decompress(packed.read_bytes()))
+    image = Image.read(sorted(made.iterdir()), "b")
+    paths = save(write(image, Header.of_image(image)), tmp_path / "out")
+    assert len(paths) == 96
+    again = Image.read(paths, "b")
+    np.testing.assert_array_equal(again.array, image.array)
+    np.testing.assert_allclose(again.affine_lps, image.affine_lps, atol=1e-6)
+    np.testing.assert_allclose(again.bvectors, image.bvectors, atol=1e-9)
+    assert again.tags == image.tags
+    written = pydicom.dcmread(paths[50])
+    assert "MOSAIC" not in written.ImageType
+    assert written.ImageType[0] == "ORIGINAL"
+    assert not any(element.tag.is_private for element in written)
+    assert not set(errors(paths[50])) - set(errors(made / "siemens_dwi_0.dcm"))
+
+
 # What came from elsewhere
 
 
@@ -323,6 +346,13 @@ def test_a_picture_becomes_secondary_capture_of_the_template_s_patient(tmp_path:
     assert np.array_equal(written.pixel_array, picture(31, 21).array)
     for keyword in ("ImageOrientationPatient", "ImagePositionPatient", "KVP", "PixelSpacing"):
         assert keyword not in written
+    assert errors(path) == []
+
+
+def test_the_size_of_a_picture_s_pixels_is_told(tmp_path: Path) -> None:
+    scanned = replace(picture(6, 7), spacing=(1.0, 0.5, 0.25))
+    [path] = save(write(scanned, Header.empty(1)), tmp_path / "out")
+    assert pydicom.dcmread(path).NominalScannedPixelSpacing == [0.5, 0.25]
     assert errors(path) == []
 
 
@@ -550,6 +580,29 @@ def test_times_that_were_shifted_keep_the_order_of_slices(tmp_path: Path) -> Non
     shifted = replace(image, tags={"time": tuple(t * 2 for t in image.tags["time"])})
     again = Image.read(save(write(shifted, header), tmp_path / "out"), "time")
     np.testing.assert_allclose(again.tags["time"], shifted.tags["time"], atol=1e-6)
+
+
+def test_times_of_enhanced_frames_come_back(tmp_path: Path) -> None:
+    made = data.enhanced(tmp_path / "in", data.identity("timed frames"), frames=6)
+
+    def retime(dataset: Any, _: int) -> None:
+        def change(group: Dataset, i: int) -> None:
+            stamp = f"202401021200{10 * (i // 3):02d}"
+            group.FrameContentSequence[0].FrameAcquisitionDateTime = stamp
+            del group.FrameContentSequence[0].FrameAcquisitionNumber
+            position = ["-110", "-110", f"{3.0 * (i % 3)}"]
+            group.PlanePositionSequence[0].ImagePositionPatient = position
+
+        frame_groups(dataset, change)
+
+    vary(made.paths, retime)
+    image = Image.read(made.paths, "time")
+    header = Header.of_image(image)
+    assert image.tags == {"time": (0.0, 10.0)}
+    equal(Image.read(save(write(image, header), tmp_path / "same"), "time"), image)
+    later = replace(image, tags={"time": (5.0, 30.0)})
+    again = Image.read(save(write(later, header), tmp_path / "later"), "time")
+    assert again.tags == {"time": (0.0, 25.0)}
 
 
 # Memory

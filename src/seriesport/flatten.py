@@ -37,6 +37,7 @@ _KEPT = frozenset({0x00081140, 0x00089124})
 _NUMBERS = {0x00180081: b"DS", 0x00181060: b"DS", 0x00200012: b"IS", 0x00200100: b"IS"}
 """VRs of classic attributes whose Enhanced counterparts are binary numbers."""
 _DIRECTION, _ORIENTATION = 0x00189076, 0x00189089
+_STAMP, _DATE, _TIME = 0x0008002A, 0x00080022, 0x00080032
 _PULSE, _SCANNING = 0x00189008, 0x00180020
 _SCANNING_SEQUENCES = {b"SPIN": ("SE",), b"GRADIENT": ("GR",), b"BOTH": ("GR", "SE")}
 
@@ -58,6 +59,10 @@ def flatten(elements: Elements, frame: int) -> Elements:
         if frame >= len(groups):
             raise SeriesportError("instance-invalid", "a frame has no functional groups")
         _merge(found, groups[frame])
+    stamp = found[_STAMP].value.decode("latin-1") if _STAMP in found else ""
+    if elements.get(_STAMP) != found.get(_STAMP) and stamp[:14].isdigit():
+        found[_DATE] = text(b"DA", stamp[:8])
+        found[_TIME] = text(b"TM", stamp[8:].partition("+")[0].partition("-")[0].strip())
     pulse = found[_PULSE].value.strip() if _PULSE in found else b""
     if pulse in _SCANNING_SEQUENCES:
         found.setdefault(_SCANNING, text(b"CS", *_SCANNING_SEQUENCES[pulse]))

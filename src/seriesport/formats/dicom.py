@@ -7,8 +7,9 @@
 - Where values changed (or were stored in another way, or their place), ImageType says DERIVED and
   SECONDARY; every copy names its source in Source Image Sequence. Lossy compression in the past
   stays declared.
-- Where the place changed, or a mosaic or multi-frame instance was taken apart, private elements
-  are left out: they may say otherwise (Siemens' CSA header does).
+- Where the place or the scale of stored pixels changed, or a mosaic or multi-frame instance was
+  taken apart, private elements are left out: they may say otherwise (Siemens' CSA header of
+  places, Philips' scale slopes of pixels). The diffusion values go into the standard's attributes.
 - An axis of volumes is told by its attribute (`dicom_geometry.KEYWORDS`).
 - Text is kept in its character set, and becomes UTF-8 where something set needs it.
 
@@ -261,14 +262,16 @@ class _Plan:
         """The data set of a slice before its pixels."""
         header, source = self._header, self._header.original(index)
         elements = dict(modules.from_template(source, self._class) if self._template else source)
-        anew = self._apart or self._moved
+        anew = self._apart or self._moved or not self._storage.as_read
+        if self._changed:
+            series.drop_stale(elements)
         if anew:
             elements = {t: e for t, e in elements.items() if not t >> 16 & 1}
         elements.pop(_MAC, None)
         elements = header.apply(elements, index)
         elements[series.SOP_CLASS] = text(b"UI", self._class)
         self._geometry.place(elements, index, anew=self._moved or self._unplaced)
-        told = self._geometry.tell(elements, index, anew=anew or self._template)
+        told = self._geometry.tell(elements, index, anew=anew)
         series.describe_pixels(elements, self._image, self._storage, index)
         if elements.keys() & series.EXTREMES:
             series.find_extremes(elements, self._image, self._stored(index))

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 POSITION, ORIENTATION, SPACING = 0x00200032, 0x00200037, 0x00280030
 LOCATION, THICKNESS, BETWEEN = 0x00201041, 0x00180050, 0x00180088
 _ACQUISITION_DATE, _ACQUISITION_TIME = 0x00080022, 0x00080032
+_ACQUISITION_DATETIME, _NOMINAL_SPACING = 0x0008002A, 0x00182010
+_DIFFUSION = ("b", "bvector", "dti")
 _B_VALUE, _B_DIRECTION = 0x00189087, 0x00189089
 _PERPENDICULAR = 1e-3
 """Largest cosine between rows and columns that counts as rounding."""
@@ -101,6 +103,8 @@ class Geometry:
         if not self.placed:
             for tag in (POSITION, ORIENTATION, LOCATION, BETWEEN):
                 elements.pop(tag, None)
+            if self._seal is None and self._image.spacing is not None:
+                elements[_NOMINAL_SPACING] = _lengths(*self._image.spacing[1:])
             return
         plane = np.array(self._planes[index])
         rows, columns = float(np.linalg.norm(plane[3:6])), float(np.linalg.norm(plane[6:]))
@@ -123,6 +127,11 @@ class Geometry:
     def tell(self, elements: Elements, index: int, *, anew: bool) -> Elements:
         """Write what tells a slice's volume from the others: times, echoes, b-values.
 
+        Args:
+            elements: What is written.
+            index: Of the slice.
+            anew: Diffusion attributes, too, where nothing changed: private ones are left out.
+
         Returns:
             What was written.
 
@@ -132,7 +141,7 @@ class Geometry:
         old = dict(elements)
         for name, value in zip(self._names, self._tags[index], strict=True):
             before = self._before(name, index)
-            if anew or before is None or before != value:
+            if before is None or (anew and name in _DIFFUSION) or not _same(before, value):
                 self._tell(elements, name, value, before)
         if self._seal is None or anew:
             self._tell_diffusion(elements, index)
@@ -185,10 +194,20 @@ def _write_direction(elements: Elements, vector: Any) -> None:
         elements.pop(_B_DIRECTION, None)
 
 
+def _same(left: Any, right: Any) -> bool:
+    """Whether two values of a tag are equal: numbers, texts, or (nested) vectors."""
+    if isinstance(left, str) or not hasattr(left, "__len__"):
+        return bool(left == right)
+    return len(left) == len(right) and all(map(_same, left, right))
+
+
 def _write_time(elements: Elements, seconds: float) -> None:
-    """Add seconds to the Acquisition Time."""
-    clock = elements.get(_ACQUISITION_TIME, Element(b"TM", b"")).value.decode("latin-1").strip()
-    whole, _, fraction = clock.replace(":", "").partition(".")
+    """Add seconds to the Acquisition Time, which may stand in Acquisition DateTime."""
+    stamp = _text(elements.pop(_ACQUISITION_DATETIME, None)).partition("+")[0].partition("-")[0]
+    clock = _text(elements.get(_ACQUISITION_TIME)).replace(":", "")
+    if not clock and len(stamp) >= 10:
+        elements[_ACQUISITION_DATE], clock = text(b"DA", stamp[:8]), stamp[8:]
+    whole, _, fraction = clock.partition(".")
     base = 0.0
     if whole.isdigit() and len(whole) in (2, 4, 6):
         whole = whole.ljust(6, "0")
@@ -203,8 +222,12 @@ def _write_time(elements: Elements, seconds: float) -> None:
     elements[_ACQUISITION_TIME] = text(b"TM", moment)
 
 
+def _text(found: Element | None) -> str:
+    return "" if found is None else found.value.decode("latin-1").strip(" \0")
+
+
 def _later(elements: Elements, days: int) -> str:
-    day = elements.get(_ACQUISITION_DATE, Element(b"DA", b"")).value.decode("latin-1").strip()
+    day = _text(elements.get(_ACQUISITION_DATE))
     try:
         start = date(int(day[:4]), int(day[4:6]), int(day[6:8]))
         return f"{start + timedelta(days):%Y%m%d}"

@@ -35,10 +35,13 @@ _PALETTE = frozenset(
 )
 _OF_STORED_VALUES = (
     frozenset({0x00280108, 0x00280109, 0x00280110, 0x00280111, 0x00280120, 0x00280121})
-    | {_MODALITY_LUT, _VOI_LUT, 0x00880200}
+    | {_MODALITY_LUT, _VOI_LUT, 0x00409096}
     | _PALETTE
 )
-"""Contradict other stored values: extremes of the series, padding, look-up tables, the icon."""
+"""Contradict other stored values: extremes of the series, padding, look-up tables,
+real world value mapping."""
+_OF_VALUES = frozenset({0x00280108, 0x00280109, 0x00280110, 0x00280111, 0x00880200})
+"""Contradict other values: extremes of the series, the icon."""
 _LOSSY_SYNTAXES = frozenset(
     "1.2.840.10008.1.2.4." + n for n in ("50", "51", "81", "91", "93", "112", "203")
 )
@@ -182,6 +185,12 @@ def _write_window(elements: Elements, window: Window | None, storage: Storage) -
     elements[_CENTER], elements[_WIDTH] = number(b"DS", center), number(b"DS", width)
     if function != "LINEAR":
         elements[_FUNCTION] = text(b"CS", function)
+
+
+def drop_stale(elements: Elements) -> None:
+    """Take away what tells of values that have changed."""
+    for tag in elements.keys() & _OF_VALUES:
+        del elements[tag]
 
 
 def mark_changes(elements: Elements, chosen: str, *, template: bool) -> None:
