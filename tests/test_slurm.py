@@ -1,0 +1,305 @@
+"""The workflow on a real SLURM: the same results as here, after kills too, and nobody's name."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+import data
+from faulty import FaultyArchive
+from peers import PeerMissingError, wait_until
+from peers.slurm import Slurm
+from project import SNAKEMAKE, Project, tree
+from seriesport.bundle import read_bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from peers import Orthanc
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm"), pytest.mark.timeout(400)]
+
+PROFILE = ("snakemake", "--profile", "profiles/slurm")
+# A cluster of a test is looked at more often.
+OFTEN = (
+    "--slurm-init-seconds-before-status-checks=1",
+    "--seconds-between-status-checks=1",
+    "--latency-wait=10",
+)
+SECRET = "CANARYpassword"
+OUTPUTS = ("dicom", "converted")
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    """A cluster with accounting."""
+    yield from _start(tmp_path_factory.mktemp("slurm"), accounting=True)
+
+
+def _start(folder: Path, *, accounting: bool) -> Iterator[Slurm]:
+    try:
+        cluster = Slurm(folder, accounting=accounting)
+    except PeerMissingError as error:
+        pytest.fail(str(error), pytrace=False)
+    with cluster:
+        yield cluster
+
+
+class Watch:
+    """The command lines of all processes, seen again and again."""
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._ended.wait(0.1):
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                try:
+                    self.seen.add(path.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace"))
+                except OSError:
+                    continue
+
+
+def _identity(name: str) -> data.Identity:
+    return data.identity(
+        f"slurm {name}",
+        patient_id=f"CANARYid{name}",
+        patient_name=f"CANARYname^{name}",
+        accession_number=f"CANARYacc{name}"[:16],
+    )
+
+
+def _canaries(*made: data.Made) -> list[str]:
+    every = {SECRET}
+    for one in made:
+        who = one.identity
+        every |= {
+            who.patient_id, who.patient_name, who.accession_number, who.study_instance_uid,
+            who.series_instance_uid, *one.uids,
+        }  # fmt: skip
+    return sorted(every)
+
+
+def _configure(
+    project: Project, place: tuple[str, int], aet: str, series: list[data.Made], **limits: Any
+) -> None:
+    server = {"host": place[0], "port": place[1], **limits}
+    config = {"formats": ["nifti", "preview"], "shard_size": 1, "servers": {"source": server}}
+    (project.folder / "config" / "config.yaml").write_text(yaml.safe_dump(config))
+    entries = [
+        {
+            "label": f"CANARYlabel{number}",
+            "source": f"dicom://source/{aet}",
+            "patient": one.identity.patient_id,
+            "study": one.identity.study_instance_uid,
+            "series": one.identity.series_instance_uid,
+            "destinations": ["delivered", "delivered.zip"],
+        }
+        for number, one in enumerate(series)
+    ]
+    project.write_cohort(yaml.safe_dump({"cohort": entries}))
+    netrc = project.folder / "netrc"
+    netrc.touch(0o600)
+    netrc.write_text(f"machine xnat.example login me password {SECRET}\n")
+
+
+def _same_keys(project: Project) -> None:
+    project.results.mkdir(mode=0o700, exist_ok=True)
+    path = project.results / "secret"
+    path.touch(0o600)
+    path.write_text("0f" * 32)
+
+
+def _environment(project: Project) -> dict[str, str]:
+    return project.environment() | {"NETRC": str(project.folder / "netrc")}
+
+
+@contextmanager
+def _running(project: Project, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """The workflow on the cluster, in the background; it is stopped at the end."""
+    with (project.folder / "run.log").open("a") as log:
+        run = subprocess.Popen(
+            ["env", "--default-signal=INT", *PROFILE, *OFTEN, *options],
+            cwd=project.folder,
+            env=_environment(project),
+            stdout=log,
+            stderr=log,
+            text=True,
+        )
+    try:
+        yield run
+    finally:
+        if run.poll() is None:
+            _interrupt(run)
+
+
+def _interrupt(run: subprocess.Popen[str]) -> None:
+    """Ctrl-C, which cancels what the cluster still runs."""
+    run.send_signal(signal.SIGINT)
+    try:
+        run.wait(60)
+    finally:
+        run.kill()
+
+
+def _on_cluster(project: Project, *options: str) -> None:
+    with _running(project, *options) as run:
+        assert run.wait(240) == 0, (project.folder / "run.log").read_text()[-6000:]
+
+
+def _outputs(project: Project) -> dict[str, dict[str, str]]:
+    found = {step: tree(project.results / step) for step in OUTPUTS}
+    return found | {"delivered": tree(project.folder / "delivered")}
+
+
+def _check_nobody_is_named(
+    slurm: Slurm, project: Project, canaries: list[str], watch: Watch
+) -> None:
+    texts = {
+        "squeue": slurm.squeue("%all"),
+        "scontrol": slurm.scontrol(),
+        "logs": slurm.logs(),
+        "command lines": "\n".join(watch.seen),
+    }
+    if slurm.accounting:
+        texts["sacct"] = slurm.sacct()
+        assert "rule_fetch_wildcards_source-0001" in texts["sacct"]
+    for name, text in texts.items():
+        for canary in canaries:
+            assert canary not in text, name
+    hidden = (project.folder / ".snakemake", slurm.folder / "state", project.results / "logs")
+    paths = [p for folder in hidden for p in folder.rglob("*") if p.is_file()]
+    paths += [*slurm.folder.glob("spool-*/**/*"), project.folder / "run.log"]
+    assert any("slurm_logs" in str(path) for path in paths) or slurm.accounting
+    for path in paths:
+        if path.is_file():
+            content = path.read_bytes()
+            for canary in canaries:
+                assert canary.encode() not in content, path
+                assert canary not in path.name
+
+
+def test_a_cohort_through_the_profile_gives_what_it_gives_here(
+    tmp_path: Path, slurm: Slurm, orthanc: Orthanc
+) -> None:
+    who = _identity("A")
+    series = [
+        data.ct(tmp_path / "ct", who, slices=12, size=128),
+        data.mr(tmp_path / "mr", who.series(2), times=2, slices=6),
+    ]
+    for one in series:
+        orthanc.store(one.paths)
+    place = (orthanc.host, orthanc.port)
+    here, there = (Project.clone(tmp_path / name, demo=False) for name in ("here", "there"))
+    for project in (here, there):
+        _configure(project, place, orthanc.aet, series)
+        _same_keys(project)
+    with Watch() as watch:
+        _on_cluster(
+            there,
+            "--slurm-keep-successful-logs",
+            "--set-resources",
+            "fetch:slurm_partition=archives",
+        )
+    done = here.run(*SNAKEMAKE)
+    assert done.returncode == 0, done.stderr
+    assert _outputs(there) == _outputs(here)
+    assert {row["status"] for row in there.table()} == {"complete"}
+    ran = slurm.squeue("%k|%P|%D").splitlines()
+    assert len(ran) == 3 * len(series)
+    assert {line.split("|")[1] for line in ran if "_fetch_" in line} == {"archives"}
+    assert {line.split("|")[1] for line in ran if "_fetch_" not in line} == {"all"}
+    _check_nobody_is_named(slurm, there, _canaries(*series), watch)
+    assert not any(SECRET in one for one in watch.seen)
+
+
+def _staged(project: Project) -> dict[str, int]:
+    """How many instances of each series are verified and wait."""
+    folders = (project.results / "staging").glob("*")
+    return {folder.name: len([*folder.glob("*.dcm")]) for folder in folders}
+
+
+def _fetches(slurm: Slurm) -> dict[str, str]:
+    """Numbers of the running fetches by node."""
+    lines = [line.split("|") for line in slurm.squeue("%k|%i|%T|%N").splitlines()]
+    return {one[3]: one[1] for one in lines if "rule_fetch" in one[0] and one[2] == "RUNNING"}
+
+
+def _state(slurm: Slurm, job: str) -> str:
+    return slurm.jobs()[job]
+
+
+def test_killed_fetches_leave_nothing_partial_and_go_on_where_they_were(
+    tmp_path: Path, slurm: Slurm
+) -> None:
+    series = [
+        data.mr(tmp_path / f"mr{n}", _identity(f"K{n}"), times=1, slices=60) for n in range(4)
+    ]
+    with FaultyArchive([path for one in series for path in one.paths]) as archive:
+        project = Project.clone(tmp_path / "clone", demo=False)
+        place = (archive.host, archive.port)
+        slow = {"instances_per_second": 4, "associations": 4}  # one a second for each job
+        _configure(project, place, archive.aet, series, **slow)
+        _same_keys(project)
+        with Watch() as watch, _running(project, "--retries=0") as run:
+            wait_until(
+                lambda: len(_staged(project)) == 4 and min(_staged(project).values()) > 3,
+                90,
+                "four fetches",
+            )
+            every = [line.split("|") for line in slurm.squeue("%i|%k|%T|%N").splitlines()]
+            fetches = [one[0] for one in every if one[2] == "RUNNING"]
+            cancelled, ended, requeued, lost = fetches
+            node = next(one[3] for one in every if one[0] == lost)
+            slurm.end_at_once(ended)
+            slurm.scancel(cancelled)
+            slurm.requeue(requeued)
+            wait_until(lambda: _state(slurm, cancelled) == "CANCELLED", 30, "scancel")
+            wait_until(lambda: _state(slurm, ended) == "TIMEOUT", 60, "the wall time")
+            assert not [*project.results.glob("dicom/*/*.zip")]
+            assert not [*project.results.glob("dicom/*/ledger.tsv")]
+            slurm.lose(node)
+            wait_until(lambda: _state(slurm, lost) != "RUNNING", 60, "the loss of a node")
+            kept = _staged(project)
+            assert len(kept) == 4
+            _interrupt(run)
+        slurm.restore(node)
+        wait_until(
+            lambda: not set(slurm.jobs().values()) & {"RUNNING", "PENDING", "COMPLETING"},
+            60,
+            "an end",
+        )
+        kept = _staged(project)
+        assert min(kept.values()) > 3
+        assert not [*project.results.glob("dicom/*/*.zip")]
+
+        _configure(project, place, archive.aet, series, associations=4)
+        archive.forget()
+        assert project.run(*SNAKEMAKE, "--unlock").returncode == 0
+        with Watch() as again:
+            _on_cluster(project)
+        missing = 4 * 60 - sum(kept.values())
+        assert len(archive.sent) == missing
+        bundles = [*project.results.glob("dicom/*/*.zip")]
+        got = {one.uid: one.payload.open().read() for path in bundles for one in read_bundle(path)}
+        assert got == {uid: content for one in series for uid, content in one.datasets.items()}
+        assert not [*project.results.glob("*/*/lease*")]
+        watch.seen |= again.seen
+        _check_nobody_is_named(slurm, project, _canaries(*series), watch)
