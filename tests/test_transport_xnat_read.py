@@ -360,7 +360,7 @@ def test_the_manifest_says_how_far_the_files_were_compared(place: Place):
     ("kind", "how", "code"),
     [
         ("status", {"status": 403}, "access-denied"),
-        ("status", {"status": 404}, "not-found"),
+        ("status", {"status": 404}, "incomplete"),
         ("status", {"status": 429}, "server-busy"),
         ("status", {"status": 500}, "server-failure"),
         ("status", {"status": 502}, "server-failure"),
@@ -511,7 +511,7 @@ def test_a_file_that_the_server_has_lost_is_told(place: Place):
     series = place.series()
     place.server.lose(place.project, f"{place.project}_E1", "4", "3 #ü%.dcm")
     error = failing(place, series)
-    assert error.code in ("not-found", "server-failure")
+    assert error.code in ("incomplete", "server-failure")
 
 
 def test_a_page_that_is_listed_with_another_size_is_not_taken_for_a_file(place: Place):

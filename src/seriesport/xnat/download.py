@@ -29,7 +29,7 @@ _BINARY = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]")
 _DICOM_UID = b"1.2.840.10008."
 _LOOKED_AT = 8192
 _OF_ONE_FILE = frozenset(
-    {"file-mismatch", "not-found", "answer-invalid", "instance-invalid", "instance-truncated"}
+    {"file-mismatch", "incomplete", "answer-invalid", "instance-invalid", "instance-truncated"}
 )
 """Failures that say nothing about the other files."""
 
@@ -90,6 +90,9 @@ class Downloads:
         except OSError as error:
             raise unwritable(error) from error
         except SeriesportError as error:
+            if error.code == "not-found":
+                what = f"the server lists file {place}, and does not have it"
+                raise SeriesportError("incomplete", what) from None
             what = f"file {place} of the listing: {error.message}"
             raise SeriesportError(error.code, what) from None
 
