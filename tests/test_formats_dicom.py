@@ -471,7 +471,7 @@ ANGLES = st.floats(-np.pi, np.pi) | st.sampled_from([0.0, np.pi / 2, -np.pi / 2,
 SPACING = st.floats(0.2, 9.0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.tuples(ANGLES, ANGLES, ANGLES),
     st.tuples(SPACING, SPACING, SPACING),
@@ -609,9 +609,9 @@ def test_times_of_enhanced_frames_come_back(tmp_path: Path) -> None:
 
 
 def test_one_slice_is_in_memory_at_a_time() -> None:
-    image = image_of(np.zeros((64, 512, 512), np.float32))
+    image = image_of(np.zeros((32, 512, 512), np.float32))
     image.array[:] = np.linspace(0, 1, 512)
-    header = Header.empty(64)
+    header = Header.empty(32)
     tracemalloc.start()
     for instance in write(image, header):
         assert instance.payload.size > 512 * 512 * 2
