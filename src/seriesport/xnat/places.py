@@ -12,7 +12,7 @@ from seriesport.xnat.locks import turn
 from seriesport.xnat.paths import data_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from seriesport.address import XnatAddress
     from seriesport.xnat.catalog import Catalog, Experiment
@@ -40,7 +40,10 @@ def check_place(address: XnatAddress) -> None:
 
 
 def experiment_of(
-    catalog: Catalog, address: XnatAddress, types: Sequence[str], fields: Mapping[str, str]
+    catalog: Catalog,
+    address: XnatAddress,
+    types: Sequence[str],
+    fields: Callable[[], Mapping[str, str]],
 ) -> Experiment:
     """The experiment of an address; it and its subject are made where they are missing.
 
@@ -48,7 +51,7 @@ def experiment_of(
         catalog: The server.
         address: With project, subject and experiment.
         types: Data types for a new experiment, best first: an old server lacks some.
-        fields: Of a new experiment.
+        fields: Gives those of a new experiment; asked only where it is made.
 
     Raises:
         SeriesportError: not-found, where it is missing and the config does not allow to make it;
@@ -67,7 +70,7 @@ def experiment_of(
             _make_subject(catalog, project, subject)
         # XNAT moves an experiment of another subject here without a word: look until the end.
         found = _find(catalog, project, subject, name)
-        return found or _make_experiment(catalog, address, types, fields)
+        return found or _make_experiment(catalog, address, types, fields())
 
 
 def _find(catalog: Catalog, project: str, subject: str, name: str) -> Experiment | None:

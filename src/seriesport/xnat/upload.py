@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from seriesport.address import XnatAddress
@@ -79,7 +80,7 @@ class Upload:
             self._catalog,
             self._address,
             session_types(header.sop_class_uid, header.modality),
-            session_fields(instances[0]),
+            partial(session_fields, instances[0]),
         )
         record = self._scan(experiment, wanted)
         label = self._address.resource or "DICOM"
@@ -103,7 +104,7 @@ class Upload:
             raise SeriesportError("address-invalid", what)
         fields = fields_of(series)
         experiment = experiment_of(
-            self._catalog, self._address, session_types("", series.modality), {}
+            self._catalog, self._address, session_types("", series.modality), dict
         )
         wanted = Wanted(
             series.series_instance_uid,
