@@ -290,6 +290,8 @@ def judged(source: str, name: str, files: list[Path], folder: Path) -> Result:
     if not niftis:
         return Result(source, name, "only here", why)
     verdict, remark = compared(image, niftis, lossy=is_lossy(files[0]))
+    if verdict == "differs":
+        remark += f" ({explained(pydicom.dcmread(files[0], force=True), len(files))})"
     shape = " x ".join(map(str, image.array.shape))
     return Result(source, name, verdict, f"{shape}{'; ' if remark else ''}{remark}")
 
@@ -298,6 +300,23 @@ def is_lossy(path: Path) -> bool:
     """Whether decoders may differ (PS3.5 section 8.2)."""
     header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
     return header.file_meta.get("TransferSyntaxUID") in (JPEGBaseline8Bit, JPEGExtended12Bit)
+
+
+def explained(header: pydicom.Dataset, files: int) -> str:
+    """What dcm2niix is known to do otherwise with such images."""
+    if header.get("PhotometricInterpretation") == "PALETTE COLOR":
+        return "dcm2niix leaves the palette's indices"
+    if header.get("SamplesPerPixel") == 3 and header.get("BitsAllocated") == 32:
+        return "dcm2niix takes 32-bit colour for 8-bit grey"
+    if "GridFrameOffsetVector" in header:
+        return "dcm2niix takes Slice Thickness for the Grid Frame Offset Vector"
+    if header.get("SamplesPerPixel") == 3 and header.original_encoding[1] is False:
+        return "dcm2niix does not swap the bytes of 8-bit words"
+    if header.get("PixelRepresentation") == 1 and header.get("BitsStored") == 13:
+        return "dcm2niix takes unsigned JPEG 2000 for signed, as the header says"
+    if files > 2:
+        return "dcm2niix takes the step between two slices for all, here it is the mean"
+    return "unexplained"
 
 
 def main() -> None:
