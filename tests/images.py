@@ -67,6 +67,8 @@ def agrees_with_nifti(series: Image, path: Path, voxels: int = 400) -> None:
         place_ras = (image.affine @ [*index, 1])[:3]
         nearest = np.linalg.inv(series.affine_ras) @ [*place_ras, 1]
         np.testing.assert_allclose(nearest, np.rint(nearest), atol=2e-3)
+        inside = [0 <= i < n for i, n in zip(np.rint(nearest[:3]), volume, strict=True)]
+        assert all(inside)  # a negative index would count from the end
         np.testing.assert_allclose(value(*place_ras), values[tuple(index)], rtol=1e-5)
 
 

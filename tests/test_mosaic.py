@@ -26,12 +26,19 @@ CSA = (0x0029, 0x1010)
 
 
 def unpacked(folder: Path, *names: str) -> list[Path]:
-    """Real mosaics of 48 slices of 128 x 128."""
+    """Real mosaics of 48 slices of 128 x 128, whose pixels are blank: with values in them."""
     folder.mkdir()
     paths = [folder / name for name in names]
     for path in paths:
         path.write_bytes(gzip.decompress((REAL / f"{path.name}.gz").read_bytes()))
-    return paths
+    return images.vary(paths, paint)
+
+
+def paint(dataset: Any, i: int) -> None:
+    random = np.random.default_rng(i)
+    picture = random.integers(1, 4096, (dataset.Rows, dataset.Columns), dtype=np.uint16)
+    picture[6 * 128 :, 6 * 128 :] = 0  # the last tile of 7 x 7
+    dataset.PixelData = picture.tobytes()
 
 
 def nifti(paths: list[Path], out: Path) -> Path:

@@ -148,8 +148,9 @@ def affine_lps(plane: Plane, step: Vector) -> Affine:
     """The affine from (slice, row, column, 1) to LPS, of a stack that starts with a plane."""
     affine = np.eye(4)
     affine[:3, 0] = step
-    affine[:3, 1] = np.array(plane.orientation[3:]) * plane.spacing[0]
-    affine[:3, 2] = np.array(plane.orientation[:3]) * plane.spacing[1]
+    row, column = np.array(plane.orientation[:3]), np.array(plane.orientation[3:])
+    affine[:3, 1] = column / np.linalg.norm(column) * plane.spacing[0]
+    affine[:3, 2] = row / np.linalg.norm(row) * plane.spacing[1]
     affine[:3, 3] = plane.position
     return affine
 
