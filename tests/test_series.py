@@ -241,7 +241,7 @@ def test_in_place_changes_stay_in_place(mr: Series) -> None:
 
 def test_a_pickled_series_is_the_same_and_holds_no_paths(mr: Series, mr_folder: Path) -> None:
     content = pickle.dumps(mr)
-    assert str(mr_folder).encode() not in content
+    assert mr_folder.parent.name.encode() not in content
     back = pickle.loads(content)
     assert (back == mr).all()
     np.testing.assert_array_equal(back.affine_lps, mr.affine_lps)
