@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from seriesport.encoded import decimal_string
+from seriesport.decimals import decimal_string
 from seriesport.errors import SeriesportError
 from seriesport.formats.dicom_pixels import Scale, Source, Storage, choose, choose_colour
 

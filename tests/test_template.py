@@ -174,3 +174,26 @@ def test_a_damaged_header_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SeriesportError) as caught:
         Header.of_files([path])
     assert caught.value.code == "instance-invalid"
+
+
+def test_a_damaged_value_keeps_nothing_else_from_being_read(tmp_path: Path) -> None:
+    made = data.ct(tmp_path, data.identity("values"), slices=1)
+    nested, items = b"\x08\x00\x32\x10SQ\0\0", b""
+    for _ in range(400):
+        inner = nested + len(items).to_bytes(4, "little") + items
+        items = b"\xfe\xff\x00\xe0" + len(inner).to_bytes(4, "little") + inner
+    deep = nested + len(items).to_bytes(4, "little") + items
+    content = made.paths[0].read_bytes()
+    for before, added in (
+        (b"\x10\x00\x10\x00PN", deep),
+        (b"\x20\x00\x0d\x00UI", b"\x18\x00\x87\x90FD\x04\x00abcd"),
+    ):
+        assert content.count(before) == 1
+        content = content.replace(before, added + before)
+    made.paths[0].write_bytes(content)
+    header = Header.of_files(made.paths)
+    assert header.get("PatientID") == made.identity.patient_id
+    assert header.elements()[0x00081032].value == items
+    with pytest.raises(SeriesportError, match="DiffusionBValue cannot be decoded") as caught:
+        header.get("DiffusionBValue")
+    assert caught.value.code == "instance-invalid"

@@ -7,7 +7,6 @@ that it was, nested sequences and private elements included.
 from __future__ import annotations
 
 import struct
-from decimal import ROUND_HALF_EVEN, Context, Decimal
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +19,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 
+from seriesport.decimals import decimal_string
 from seriesport.elements import UNDEFINED, VALUE_AT, Syntax
 from seriesport.errors import SeriesportError
 from seriesport.frames import BAD_DATA, quiet, read_header
@@ -40,7 +40,6 @@ _FIRST_READ = 1 << 16
 _MAX_HEADER = 256 << 20
 _MAX_DEPTH = 64
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-_DS_LENGTH = 16
 
 _SHORT = struct.Struct("<HH2sH")
 _LONG = struct.Struct("<HH2s2xL")
@@ -284,12 +283,20 @@ def tag_of(keyword: str) -> int:
 
 
 def value_of(elements: Elements, keyword: str) -> Any:
-    """The decoded value of an attribute; None where it is missing or empty."""
+    """The decoded value of an attribute; None where it is missing or empty.
+
+    Raises:
+        SeriesportError: header-invalid for no keyword; instance-invalid where it is damaged.
+    """
     tag = tag_of(keyword)
     if tag not in elements or not elements[tag].value:
         return None
     part = {t: elements[t] for t in (CHARSET, tag) if t in elements}
-    found: Any = to_dataset(part).get(keyword)
+    try:
+        with quiet():
+            found: Any = to_dataset(part).get(keyword)
+    except BAD_DATA:
+        raise SeriesportError("instance-invalid", f"{keyword} cannot be decoded") from None
     if found is None or found == "":
         return None
     return found
@@ -337,42 +344,6 @@ def number(vr: bytes, *values: float) -> Element:
         return text(vr, *(str(int(v)) for v in values))
     form = {b"US": "H", b"SS": "h", b"UL": "L", b"FD": "d"}[vr]
     return Element(vr, struct.pack(f"<{len(values)}{form}", *values))
-
-
-def decimal_string(value: float, rounding: str = ROUND_HALF_EVEN) -> str:
-    """A number in at most 16 characters (DS, PS3.5 section 6.2) with the least error.
-
-    Args:
-        value: Finite, of at most 1e308.
-        rounding: As in `decimal`; ROUND_CEILING and ROUND_FLOOR bound the value.
-    """
-    shortest = _trimmed(Decimal(repr(float(value))))
-    if len(shortest) <= _DS_LENGTH:
-        return shortest
-    exact = Decimal(value)
-    for digits in range(_DS_LENGTH, 0, -1):
-        written = _trimmed(Context(prec=digits, rounding=rounding).create_decimal(exact))
-        if len(written) <= _DS_LENGTH:
-            return written
-    raise AssertionError(value)
-
-
-def _trimmed(number: Decimal) -> str:
-    if not number:
-        return "0"
-    _, digits, exponent = number.normalize(Context(prec=60)).as_tuple()
-    assert isinstance(exponent, int)
-    sign = "-" if number < 0 else ""
-    figures = "".join(map(str, digits))
-    power = exponent + len(figures) - 1
-    rest = f".{figures[1:]}" if len(figures) > 1 else ""
-    scientific = f"{sign}{figures[0]}{rest}E{power}"
-    whole = f"{sign}{figures}E{exponent}" if exponent else f"{sign}{figures}"
-    if -_DS_LENGTH <= exponent <= _DS_LENGTH:
-        plain = f"{number.normalize(Context(prec=60)):f}"
-        if len(plain) <= _DS_LENGTH:
-            return plain
-    return min(scientific, whole, key=len)
 
 
 def to_utf8(elements: Elements) -> Elements:

@@ -253,7 +253,8 @@ class Header:
         """The first slice's value of an attribute; `default` where it is missing or empty.
 
         Raises:
-            SeriesportError: header-invalid where there is no such attribute in PS3.6.
+            SeriesportError: header-invalid where there is no such attribute in PS3.6;
+                instance-invalid where its value is damaged.
         """
         value = value_of(self.elements(0), keyword)
         return default if value is None else value
@@ -262,7 +263,8 @@ class Header:
         """Every slice's value of an attribute; None where it is missing or empty.
 
         Raises:
-            SeriesportError: header-invalid where there is no such attribute in PS3.6.
+            SeriesportError: header-invalid where there is no such attribute in PS3.6;
+                instance-invalid where its value is damaged.
         """
         return tuple(value_of(self.elements(i), keyword) for i in range(len(self)))
 

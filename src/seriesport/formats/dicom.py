@@ -19,6 +19,7 @@ Without template patient, study date and the like are empty, as Type 2 attribute
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from io import BytesIO
@@ -211,8 +212,10 @@ class _Plan:
         elements = self.elements(0)
 
         def value(keyword: str) -> str:
-            found = value_of(elements, keyword)
-            return "" if found is None else str(found)
+            with suppress(SeriesportError):  # a damaged value is written as it was
+                found = value_of(elements, keyword)
+                return "" if found is None else str(found)
+            return ""
 
         return Listed(
             sop_class_uid=self._class,

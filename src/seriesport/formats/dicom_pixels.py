@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seriesport.encoded import decimal_string
+from seriesport.decimals import decimal_string
 from seriesport.errors import SeriesportError
 
 if TYPE_CHECKING:

@@ -5,8 +5,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from seriesport.encoded import decimal_string
-from seriesport.uids import derived, valid
+from seriesport.decimals import decimal_string
 
 FINITE = st.floats(-1e308, 1e308)
 
@@ -34,22 +33,3 @@ def test_decimal_strings_are_plain_where_they_can_be() -> None:
     assert {v: decimal_string(v) for v in cases} == cases
     third = decimal_string(1 / 3)
     assert Decimal(third) == Decimal("0.33333333333333")
-
-
-@given(st.lists(st.text(max_size=5), max_size=4))
-def test_derived_uids_are_valid_and_depend_on_every_part(parts: list[str]) -> None:
-    uid = derived(*parts)
-    assert valid(uid)
-    assert len(uid) <= 64
-    assert uid == derived(*parts)
-    assert uid != derived(*parts, "")
-
-
-def test_parts_of_a_uid_are_kept_apart() -> None:
-    assert derived("ab", "c") != derived("a", "bc")
-
-
-def test_uids_with_letters_or_leading_zeros_are_not_valid() -> None:
-    assert valid("1.2.840.0")
-    for wrong in ("", "1.02", "1..2", "2.25.ab", "1." + "2" * 63, ".1"):
-        assert not valid(wrong)
