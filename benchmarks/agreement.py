@@ -304,19 +304,31 @@ def is_lossy(path: Path) -> bool:
 
 def explained(header: pydicom.Dataset, files: int) -> str:
     """What dcm2niix is known to do otherwise with such images."""
-    if header.get("PhotometricInterpretation") == "PALETTE COLOR":
-        return "dcm2niix leaves the palette's indices"
-    if header.get("SamplesPerPixel") == 3 and header.get("BitsAllocated") == 32:
-        return "dcm2niix takes 32-bit colour for 8-bit grey"
-    if "GridFrameOffsetVector" in header:
-        return "dcm2niix takes Slice Thickness for the Grid Frame Offset Vector"
-    if header.get("SamplesPerPixel") == 3 and header.original_encoding[1] is False:
-        return "dcm2niix does not swap the bytes of 8-bit words"
-    if header.get("PixelRepresentation") == 1 and header.get("BitsStored") == 13:
-        return "dcm2niix takes unsigned JPEG 2000 for signed, as the header says"
-    if files > 2:
-        return "dcm2niix takes the step between two slices for all, here it is the mean"
-    return "unexplained"
+    colour = header.get("SamplesPerPixel") == 3
+    known = (
+        (
+            header.get("PhotometricInterpretation") == "PALETTE COLOR",
+            "dcm2niix leaves the palette's indices",
+        ),
+        (
+            colour and header.get("BitsAllocated") == 32,
+            "dcm2niix takes 32-bit colour for 8-bit grey",
+        ),
+        (
+            "GridFrameOffsetVector" in header,
+            "dcm2niix takes Slice Thickness for the Grid Frame Offset Vector",
+        ),
+        (
+            colour and header.original_encoding[1] is False,
+            "dcm2niix does not swap the bytes of 8-bit words",
+        ),
+        (
+            header.get("PixelRepresentation") == 1 and header.get("BitsStored") == 13,
+            "the header calls unsigned JPEG 2000 signed, and dcm2niix believes it",
+        ),
+        (files > 2, "dcm2niix takes one step between slices for all, here it is the mean"),
+    )
+    return next((text for applies, text in known if applies), "unexplained")
 
 
 def main() -> None:

@@ -213,3 +213,40 @@ def test_gantry_tilt_and_uneven_spacing_are_read_only_by_option(tmp_path: Path) 
     image = Image.read(uneven.paths, opts={"accept_uneven_spacing": True})
     assert image.spacing is not None
     assert image.spacing[0] == pytest.approx(2.5)
+
+
+def test_ge_volumes_without_times_and_numbers_follow_the_scanners_clock(tmp_path: Path) -> None:
+    def change(dataset: Any, volume: int, place: int) -> None:
+        dataset.Manufacturer, dataset.InstanceNumber = "GE MEDICAL SYSTEMS", 1
+        block = dataset.private_block(0x0021, "GEMS_RELA_01", create=True)
+        block.add_new(0x5E, "DS", str(20000 * (TIMES - volume) + 100 * place))
+
+    image = Image.read(series(tmp_path, change))
+    assert image.axes[0] == "timer"
+    assert image.frames is not None
+    assert [f.path.stem for f in image.frames[:, 0]] == [
+        f"{1 + 3 * v:06d}" for v in range(5, -1, -1)
+    ]
+
+
+def test_an_option_written_as_text_means_what_it_says(tmp_path: Path) -> None:
+    paths = series(tmp_path, lambda d, v, _: setattr(d, "FlipAngle", v // 2))
+    assert Image.read(paths, "fa", {"accept_duplicate_tag": "True"}).array.shape[0] == TIMES
+    assert refusal(paths, "fa", accept_duplicate_tag="False").code == "geometry-irregular"
+
+
+def test_a_keyword_orders_the_frames_of_a_multi_frame_image(tmp_path: Path) -> None:
+    made = data.enhanced(tmp_path, data.identity("keyword"), frames=6)
+
+    def regroup(dataset: Any, _: int) -> None:
+        def group(group: Any, k: int) -> None:
+            position = ["-110", "-110", str(3.0 * (k // 3))]
+            images.macro(group, "PlanePositionSequence", ImagePositionPatient=position)
+            images.macro(group, "MRModifierSequence", InversionTimes=100.0 * (3 - k % 3))
+
+        images.frame_groups(dataset, group)
+
+    image = Image.read(images.vary(made.paths, regroup), "InversionTimes")
+    assert image.tags == {"InversionTimes": (100, 200, 300)}
+    assert image.frames is not None
+    assert [f.index for f in image.frames[:, 1]] == [5, 4, 3]

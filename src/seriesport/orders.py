@@ -5,7 +5,7 @@ function of the pydicom data set of an image (without its pixels) that gives a n
 
 - none: nothing, one volume.
 - auto: the first that tells the images apart of echo, b, segment, temporal, trigger, time,
-  acquisition, fa, instance; else two of them; else the dimensions of a multi-frame image.
+  acquisition, fa, instance, timer; else two of them; else the dimensions of a multi-frame image.
 - time: Acquisition Date and Time, or the frame's; s from the first.
 - triggertime (trigger), te (echo): Trigger Time, Echo Time; ms.
 - fa: Flip Angle; degrees.
@@ -13,6 +13,7 @@ function of the pydicom data set of an image (without its pixels) that gives a n
 - bvector: diffusion gradient direction; a unit vector (LPS), zeros where there is none.
 - dti: both; (b, vector).
 - temporal, acquisition, instance, segment: the number of that name.
+- timer: GE's clock of an image, as the scanner counts.
 - a DICOM keyword, or a name for which `opts` has a keyword or a function: that value.
 
 Options, off unless given:
@@ -28,7 +29,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -39,7 +39,7 @@ from seriesport.errors import SeriesportError
 from seriesport.frames import BAD_DATA, quiet, read_header
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from pydicom import Dataset
@@ -53,7 +53,8 @@ Options = Mapping[str, Any]
 
 _NAMES = {"triggertime": "trigger", "te": "echo"}
 """Other names of `tags.TAGS`."""
-_RISING = ("time", "trigger", "acquisition", "instance")
+_RISING = ("time", "trigger", "acquisition", "instance", "timer")
+_TRUE = (True, 1, "1", "true", "yes", "on")
 _RISING_VR = ("TM", "DT", "DA", "IS")
 
 
@@ -88,6 +89,7 @@ AUTOMATIC = (
         ("echo", "b", "segment", "temporal", "trigger", "time", "acquisition", "fa"),
     ),
     INSTANCE,
+    Key.tag("timer"),
 )
 """The orders that `auto` tries, one by one."""
 PAIRS = tuple(map(Key.tag, ("temporal", "trigger", "b", "echo", "fa", "segment")))
@@ -106,6 +108,12 @@ def keys_of(input_order: InputOrder, opts: Options) -> tuple[Key, ...]:
     if len(set(names)) < len(names):
         raise SeriesportError("order-unknown", "an input order names one tag twice")
     return tuple(_key(name, opts) for name in names)
+
+
+def accepted(opts: Options, name: str) -> bool:
+    """Whether an option is on."""
+    value = opts.get(name)
+    return (value.lower() if isinstance(value, str) else value) in _TRUE
 
 
 def _key(name: str, opts: Options) -> Key:
@@ -157,27 +165,33 @@ def _found(dataset: Any, keyword: str) -> Any:
 
 
 def _function(name: str, function: Attribute, *, rising: bool = True) -> Key:
-    @cache
-    def value(path: Path, index: int) -> Any:
-        try:
-            with quiet():
-                return _sortable(function(_view(path, index)))
-        except BAD_DATA as error:
-            raise SeriesportError(
-                "geometry-irregular",
-                f"the input order {name!r} fails for an image ({type(error).__name__})",
-            ) from None
+    values: dict[Path, list[Any]] = {}
 
-    return Key(name, lambda f: value(f.path, f.index), rising)
+    def value(frame: Frame) -> Any:
+        if frame.path not in values:
+            try:
+                with quiet():
+                    values[frame.path] = [_sortable(function(d)) for d in _views(frame.path)]
+            except BAD_DATA as error:
+                raise SeriesportError(
+                    "geometry-irregular",
+                    f"the input order {name!r} fails for an image ({type(error).__name__})",
+                ) from None
+        found = values[frame.path]
+        return found[min(frame.index, len(found) - 1)]
+
+    return Key(name, value, rising)
 
 
-def _view(path: Path, index: int) -> Any:
-    """The data set of one frame: a multi-frame one has just this frame's functional groups."""
+def _views(path: Path) -> Iterator[Any]:
+    """The data set for each of its frames, with just this frame's functional groups."""
     dataset = read_header(path)
-    groups = dataset.get("PerFrameFunctionalGroupsSequence")
-    if groups:
-        dataset.PerFrameFunctionalGroupsSequence = [groups[index]]
-    return dataset
+    groups = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
+    for group in groups:
+        dataset.PerFrameFunctionalGroupsSequence = [group]
+        yield dataset
+    if not groups:
+        yield dataset
 
 
 def _sortable(value: Any) -> Any:

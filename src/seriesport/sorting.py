@@ -14,7 +14,7 @@ import numpy as np
 
 from seriesport.errors import SeriesportError
 from seriesport.geometry import POSITION_ROUNDING, affine_lps, slice_step
-from seriesport.orders import AUTOMATIC, PAIRS, InputOrder, Key, Options, keys_of
+from seriesport.orders import AUTOMATIC, PAIRS, InputOrder, Key, Options, accepted, keys_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,8 +91,8 @@ def arrange(
     planes = [p[0].plane for p in positions]
     step = slice_step(
         [p for p in planes if p is not None],
-        accept_uneven_spacing=bool(opts.get("accept_uneven_spacing")),
-        accept_gantry_tilt=bool(opts.get("accept_gantry_tilt")),
+        accept_uneven_spacing=accepted(opts, "accept_uneven_spacing"),
+        accept_gantry_tilt=accepted(opts, "accept_gantry_tilt"),
     )
     start = planes[0]
     assert start is not None
@@ -167,7 +167,7 @@ def _tagged(
         if count > 1:
             raise _irregular(f"there are {count} images at each position; an input order tells")
         return _objects([p[0] for p in positions], (slices,)), {}
-    doubled = bool(opts.get("accept_duplicate_tag"))
+    doubled = accepted(opts, "accept_duplicate_tag")
     if input_order != "auto":
         keys = keys_of(input_order, opts)
         found = _grid(positions, keys, doubled=doubled) or _timed_last(

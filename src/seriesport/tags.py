@@ -36,6 +36,10 @@ def tags_of(look: Lookup) -> dict[str, float]:
         found = _seconds(str(value or ""), look) if name == "time" else number(value)
         if found is not None:
             tags[name] = found
+    if str(look.header.get("Manufacturer") or "").startswith("GE"):
+        timer = number(look.private("GEMS_RELA_01", 0x0021, 0x5E, "DS"))
+        if timer is not None:
+            tags["timer"] = timer
     return tags
 
 
