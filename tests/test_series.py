@@ -301,6 +301,21 @@ def test_attributes_are_read_and_set(mr: Series, tmp_path: Path) -> None:
     assert back.getDicomAttribute("BodyPartExamined") == "BRAIN"
 
 
+def test_a_header_that_breaks_the_rules_is_named_without_its_value(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = data.ct(tmp_path, data.identity("odd"))
+    for path in made.paths:
+        content = path.read_bytes()
+        number = b"\x20\x00\x11\x00IS\x02\x001 "
+        assert number in content
+        path.write_bytes(content.replace(number, number[:-2] + b"X7"))
+    odd = Series(tmp_path)
+    message = refused("instance-invalid", lambda: odd.seriesNumber)
+    assert "SeriesNumber" in message
+    assert "X7" not in message + caplog.text + "".join(capsys.readouterr())
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
 
 import numpy as np
 from pydicom.config import RAISE
@@ -22,6 +22,7 @@ from seriesport.encoded import tag_of
 from seriesport.errors import SeriesportError
 from seriesport.formats.axes import tag_axes
 from seriesport.formats.guard import check_affine
+from seriesport.frames import BAD_DATA, quiet
 from seriesport.geometry import lps_to_ras, spacing_of
 from seriesport.uids import valid
 from seriesport.window import Window
@@ -53,8 +54,14 @@ class _Attribute(Generic[_T]):
     ) -> None:
         self._keyword, self._read, self._check = keyword, read, check
 
-    def __get__(self, series: Attributes, owner: type[Attributes]) -> _T:
-        return self._read(series.getDicomAttribute(self._keyword))
+    @overload
+    def __get__(self, series: None, owner: type[Attributes]) -> Self: ...
+    @overload
+    def __get__(self, series: Attributes, owner: type[Attributes]) -> _T: ...
+    def __get__(self, series: Attributes | None, owner: type[Attributes]) -> _T | Self:
+        if series is None:
+            return self
+        return _decoded(series.header, self._keyword, self._read)
 
     def __set__(self, series: Attributes, value: _T) -> None:
         series.setDicomAttribute(self._keyword, self._check(value))
@@ -136,9 +143,10 @@ class Attributes:
         """The first slice's value of an attribute by its keyword of PS3.6; None where it has none.
 
         Raises:
-            SeriesportError: header-invalid where no attribute is called so.
+            SeriesportError: header-invalid where no attribute is called so; instance-invalid
+                where the header's value is none of the attribute's kind.
         """
-        return self.header.get(keyword)
+        return _decoded(self.header, keyword, lambda value: value)
 
     def setDicomAttribute(self, keyword: str, value: Any) -> None:
         """Set an attribute of every slice; None takes it away.
@@ -343,6 +351,15 @@ class Attributes:
         if not all(b > a for a, b in pairwise(first)):
             return None
         return np.array([round(one - first[0], 6) for one in first])
+
+
+def _decoded(header: Header, keyword: str, read: Callable[[Any], _T]) -> _T:
+    try:
+        with quiet():
+            return read(header.get(keyword))
+    except BAD_DATA as error:
+        problem = f"the value of {keyword} cannot be read ({type(error).__name__})"
+        raise SeriesportError("instance-invalid", problem) from None
 
 
 def _finite(value: Any, shape: tuple[int, ...], problem: str) -> Array:

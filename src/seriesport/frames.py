@@ -6,6 +6,7 @@ the tiles of Siemens mosaics come out as the same records.
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
 from contextlib import contextmanager
@@ -112,10 +113,15 @@ class Frame:
 
 @contextmanager
 def quiet() -> Generator[None]:
-    """Keep pydicom's warnings, which quote values, out of logs."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    """Keep pydicom's warnings and log lines, which quote values, off every screen."""
+    log = logging.getLogger("pydicom")
+    before, log.disabled = log.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.disabled = before
 
 
 def read_header(path: Path, keywords: list[str] | None = None) -> FileDataset:

@@ -7,6 +7,7 @@ through `fetch.fetch_series`, and members of a ZIP are written out, into a priva
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from seriesport.digest import chunks
 from seriesport.elements import Syntax
 from seriesport.errors import SeriesportError
 from seriesport.fetch import fetch_series
-from seriesport.files import unreadable, unwritable
+from seriesport.files import copy_range, unreadable, unwritable
 from seriesport.flow import Flows, patience
 from seriesport.formats.source import inflate
 from seriesport.instance import FileSlice
@@ -249,12 +250,26 @@ def _readable(path: Path, transfer_syntax_uid: str, room: Path) -> Path:
 def _write(path: Path, head: bytes, payload: Payload) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as stream:
+        with path.open("wb", buffering=0) as stream:
             stream.write(head)
+            if isinstance(payload, FileSlice):
+                _copy(payload, stream.fileno(), len(head))
+                return
             for chunk in chunks(payload):
                 stream.write(chunk)
     except OSError as error:
         raise unwritable(error) from error
+
+
+def _copy(part: FileSlice, target: int, position: int) -> None:
+    """Copy bytes that lie in a file without taking them into memory."""
+    source = os.open(part.path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        copy_range(source, part.offset, target, position, part.size)
+    except EOFError:
+        raise SeriesportError("source-changed", "a file became shorter") from None
+    finally:
+        os.close(source)
 
 
 # Files of other formats
