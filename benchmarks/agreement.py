@@ -253,7 +253,8 @@ def compared(image: Image, niftis: list[Any], *, lossy: bool) -> tuple[str, str]
                 ways = turns() if how is None else [how]
                 nearest = min(off_by(moved(v, w), volume) for v in left for w in ways)
                 if not lossy or len(left) > 1 or nearest[0] > LOSSY_MEAN:
-                    return "differs", f"voxels by up to {nearest[1]:.0f}"
+                    told = "" if np.isinf(nearest[1]) else f" by up to {nearest[1]:.0f}"
+                    return "differs", f"voxels{told}"
                 place, apart = 0, nearest
             places.append(place)
     if sorted(set(places)) != list(range(len(left))):
@@ -316,17 +317,20 @@ def explained(header: pydicom.Dataset, files: int) -> str:
         ),
         (
             "GridFrameOffsetVector" in header,
-            "dcm2niix takes Slice Thickness for the Grid Frame Offset Vector",
+            "dcm2niix leaves out the Grid Frame Offset Vector",
         ),
         (
             colour and header.original_encoding[1] is False,
-            "dcm2niix does not swap the bytes of 8-bit words",
+            "dcm2niix leaves 8-bit colour in big endian unswapped",
         ),
         (
             header.get("PixelRepresentation") == 1 and header.get("BitsStored") == 13,
             "the header calls unsigned JPEG 2000 signed, and dcm2niix believes it",
         ),
-        (files > 2, "dcm2niix takes one step between slices for all, here it is the mean"),
+        (
+            files > 2,
+            "the positions are rounded; dcm2niix takes one step for all, here it is the mean",
+        ),
     )
     return next((text for applies, text in known if applies), "unexplained")
 
