@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import zipfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import nibabel
 import numpy as np
 import pytest
 
+import arrays
 import data
 from seriesport.errors import SeriesportError
-from seriesport.formats import convert
+from seriesport.formats import convert, read, write
 from seriesport.image import Image
 
 if TYPE_CHECKING:
@@ -62,3 +63,61 @@ def test_a_missing_slice_is_refused(tmp_path: Path) -> None:
     made = data.ct(tmp_path / "in", data.identity("npz hole"), slices=5)
     with pytest.raises(SeriesportError, match="geometry-irregular"):
         make(made.paths[:2] + made.paths[3:], tmp_path)
+
+
+# Reading
+
+
+def test_a_file_of_the_workflow_is_read_again(tmp_path: Path) -> None:
+    made = data.mr(tmp_path / "in", data.identity("npz again"), times=3)
+    series = Image.read(made.paths)
+    found = read(make(made.paths, tmp_path))
+    assert (found.axes, dict(found.tags)) == (series.axes, dict(series.tags))
+    np.testing.assert_array_equal(found.array, series.array)
+    np.testing.assert_allclose(found.affine_lps, series.affine_lps)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_any_npz_with_an_array_is_read(tmp_path: Path, save: Any, order: Any) -> None:
+    values = np.asarray(np.arange(24, dtype=">i4").reshape(1, 2, 3, 4), order=order)
+    save(tmp_path / "x.npz", array=values)
+    found = read(tmp_path / "x.npz")
+    assert found.axes == ("dim1", "slice", "row", "column")
+    assert found.array.dtype.isnative
+    np.testing.assert_array_equal(found.array, values)
+
+
+def test_several_tags_have_a_member_each(tmp_path: Path) -> None:
+    values = np.zeros((2, 2, 2, 2), np.uint8)
+    tags = {"time": (0.0, 1.0), "dti": ((0.0, (0.0, 0.0, 0.0)), (9.0, (1.0, 0.0, 0.0)))}
+    (path,) = write(arrays.image(values, tags), tmp_path / "x.npz")
+    with np.load(path, allow_pickle=False) as archive:
+        assert sorted(archive) == ["array", "axes", "values_dti", "values_time"]
+        assert archive["values_time"].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"other": np.eye(3)},
+        {"array": np.array(["a"])},
+        {"array": np.zeros((0, 3))},
+        {"array": np.zeros((1, 1, 1)), "axes": np.array(["row", "column"])},
+        {"array": np.zeros((2, 2)), "axes": np.array(["column", "row"])},
+        {"array": np.zeros((2, 2)), "affine": np.eye(3)},
+        {"array": np.eye(2), "axes": np.array(["row", "column"]), "bvalues": np.zeros(7)},
+        {"array": np.zeros((2, 2, 2)), "axes": np.array(["t", "row", "column"]), "values": [1]},
+    ],
+)
+def test_members_that_do_not_fit_are_refused(tmp_path: Path, members: Any) -> None:
+    np.savez(tmp_path / "x.npz", **members)
+    with pytest.raises(SeriesportError, match="image-invalid"):
+        read(tmp_path / "x.npz", "npz")
+
+
+def test_a_flat_or_endless_affine_is_refused(tmp_path: Path) -> None:
+    for affine in (np.full((4, 4), np.nan), np.diag([1.0, 0, 1, 1]), np.ones((4, 4))):
+        np.savez(tmp_path / "x.npz", array=np.zeros((2, 2)), affine=affine)
+        with pytest.raises(SeriesportError, match="geometry-irregular"):
+            read(tmp_path / "x.npz")

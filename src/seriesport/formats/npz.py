@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 import os
+import tokenize
 import zipfile
 from typing import TYPE_CHECKING, Any, cast
 
@@ -61,6 +62,16 @@ _LIMITS = ZipLimits(members=1000, ratio=math.inf)
 _SMALL = 16 << 20
 """Longest member beside the array."""
 _KINDS = "iufcb"
+_BAD_HEADER = (
+    ValueError,
+    TypeError,
+    LookupError,
+    SyntaxError,
+    RecursionError,
+    MemoryError,
+    tokenize.TokenError,
+)
+"""What NumPy raises on headers, which are Python literals."""
 
 
 def write(image: Image, folder: Path, stem: str, opts: Mapping[str, Any]) -> None:  # noqa: ARG001
@@ -159,7 +170,7 @@ def _header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
             shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
         else:
             shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
-    except (ValueError, TypeError, LookupError, SyntaxError, RecursionError, MemoryError) as error:
+    except _BAD_HEADER as error:
         raise damaged(f"an array's header cannot be read ({type(error).__name__})") from None
     if dtype.hasobject or dtype.kind not in f"{_KINDS}U" or dtype.itemsize == 0:
         raise SeriesportError("image-unsupported", "an npz member holds objects, not numbers")

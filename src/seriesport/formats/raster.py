@@ -16,6 +16,7 @@ int16, int32 and float32 too), "suffix".
 from __future__ import annotations
 
 import struct
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -31,7 +32,7 @@ from seriesport.formats.values import image_of, storable
 from seriesport.frames import BAD_DATA, quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from seriesport.image import Array, Image
@@ -80,16 +81,29 @@ def read(paths: Sequence[Path], opts: Mapping[str, Any]) -> Image:
     return image_of(array, Axes(spatial_axes(3, colour=colour), {}), None)
 
 
-def _open(path: Path) -> Pillow.Image:
+@contextmanager
+def _decoding() -> Generator[None]:
+    """Pillow's exceptions as reasons."""
     try:
         with quiet():
-            return Pillow.open(path, formats=_FORMATS)
+            yield
     except Pillow.DecompressionBombError:
         raise SeriesportError("image-too-large", "a picture of too many pixels") from None
     except _BAD_PICTURE as error:
         if isinstance(error, OSError) and error.errno:
             raise unreadable(error) from error
-        raise damaged("a picture cannot be read") from None
+        raise damaged(f"a picture cannot be read ({type(error).__name__})") from None
+
+
+@contextmanager
+def _open(path: Path) -> Generator[Pillow.Image]:
+    # By a stream: given a path, Pillow 13 maps plain TIFFs and mixes up the rows of turned ones.
+    with _decoding():
+        stream = path.open("rb")
+    with stream:
+        with _decoding():
+            picture = Pillow.open(stream, formats=_FORMATS)
+        yield picture
 
 
 def _sizes(path: Path, opts: Mapping[str, Any]) -> list[int]:
@@ -106,23 +120,15 @@ def _sizes(path: Path, opts: Mapping[str, Any]) -> list[int]:
 
 def _walk(picture: Pillow.Image) -> Iterator[Pillow.Image]:
     """The pages of a TIFF; the one picture of the others."""
-    number = 0
-    try:
-        with quiet():
-            while number < _MAX_PAGES:
+    for number in range(_MAX_PAGES):
+        with _decoding():
+            try:
                 picture.seek(number)
-                yield picture
-                number += 1
-                if picture.format != "TIFF":
-                    return
-    except EOFError:
-        if not number:
-            raise damaged("a picture has no pages") from None
-        return
-    except Pillow.DecompressionBombError:
-        raise SeriesportError("image-too-large", "a picture of too many pixels") from None
-    except _BAD_PICTURE as error:
-        raise damaged(f"a picture cannot be read ({type(error).__name__})") from None
+            except EOFError:
+                return
+        yield picture
+        if picture.format != "TIFF":
+            return
     raise SeriesportError("image-too-large", f"a TIFF of {_MAX_PAGES} pages or more")
 
 
@@ -142,7 +148,10 @@ def _check_depth(page: Pillow.Image, path: Path) -> None:
 def _pages(path: Path) -> Iterator[Array]:
     with _open(path) as picture:
         for page in _walk(picture):
-            yield _values(ImageOps.exif_transpose(page))
+            with _decoding():
+                page.load()  # turns a TIFF by itself, and takes its orientation away
+                values = _values(ImageOps.exif_transpose(page))
+            yield values
 
 
 def _values(page: Pillow.Image) -> Array:
