@@ -444,6 +444,28 @@ def test_every_transfer_syntax_reads_alike(tmp_path: Path, syntax: str) -> None:
         np.testing.assert_array_equal(np.asarray(Series(source)), np.asarray(plain))
 
 
+@pytest.mark.parametrize("kind", ["native", "rle", "scaled", "multi-frame", "palette", "rgb"])
+def test_a_member_of_a_zip_reads_as_the_file_that_it_was(tmp_path: Path, kind: str) -> None:
+    who = data.identity("stored")
+    folder = tmp_path / "files"
+    if kind in ("palette", "rgb"):
+        name = {"palette": "examples_palette.dcm", "rgb": "examples_rgb_color.dcm"}[kind]
+        folder.mkdir()
+        (folder / name).write_bytes((data.WHEEL / name).read_bytes())
+    elif kind == "multi-frame":
+        data.enhanced(folder, who)
+    elif kind == "scaled":
+        data.pet(folder, who, size=200)
+    else:
+        data.ct(folder, who, size=200, syntax="explicit" if kind == "native" else kind)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_STORED) as archive:
+        for path in folder.iterdir():
+            archive.write(path, path.name)
+    there, here = Series(folder), Series(tmp_path / "a.zip")
+    np.testing.assert_array_equal(np.asarray(here), np.asarray(there))
+    assert here.header.elements(0) == there.header.elements(0)
+
+
 def test_nothing_and_other_things_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     refused("not-found", lambda: Series(tmp_path / "empty"))

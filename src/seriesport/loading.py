@@ -33,10 +33,11 @@ if TYPE_CHECKING:
     from seriesport.address import Address
     from seriesport.frames import Frame
     from seriesport.image import Array
+    from seriesport.instance import FileSlice
+    from seriesport.laidout import Source
     from seriesport.orders import InputOrder
     from seriesport.settings import Settings
     from seriesport.sorting import Grid
-    from seriesport.sources import Source
 
 DICOM = "dicom"
 _POSTSCRIPT = (".ps", ".eps", ".pdf")
@@ -71,9 +72,7 @@ def load(
     plain = bool(formats) and DICOM not in formats
     with located(source, settings, opts, plain=plain) as there:
         if there.dicom:
-            image = Image.read(there.files, input_order, opts)
-            header = Header.of_image(image)
-            return Loaded(replace(image, frames=_pathless(_frames(image))), header, DICOM)
+            return _of_instances(there, input_order, opts)
         if tuple(formats) == (DICOM,):
             raise SeriesportError("not-found", "there are no DICOM instances")
         chosen = [f for f in formats if f != DICOM]
@@ -129,9 +128,33 @@ def _allowed(source: Any, opts: Mapping[str, Any]) -> Mapping[str, Any]:
     return opts
 
 
-def _frames(image: Image) -> Grid:
-    assert image.frames is not None
-    return image.frames
+def _of_instances(there: Source, input_order: InputOrder, opts: Mapping[str, Any]) -> Loaded:
+    arranged = arrange(read_frames(there.files), input_order, opts)
+    image = Image.of(replace(arranged, frames=_where_pixels_are(arranged.frames, there)))
+    header = Header.of_image(replace(image, frames=arranged.frames))
+    return Loaded(replace(image, frames=_pathless(arranged.frames)), header, DICOM)
+
+
+def _where_pixels_are(grid: Grid, there: Source) -> Grid:
+    """The frames with the files that hold their pixels, where these are not in theirs."""
+    if not there.heads:
+        return grid
+    frames = cast("list[Frame]", grid.ravel().tolist())
+    if any(f.native is None or f.tile is not None for f in frames):
+        there.complete()
+        return grid
+    made: Grid = np.empty(len(frames), dtype=object)
+    for i, frame in enumerate(frames):
+        whole = there.heads.get(frame.path)
+        made[i] = frame if whole is None else _shifted(frame, whole)
+    return made.reshape(grid.shape)
+
+
+def _shifted(frame: Frame, whole: FileSlice) -> Frame:
+    assert frame.native is not None
+    meta = frame.path.stat().st_size - whole.size
+    native = replace(frame.native, offset=frame.native.offset - meta + whole.offset)
+    return replace(frame, path=Path(whole.path), native=native)
 
 
 def _pathless(grid: Grid) -> Grid:

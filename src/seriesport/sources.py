@@ -2,29 +2,26 @@
 
 Files of this machine are read where they are, by the rules of the file transport: every file of
 the folder is looked at, each instance is whole, none has two contents. What lies elsewhere passes
-through `fetch.fetch_series`, and members of a ZIP are written out, into a private temporary folder.
+through `fetch.fetch_series` into a private temporary folder. Of members of a ZIP, and of a bundle,
+the headers are written out; their pixels are read where they are, if they are stored as they are.
 """
 
 from __future__ import annotations
 
-import os
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from seriesport.address import DicomAddress, FileAddress, XnatAddress, ZipAddress, source_root
-from seriesport.bundle import unpack
+from seriesport.bundle import read_bundle, unpack
 from seriesport.config import load_config
-from seriesport.digest import chunks
-from seriesport.elements import Syntax
 from seriesport.errors import SeriesportError
 from seriesport.fetch import fetch_series
-from seriesport.files import copy_range, unreadable, unwritable
+from seriesport.files import unreadable
 from seriesport.flow import Flows, patience
-from seriesport.formats.source import inflate
 from seriesport.instance import FileSlice
-from seriesport.part10 import encode_file_meta, load_instance, read_path
+from seriesport.laidout import Source, lay_out, write_file
+from seriesport.part10 import load_instance, read_path
 from seriesport.resolve import word
 from seriesport.scratch import scratch
 from seriesport.settings import Settings
@@ -39,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
     from seriesport.address import Address
-    from seriesport.instance import Instance, Payload
+    from seriesport.instance import Instance
     from seriesport.transports.protocol import Expected, SeriesReference, Transport
 
 _LISTED = 10
@@ -49,15 +46,6 @@ _HOW = {
     ZipAddress: "add a folder of the ZIP after '?'",
     FileAddress: "give the folder of one of them",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The files of one series, as long as the context lasts."""
-
-    files: list[Path]
-    dicom: bool
-    """Whether they are DICOM instances."""
 
 
 CONFIG = Path("config/config.yaml")
@@ -133,8 +121,10 @@ def opened_files(paths: Sequence[Path]) -> Generator[Source]:
     series = _one(listing.references(address), address, {}, plain=False)
     assert series is not None
     instances = [one.instance for one in listing.whole(series).values()]
+    for number, instance in enumerate(instances, 1):
+        _check(instance, number)
     with scratch() as room:
-        yield Source([_placed(one, n, room) for n, one in enumerate(instances, 1)], dicom=True)
+        yield lay_out(instances, room)
 
 
 def _one(
@@ -180,23 +170,32 @@ def _fetched(
         patience=patience(series.address, settings),
         flow=Flows(settings).get(series.address),
     )
-    files = unpack(bundle, room / "files")
-    bundle.unlink()
     if manifest.plain:
-        return Source(files, dicom=False)
-    readable = [
-        _readable(path, member.transfer_syntax_uid, room)
-        for path, member in zip(files, manifest.instances, strict=True)
-    ]
-    return Source(readable, dicom=True)
+        return Source(unpack(bundle, room / "files"), dicom=False)
+    return lay_out(read_bundle(bundle), room)
 
 
 def _local(transport: Transport, series: SeriesReference, room: Path) -> Generator[Source]:
     before = transport.expect(series)
-    instances = list(transport.fetch(series, before, (), room))
-    images = cast("list[Instance]", instances)
-    yield Source([_placed(one, n, room) for n, one in enumerate(images, 1)], dicom=True)
+    instances = cast("list[Instance]", list(transport.fetch(series, before, (), room)))
+    states = _states(instances)
+    for number, instance in enumerate(instances, 1):
+        _check(instance, number)
+    yield lay_out(instances, room)
     _require_same(before, transport.expect(series))
+    if _states(instances) != states:
+        raise SeriesportError("source-changed", "a file changed while it was read")
+
+
+def _states(instances: Sequence[Instance]) -> dict[str, tuple[int, int, int]]:
+    """Of the files that the instances lie in; those that are gone are left out."""
+    paths = {str(i.payload.path) for i in instances if isinstance(i.payload, FileSlice)}
+    found: dict[str, tuple[int, int, int]] = {}
+    for path in paths:
+        with suppress(OSError):
+            status = Path(path).stat()
+            found[path] = (status.st_ino, status.st_size, status.st_mtime_ns)
+    return found
 
 
 def _require_same(before: Mapping[str, Expected], after: Mapping[str, Expected]) -> None:
@@ -208,68 +207,12 @@ def _require_same(before: Mapping[str, Expected], after: Mapping[str, Expected])
         )
 
 
-def _placed(instance: Instance, number: int, room: Path) -> Path:
-    """A file that holds an instance alone and that pydicom reads; where it is, if it is one."""
-    _check(instance, number)
-    payload = instance.payload
-    path = Path(payload.path) if isinstance(payload, FileSlice) else None
-    if path is None or not _is_alone(path, payload):
-        path = room / f"{number:06d}.dcm"
-        meta = encode_file_meta(
-            instance.header.sop_class_uid, instance.uid, instance.transfer_syntax_uid
-        )
-        _write(path, meta, payload)
-    return _readable(path, instance.transfer_syntax_uid, room)
-
-
-def _is_alone(path: Path, payload: Payload) -> bool:
-    """Whether a file is a DICOM file whose data set this is."""
-    assert isinstance(payload, FileSlice)
-    if payload.offset + payload.size != path.stat().st_size:
-        return False
-    with path.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
-
-
 def _check(instance: Instance, number: int) -> None:
     try:
         with instance.payload.open() as stream:
             check_whole(stream, instance.payload.size, instance.transfer_syntax_uid)
     except SeriesportError as error:
         raise SeriesportError(error.code, f"instance {number}: {error.message}") from error
-
-
-def _readable(path: Path, transfer_syntax_uid: str, room: Path) -> Path:
-    if not Syntax.of(transfer_syntax_uid).deflated:
-        return path
-    target = room / f"inflated-{path.stem}.dcm"
-    inflate(path, target)
-    return target
-
-
-def _write(path: Path, head: bytes, payload: Payload) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb", buffering=0) as stream:
-            stream.write(head)
-            if isinstance(payload, FileSlice):
-                _copy(payload, stream.fileno(), len(head))
-                return
-            for chunk in chunks(payload):
-                stream.write(chunk)
-    except OSError as error:
-        raise unwritable(error) from error
-
-
-def _copy(part: FileSlice, target: int, position: int) -> None:
-    """Copy bytes that lie in a file without taking them into memory."""
-    source = os.open(part.path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        copy_range(source, part.offset, target, position, part.size)
-    except EOFError:
-        raise SeriesportError("source-changed", "a file became shorter") from None
-    finally:
-        os.close(source)
 
 
 # Files of other formats
@@ -304,5 +247,5 @@ def _members(address: ZipAddress, settings: Settings, room: Path) -> list[Path]:
             member.require_readable()
             check_stored(fd, member)
             files.append(room / "members" / name)
-            _write(files[-1], b"", member_payload(address.path, member, 0))
+            write_file(files[-1], b"", member_payload(address.path, member, 0))
     return files
