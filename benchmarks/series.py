@@ -142,7 +142,8 @@ def _measure(bench: Bench, rounds: int, *, slow: bool) -> None:
             who: lambda who=who: bench.row(who, source, work)  # noqa: B023 - run in this turn
             for who in rivals
         }
-        runs = archives.alternate(ways, rounds)
+        turns = 1 if source == "archive" else rounds  # imagedata takes a minute or two
+        runs = archives.alternate(ways, turns)
         reference = runs.get("dcm2niix" if work == "all" else "imagedata")
         for who in rivals:
             _line(title, who, runs[who], reference)
