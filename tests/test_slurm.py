@@ -34,6 +34,7 @@ OFTEN = (
     "--latency-wait=10",
 )
 SECRET = "CANARYpassword"
+SLICES = 150
 OUTPUTS = ("dicom", "converted")
 
 
@@ -69,7 +70,7 @@ class Watch:
         self._thread.join()
 
     def _look(self) -> None:
-        while not self._ended.wait(0.1):
+        while not self._ended.wait(0.3):
             for path in Path("/proc").glob("[0-9]*/cmdline"):
                 try:
                     self.seen.add(path.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace"))
@@ -97,12 +98,16 @@ def _canaries(*made: data.Made) -> list[str]:
     return sorted(every)
 
 
-def _configure(
-    project: Project, place: tuple[str, int], aet: str, series: list[data.Made], **limits: Any
-) -> None:
+def _serve(project: Project, place: tuple[str, int], **limits: Any) -> None:
     server = {"host": place[0], "port": place[1], **limits}
     config = {"formats": ["nifti", "preview"], "shard_size": 1, "servers": {"source": server}}
     (project.folder / "config" / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+def _configure(
+    project: Project, place: tuple[str, int], aet: str, series: list[data.Made], **limits: Any
+) -> None:
+    _serve(project, place, **limits)
     entries = [
         {
             "label": f"CANARYlabel{number}",
@@ -250,7 +255,7 @@ def test_killed_fetches_leave_nothing_partial_and_go_on_where_they_were(
     tmp_path: Path, slurm: Slurm
 ) -> None:
     series = [
-        data.mr(tmp_path / f"mr{n}", _identity(f"K{n}"), times=1, slices=60) for n in range(4)
+        data.mr(tmp_path / f"mr{n}", _identity(f"K{n}"), times=1, slices=SLICES) for n in range(4)
     ]
     with FaultyArchive([path for one in series for path in one.paths]) as archive:
         project = Project.clone(tmp_path / "clone", demo=False)
@@ -258,7 +263,9 @@ def test_killed_fetches_leave_nothing_partial_and_go_on_where_they_were(
         slow = {"instances_per_second": 4, "associations": 4}  # one a second for each job
         _configure(project, place, archive.aet, series, **slow)
         _same_keys(project)
-        with Watch() as watch, _running(project, "--retries=0") as run:
+        assert project.run(*SNAKEMAKE, "results/plan/shards.tsv").returncode == 0
+        ledgers = [f"results/dicom/source-{n:04d}/ledger.tsv" for n in (1, 2, 3, 4)]
+        with Watch() as watch, _running(project, "--retries=0", *ledgers) as run:
             wait_until(
                 lambda: len(_staged(project)) == 4 and min(_staged(project).values()) > 3,
                 90,
@@ -271,12 +278,14 @@ def test_killed_fetches_leave_nothing_partial_and_go_on_where_they_were(
             slurm.end_at_once(ended)
             slurm.scancel(cancelled)
             slurm.requeue(requeued)
+            slurm.lose(node)
             wait_until(lambda: _state(slurm, cancelled) == "CANCELLED", 30, "scancel")
-            wait_until(lambda: _state(slurm, ended) == "TIMEOUT", 60, "the wall time")
+            wait_until(lambda: _state(slurm, ended) == "TIMEOUT", 90, "the wall time")
+            wait_until(lambda: _state(slurm, lost) == "PENDING", 90, "the loss of a node")
+            for job in (requeued, lost):
+                assert "Restarts=1" in slurm.run("scontrol", "show", "job", job)
             assert not [*project.results.glob("dicom/*/*.zip")]
             assert not [*project.results.glob("dicom/*/ledger.tsv")]
-            slurm.lose(node)
-            wait_until(lambda: _state(slurm, lost) != "RUNNING", 60, "the loss of a node")
             kept = _staged(project)
             assert len(kept) == 4
             _interrupt(run)
@@ -290,12 +299,12 @@ def test_killed_fetches_leave_nothing_partial_and_go_on_where_they_were(
         assert min(kept.values()) > 3
         assert not [*project.results.glob("dicom/*/*.zip")]
 
-        _configure(project, place, archive.aet, series, associations=4)
+        _serve(project, place, associations=4)
         archive.forget()
         assert project.run(*SNAKEMAKE, "--unlock").returncode == 0
         with Watch() as again:
-            _on_cluster(project)
-        missing = 4 * 60 - sum(kept.values())
+            _on_cluster(project, *ledgers)
+        missing = 4 * SLICES - sum(kept.values())
         assert len(archive.sent) == missing
         bundles = [*project.results.glob("dicom/*/*.zip")]
         got = {one.uid: one.payload.open().read() for path in bundles for one in read_bundle(path)}
