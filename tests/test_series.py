@@ -466,6 +466,20 @@ def test_a_member_of_a_zip_reads_as_the_file_that_it_was(tmp_path: Path, kind: s
     assert here.header.elements(0) == there.header.elements(0)
 
 
+def test_a_zip_beyond_the_usual_limits_needs_the_config(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = data.ct(tmp_path / "ct", data.identity("empty"), slices=1, size=1024)
+    images.vary(made.paths, lambda d, _: setattr(d, "PixelData", bytes(len(d.PixelData))))
+    with zipfile.ZipFile("a.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        archive.write(made.paths[0], "a.dcm")
+    refused("zip-bomb", lambda: Series("a.zip"))
+    Path("config").mkdir()
+    Path("config/config.yaml").write_text("zip_limits: {ratio: 5000}\n")
+    assert Series("a.zip").shape == (1024, 1024)
+
+
 def test_nothing_and_other_things_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     refused("not-found", lambda: Series(tmp_path / "empty"))

@@ -85,10 +85,12 @@ def _write_head(path: Path, meta: bytes, payload: FileSlice) -> bool:
 def _is_alone(path: Path, payload: Payload) -> bool:
     """Whether a file is a DICOM file whose data set this is."""
     assert isinstance(payload, FileSlice)
-    if payload.offset + payload.size != path.stat().st_size:
-        return False
-    with path.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        whole = payload.offset + payload.size == os.fstat(fd).st_size
+        return whole and os.pread(fd, 4, 128) == b"DICM"
+    finally:
+        os.close(fd)
 
 
 def _readable(path: Path, transfer_syntax_uid: str, room: Path) -> Path:

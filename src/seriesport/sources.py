@@ -58,9 +58,24 @@ def settings_for(address: Address, given: Settings | None) -> Settings:
     Raises:
         SeriesportError: config-invalid.
     """
+    usual = given or Settings()
     if given is not None or isinstance(address, FileAddress) or not CONFIG.exists():
-        return given or Settings()
+        return usual
+    if isinstance(address, ZipAddress) and _within_limits(address.path, usual):
+        return usual
     return load_config(CONFIG).settings
+
+
+def _within_limits(path: Path, settings: Settings) -> bool:
+    """Whether a ZIP needs no higher limits; the config takes longer to read than most ZIPs."""
+    try:
+        with path.open("rb") as stream:
+            read_directory(stream.fileno(), settings.zip_limits)
+    except FileNotFoundError:
+        return True
+    except (OSError, SeriesportError):
+        return False
+    return True
 
 
 @contextmanager
