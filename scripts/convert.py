@@ -4,4 +4,10 @@ from seriesport.steps.convert import convert_shard
 from seriesport.steps.job import job
 
 with job(snakemake.log[0], snakemake.config) as (results, config):
-    convert_shard(results, snakemake.wildcards.shard, config.formats, config.upload)
+    convert_shard(
+        results,
+        snakemake.wildcards.shard,
+        config.formats,
+        config.upload,
+        postscript=config.postscript,
+    )

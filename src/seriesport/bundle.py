@@ -42,6 +42,7 @@ __all__ = [
     "Digest",
     "Manifest",
     "Member",
+    "check_hash",
     "digest_member",
     "read_bundle",
     "read_files",
@@ -203,6 +204,21 @@ def verify_bundle(path: Path, manifest: Manifest, *, full: bool = True) -> None:
                 raise SeriesportError("bundle-damaged", "the bundle has not its manifest's hash")
     except OSError as error:
         problem = f"the bundle cannot be read: {os.strerror(error.errno or 0)}"
+        raise SeriesportError("bundle-damaged", problem) from error
+
+
+def check_hash(path: Path, sha256: str) -> None:
+    """Check that a file has a SHA-256.
+
+    Raises:
+        SeriesportError: bundle-damaged.
+    """
+    try:
+        with path.open("rb") as stream:
+            if _file_sha256(stream) != sha256:
+                raise SeriesportError("bundle-damaged", "the ZIP is not the one that was recorded")
+    except OSError as error:
+        problem = f"the ZIP cannot be read: {os.strerror(error.errno or 0)}"
         raise SeriesportError("bundle-damaged", problem) from error
 
 

@@ -59,6 +59,10 @@ class Entry:
     """None for the config's."""
     upload: tuple[str, ...] | None = None
     """None for the config's."""
+    template: Address | None = None
+    """Of the series whose header the files of the source get, where these are no DICOM."""
+    geometry: Address | None = None
+    """Of the series that says where they lie, where they do not."""
 
     @property
     def names_series(self) -> bool:
@@ -203,6 +207,8 @@ def _entry(row: Row, values: dict[str, Any], places: Places) -> Entry | None:
     destinations = places.destinations(row, values)
     description = places.description(row, values)
     scan_type = places.scan_type(row, values)
+    template = places.beside(row, values, "template")
+    geometry = places.beside(row, values, "geometry")
     if placed is None or destinations is None:
         return None
     source, identifiers = placed
@@ -225,4 +231,6 @@ def _entry(row: Row, values: dict[str, Any], places: Places) -> Entry | None:
         destinations=destinations,
         formats=None if formats is None else places.shared(formats),
         upload=None if upload is None else places.shared(upload),
+        template=template,
+        geometry=geometry,
     )

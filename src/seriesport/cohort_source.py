@@ -52,7 +52,8 @@ class Places:
 
     def set_defaults(self, defaults: Row) -> None:
         """Read the file's defaults; what is wrong with them is told here, with their line."""
-        self._address(defaults, "source", defaults.values.get("source"))
+        for key in ("source", "template", "geometry"):
+            self._address(defaults, key, defaults.values.get(key))
         self.destinations(defaults, defaults.values)
         self.description(defaults, defaults.values)
         self.scan_type(defaults, defaults.values)
@@ -78,6 +79,10 @@ class Places:
         except _Unfit as unfit:
             self._problems.add(CODE, row.line_of(unfit.key), str(unfit))
             return None
+
+    def beside(self, row: Row, values: dict[str, Any], key: str) -> Address | None:
+        """The address of a template or a geometry, where there is one."""
+        return self._address(row, key, values[key]) if key in values else None
 
     def destinations(self, row: Row, values: dict[str, Any]) -> tuple[Address, ...] | None:
         """The destinations; None where one cannot be read."""
@@ -144,6 +149,12 @@ class Places:
         return self._patterns[key, written]
 
 
+_OF_DICOM = (
+    "patient", "study", "accession", "series", "series_number", "modality", "description",
+    "description_regex", "scan_type", "quality", "min_instances", "max_series",
+)  # fmt: skip
+
+
 class _Unfit(Exception):  # noqa: N818 - never leaves this module
     def __init__(self, key: str, text: str) -> None:
         super().__init__(text)
@@ -159,6 +170,12 @@ def _destination_problem(address: Address | None, others: list[Address]) -> str 
 
 
 def _check_filters(address: Address, values: dict[str, Any]) -> None:
+    if "template" in values:
+        named = [key for key in _OF_DICOM if values.get(key)]
+        if named:
+            raise _Unfit(named[0], f"{named[0]} does not go with template: the source is no DICOM")
+    elif "geometry" in values:
+        raise _Unfit("geometry", "geometry goes with template alone")
     for key in ("scan_type", "quality"):
         if values.get(key) and not isinstance(address, XnatAddress):
             raise _Unfit(key, f"{key} goes with an xnat:// source alone")

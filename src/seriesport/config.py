@@ -46,6 +46,8 @@ class Config:
     formats: tuple[str, ...]
     upload: tuple[str, ...]
     """What goes to the destinations: `dicom`, and formats."""
+    postscript: bool
+    """Whether PostScript and PDF among the sources may be run, in a sandbox."""
     """Formats of the entries that name none."""
     shard_size: int
     """Series per job; 0 for automatic."""
@@ -89,6 +91,7 @@ def _checked(
         cohort=Path(values.get("cohort", properties["cohort"]["default"])),
         formats=tuple(values.get("formats", properties["formats"]["default"])),
         upload=tuple(values.get("upload", properties["upload"]["default"])),
+        postscript=values.get("postscript", properties["postscript"]["default"]),
         shard_size=int(values.get("shard_size", properties["shard_size"]["default"])),
         settings=Settings(MappingProxyType(overridden), ZipLimits(**limits)),
     )

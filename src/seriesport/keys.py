@@ -64,10 +64,22 @@ def _read_secret(path: Path) -> bytes:
     return secret
 
 
-def series_key(secret: bytes, root: str, series: SeriesReference) -> str:
-    """The key of a series of one source, which `root` names."""
+def series_key(secret: bytes, place: str, series: SeriesReference, *made_with: str) -> str:
+    """The key of a series.
+
+    Args:
+        secret: Of the set of results.
+        place: What names its source; of plain files, which no UID tells apart, themselves.
+        series: The series.
+        made_with: Keys of the series that a template and a geometry are.
+    """
     return keyed_hash(
-        secret, root, series.patient_id, series.study_instance_uid, series.series_instance_uid
+        secret,
+        place,
+        series.patient_id,
+        series.study_instance_uid,
+        series.series_instance_uid,
+        *made_with,
     )
 
 

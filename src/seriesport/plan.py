@@ -13,7 +13,7 @@ from seriesport.address import FileAddress, ZipAddress, parse, source_root
 from seriesport.errors import SeriesportError
 from seriesport.files import write_if_changed
 from seriesport.keys import series_key
-from seriesport.resolve import Answer, ask, fingerprint
+from seriesport.resolve import Answer, Found, ask, fingerprint
 from seriesport.transports.protocol import SeriesReference
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ MOST_SHARDS = 200
 """Shards of a cohort, where its size is left to Seriesport."""
 DICOM = "dicom"
 """What `upload` calls the images themselves."""
+_LISTS = ("destinations", "lines", "labels", "entries", "formats", "upload")
+_REFERENCES = ("reference", "template", "geometry")
 LOCAL = "local"
 UNNAMED = "unnamed"
 
@@ -48,6 +50,15 @@ class PlannedSeries:
     labels: tuple[str, ...]
     entries: tuple[str, ...]
     """Fingerprints of the entries that list it."""
+    template: SeriesReference | None = None
+    """The series whose header it gets, where it is no DICOM."""
+    geometry: SeriesReference | None = None
+    """The series that says where it lies."""
+
+    @property
+    def found(self) -> Found:
+        """What the source said to an entry."""
+        return Found(self.reference, self.template, self.geometry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +92,13 @@ class Shard:
 
     name: str
     series: int
-    source: str
-    """Server name of the source, `local` or `unnamed`."""
+    sources: tuple[str, ...]
+    """Server names of the source and of templates, `local` or `unnamed`."""
     destinations: tuple[str, ...]
     """Server names of the destinations."""
     instances: int
     delivers_files: bool | None
-    """Whether files that are made of its series go to destinations; None where only the config
-    says."""
+    """Whether what is made of its series goes to destinations; None where only the config says."""
 
 
 def make_plan(
@@ -117,8 +127,8 @@ def make_plan(
         if isinstance(answer, SeriesportError):
             problems.append(Problem(entry.line, entry.label, answer.code, answer.message))
             continue
-        for reference in answer:
-            row = _row(entry, name, reference, secret)
+        for found_series in answer:
+            row = _row(entry, name, found_series, secret)
             merged[row.key] = _merge(merged[row.key], row) if row.key in merged else row
     shards = {**places(previous), **(placed or {})}
     return Plan(tuple(_place(list(merged.values()), shards, shard_size)), tuple(problems))
@@ -152,29 +162,37 @@ def _known(previous: Plan | None) -> dict[str, Answer]:
         for name in row.entries:
             answer = known.setdefault(name, [])
             assert not isinstance(answer, SeriesportError)
-            answer.append(row.reference)
+            answer.append(row.found)
     return known
 
 
-def _row(entry: Entry, name: str, reference: SeriesReference, secret: bytes) -> PlannedSeries:
+def _row(entry: Entry, name: str, found: Found, secret: bytes) -> PlannedSeries:
+    made_with = [_key(secret, series) for series in (found.template, found.geometry) if series]
     return PlannedSeries(
-        key=series_key(secret, _identity(source_root(reference.address)), reference),
+        key=_key(secret, found.series, *made_with),
         shard="",
-        reference=reference,
+        reference=found.series,
         destinations=tuple(d.url for d in entry.destinations),
         formats=entry.formats,
         upload=entry.upload,
         lines=(entry.line,),
         labels=(entry.label,) if entry.label else (),
         entries=(name,),
+        template=found.template,
+        geometry=found.geometry,
     )
 
 
-def _identity(root: Address) -> str:
+def _key(secret: bytes, series: SeriesReference, *made_with: str) -> str:
+    place = series.address if series.plain else source_root(series.address)
+    return series_key(secret, _identity(place), series, *made_with)
+
+
+def _identity(place: Address) -> str:
     # A project that is moved with its sources keeps its keys.
-    if isinstance(root, FileAddress | ZipAddress) and root.path.is_relative_to(Path.cwd()):
-        return replace(root, path=root.path.relative_to(Path.cwd())).url
-    return root.url
+    if isinstance(place, FileAddress | ZipAddress) and place.path.is_relative_to(Path.cwd()):
+        return replace(place, path=place.path.relative_to(Path.cwd())).url
+    return place.url
 
 
 def _merge(one: PlannedSeries, other: PlannedSeries) -> PlannedSeries:
@@ -292,21 +310,28 @@ def read_index(path: Path) -> list[Shard]:
     """The shards that `shards.tsv` lists."""
     shards: list[Shard] = []
     for line in path.read_text().splitlines():
-        name, series, source, destinations, instances, files = line.split("\t")
+        name, series, sources, destinations, instances, files = line.split("\t")
         servers = tuple(destinations.split(",")) if destinations else ()
         delivers = {"yes": True, "no": False}.get(files)
-        shards.append(Shard(name, int(series), source, servers, int(instances), delivers))
+        shards.append(
+            Shard(name, int(series), tuple(sources.split(",")), servers, int(instances), delivers)
+        )
     return shards
 
 
 def _index_line(name: str, rows: list[PlannedSeries]) -> str:
     servers = {server_name(parse(url)) for row in rows for url in row.destinations}
-    source = server_name(rows[0].reference.address)
+    used = [s for row in rows for s in (row.reference, row.template, row.geometry) if s]
+    sources = sorted({server_name(series.address) for series in used})
     instances = sum(row.reference.instances or 0 for row in rows)
-    files = {delivers_files(row.upload) for row in rows if row.destinations}
+    files = {_needs_convert(row) for row in rows if row.destinations}
     said = "yes" if True in files else "config" if None in files else "no"
-    columns = (name, len(rows), source, ",".join(sorted(servers)), instances, said)
+    columns = (name, len(rows), ",".join(sources), ",".join(sorted(servers)), instances, said)
     return "\t".join(map(str, columns)) + "\n"
+
+
+def _needs_convert(row: PlannedSeries) -> bool | None:
+    return True if row.template else delivers_files(row.upload)
 
 
 def delivers_files(upload: Sequence[str] | None) -> bool | None:
@@ -337,23 +362,27 @@ def _load(path: Path, read: Callable[[dict[str, Any]], _Row]) -> list[_Row]:
 
 def _to_json(row: PlannedSeries) -> dict[str, Any]:
     data = {name: getattr(row, name) for name in PlannedSeries.__dataclass_fields__}
-    reference = {
-        name: getattr(row.reference, name) for name in SeriesReference.__dataclass_fields__
-    }
-    return data | {"reference": reference | {"address": row.reference.address.url}}
+    return data | {name: _reference_to_json(data[name]) for name in _REFERENCES}
+
+
+def _reference_to_json(series: SeriesReference | None) -> dict[str, Any] | None:
+    if series is None:
+        return None
+    data = {name: getattr(series, name) for name in SeriesReference.__dataclass_fields__}
+    return data | {"address": series.address.url}
 
 
 def _from_json(data: dict[str, Any]) -> PlannedSeries:
-    reference = data["reference"]
-    formats, upload = data["formats"], data["upload"]
-    return PlannedSeries(
-        key=data["key"],
-        shard=data["shard"],
-        reference=SeriesReference(**reference | {"address": parse(reference["address"])}),
-        destinations=tuple(data["destinations"]),
-        formats=None if formats is None else tuple(formats),
-        upload=None if upload is None else tuple(upload),
-        lines=tuple(data["lines"]),
-        labels=tuple(data["labels"]),
-        entries=tuple(data["entries"]),
-    )
+    fields: dict[str, Any] = {
+        **data,
+        **{name: None if data[name] is None else tuple(data[name]) for name in _LISTS},
+        **{name: _reference_from_json(data[name]) for name in _REFERENCES},
+    }
+    return PlannedSeries(**fields)
+
+
+def _reference_from_json(data: dict[str, Any] | None) -> SeriesReference | None:
+    if data is None:
+        return None
+    fields: dict[str, Any] = {**data, "address": parse(data["address"])}
+    return SeriesReference(**fields)

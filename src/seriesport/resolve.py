@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from seriesport.address import (
@@ -32,7 +32,17 @@ if TYPE_CHECKING:
 
 _MOST_THREADS = 16
 
-Answer = list[SeriesReference] | SeriesportError
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A series that an entry means, and the series that it is to be made DICOM with."""
+
+    series: SeriesReference
+    template: SeriesReference | None = None
+    geometry: SeriesReference | None = None
+
+
+Answer = list[Found] | SeriesportError
 
 
 def fingerprint(entry: Entry) -> str:
@@ -51,6 +61,8 @@ def fingerprint(entry: Entry) -> str:
     )
     if entry.scan_type or entry.qualities:
         asked += (entry.scan_type and entry.scan_type.pattern, entry.qualities)
+    if entry.template:
+        asked += (entry.template.url, entry.geometry.url if entry.geometry else None)
     return hashlib.sha256(repr(asked).encode()).hexdigest()
 
 
@@ -81,7 +93,7 @@ def _ask_part(
         with open_transport(root, settings) as transport:
             for name, entry in part:
                 try:
-                    answers[name] = resolve(transport, entry)
+                    answers[name] = _answer(transport, entry, settings)
                 except SeriesportError as error:
                     answers[name] = error
                 except Exception as error:  # noqa: BLE001 - one entry must not stop the plan
@@ -89,6 +101,30 @@ def _ask_part(
     except SeriesportError as error:
         answers |= {name: error for name, _ in part if name not in answers}
     return answers
+
+
+def _answer(transport: Transport, entry: Entry, settings: Settings) -> list[Found]:
+    if entry.template is None:
+        return [Found(series) for series in resolve(transport, entry)]
+    series = _addressable(transport.find_files(entry.source))
+    template = _beside(entry.template, "template", settings)
+    if entry.geometry is None:
+        return [Found(series, template)]
+    return [Found(series, template, _beside(entry.geometry, "geometry", settings))]
+
+
+def _beside(address: Address, what: str, settings: Settings) -> SeriesReference:
+    """The one series of a template's or geometry's address."""
+    try:
+        with open_transport(source_root(address), settings) as transport:
+            found = [r for r in transport.find(address) if not r.plain]
+            if len(found) == 1:
+                return _counted(transport, _addressable(found[0]))
+    except SeriesportError as error:
+        raise SeriesportError(error.code, f"{what}: {error.message}") from None
+    if found:
+        raise SeriesportError("ambiguous", f"{what}: {len(found)} series match: {_list(found)}")
+    raise SeriesportError("not-found", f"{what}: no series is there")
 
 
 def resolve(transport: Transport, entry: Entry) -> list[SeriesReference]:

@@ -88,7 +88,7 @@ def _minutes(series: int, seconds: float, attempt: int) -> int:
 
 
 def _talking(shard: Shard, servers: Mapping[str, Server], *, out: bool) -> list[Server]:
-    names = shard.destinations if out else (shard.source,)
+    names = shard.destinations if out else shard.sources
     return [server for name, server in servers.items() if safe_name(name) in names]
 
 

@@ -74,7 +74,7 @@ def granted(settings: Settings, resources: Mapping[str, object]) -> Settings:
 def fetching(index: str, servers: Mapping[str, Server]) -> Sizes:
     """Connections, memory and run time of a job that fetches a shard, by Snakemake resource."""
     sizes = moving(lambda: shards(index), _every(servers), out=False)
-    return _resources(index, servers, lambda shard: (shard.source,)) | sizes
+    return _resources(index, servers, lambda shard: shard.sources) | sizes
 
 
 def uploading(index: str, servers: Mapping[str, Server]) -> Sizes:

@@ -13,5 +13,6 @@ rule convert:
     params:
         formats=settings.formats,
         upload=settings.upload,
+        postscript=settings.postscript,
     script:
         "../../scripts/convert.py"

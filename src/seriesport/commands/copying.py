@@ -132,7 +132,8 @@ def _check(receipt: Receipt) -> None:
 def _room(series: SeriesReference) -> Path:
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seriesport"
     secret = load_secret(base / "secret")
-    return base / series_key(secret, source_root(series.address).url, series)
+    place = series.address if series.plain else source_root(series.address)
+    return base / series_key(secret, place.url, series)
 
 
 def _report(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:

@@ -8,13 +8,15 @@ import logging
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from seriesport.bundle import unpack
+from seriesport.bundle import read_manifest, unpack, write_bundle
 from seriesport.errors import SeriesportError
 from seriesport.files import PART_SUFFIX, write_text
-from seriesport.formats import Output, convert
+from seriesport.formats import Output, convert, dicom
 from seriesport.ledger import LedgerLine, Status, read_ledger
 from seriesport.plan import DICOM
 from seriesport.scratch import scratch
+from seriesport.series import Series
+from seriesport.steps.fetch import bundles
 from seriesport.steps.shard import (
     CONVERTED,
     FETCHED,
@@ -39,13 +41,19 @@ Made = dict[str, list[Output]]
 
 
 def convert_shard(
-    results: Results, shard: str, formats: Sequence[str], upload: Sequence[str]
+    results: Results,
+    shard: str,
+    formats: Sequence[str],
+    upload: Sequence[str],
+    *,
+    postscript: bool = False,
 ) -> list[LedgerLine]:
     """Convert what is not converted yet, and write the shard's ledger.
 
     `formats` and `upload` hold for the series whose entries do not say; what is to be uploaded
-    is made too.
+    is made too. `postscript` allows PostScript and PDF among sources that become DICOM.
     """
+    opts = {"postscript": postscript}
     rows = results.plan.read_shard(shard)
     ledger = read_ledger(results.ledger(FETCHED, shard))
     folder = results.step(CONVERTED, shard)
@@ -58,23 +66,31 @@ def convert_shard(
         if row.destinations:
             sent = upload if row.upload is None else row.upload
             wanted += [name for name in sent if name not in (*wanted, DICOM)]
+        if row.template and DICOM not in wanted:
+            wanted.insert(0, DICOM)
         bundle = results.step(FETCHED, shard) / f"{row.key}.zip"
-        return _convert(row.key, source, bundle, folder, wanted)
+        return _convert(row, source, bundle, folder, wanted, opts)
 
     return run_shard(results.ledger(CONVERTED, shard), rows, work)
 
 
 def _convert(
-    key: str, source: LedgerLine, bundle: Path, folder: Path, wanted: Sequence[str]
+    row: PlannedSeries,
+    source: LedgerLine,
+    bundle: Path,
+    folder: Path,
+    wanted: Sequence[str],
+    opts: Mapping[str, object],
 ) -> LedgerLine:
-    old = made_of(folder, key, source.sha256)
+    key, content = row.key, content_of(row, source, bundle.parent)
+    old = made_of(folder, key, content)
     made = {name: old[name] for name in wanted if name in old and _intact(folder, old[name])}
     failures: list[SeriesportError] = []
     todo = [name for name in wanted if name not in made]
     if todo:
         trusted(bundle, source.sha256)
         with scratch() as room:
-            files = unpack(bundle, room / "dicom")
+            files = _instances(row, bundle, room, opts)
             for name in todo:
                 try:
                     made[name] = _make(name, key, files, folder, room)
@@ -83,16 +99,49 @@ def _convert(
     if todo or made != old:
         _remove_stale(folder, key, made)
     if made != old:
-        _write_record(folder / _record(key), source.sha256, made)
+        _write_record(folder / _record(key), content, made)
     return _line(key, wanted, made, failures)
 
 
-def made_of(folder: Path, key: str, bundle_sha256: str) -> Made:
+def content_of(row: PlannedSeries, source: LedgerLine, fetched: Path) -> str:
+    """A hash of all that a series is made from: its bundle, its template's, its geometry's."""
+    beside = [name for name in bundles(row) if name != row.key]
+    if not beside:
+        return source.sha256
+    hashes = [read_manifest(fetched / f"{name}.zip").sha256 for name in beside]
+    return hashlib.sha256(" ".join([source.sha256, *hashes]).encode()).hexdigest()
+
+
+def _instances(
+    row: PlannedSeries, bundle: Path, room: Path, opts: Mapping[str, object]
+) -> list[Path]:
+    """The DICOM files of a series; none of plain files that no template makes DICOM."""
+    files = unpack(bundle, room / "fetched")
+    if not row.reference.plain:
+        return files
+    if row.template is None:
+        return []
+    folders: dict[str, Path] = {}
+    for name in ("template", "geometry"):
+        path = bundle.with_name(f"{row.key}.{name}.zip")
+        if path.exists():
+            folders[name] = room / name
+            unpack(path, folders[name])
+    series = Series(
+        files, template=folders["template"], geometry=folders.get("geometry"), opts=opts
+    )
+    write_bundle(room / "made.zip", dicom.write(series.image, series.header), source="made")
+    return unpack(room / "made.zip", room / "dicom")
+
+
+def made_of(folder: Path, key: str, content: str) -> Made:
     """What was made of a series, by the record in the shard's folder; empty where nothing was."""
-    return _read_record(folder / _record(key), bundle_sha256)
+    return _read_record(folder / _record(key), content)
 
 
 def _make(name: str, key: str, files: Sequence[Path], folder: Path, scratch: Path) -> list[Output]:
+    if not files:
+        return []
     try:
         conversion = convert(files, key, folder, [name], scratch)
     except SeriesportError as error:
@@ -151,17 +200,17 @@ def _record(key: str) -> str:
     return f"{key}.converted.json"
 
 
-def _read_record(path: Path, bundle_sha256: str) -> Made:
+def _read_record(path: Path, content: str) -> Made:
     try:
         data = json.loads(path.read_text("utf-8"))
-        if (data["record"], data["bundle_sha256"]) != (_FORMAT, bundle_sha256):
+        if (data["record"], data["content"]) != (_FORMAT, content):
             return {}
         return {name: [Output(**o) for o in rows] for name, rows in data["made"].items()}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 
-def _write_record(path: Path, bundle_sha256: str, made: Made) -> None:
+def _write_record(path: Path, content: str, made: Made) -> None:
     rows = {name: [asdict(output) for output in outputs] for name, outputs in made.items()}
-    data = {"record": _FORMAT, "bundle_sha256": bundle_sha256, "made": rows}
+    data = {"record": _FORMAT, "content": content, "made": rows}
     write_text(path, json.dumps(data, indent=1, sort_keys=True) + "\n")

@@ -16,6 +16,7 @@ from seriesport.staging import belongs, discard_staging
 from seriesport.steps.shard import FETCHED, Results, Transports, run_shard
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from seriesport.bundle import Manifest
@@ -31,32 +32,45 @@ def fetch_shard(results: Results, shard: str, settings: Settings) -> list[Ledger
     rows = results.plan.read_shard(shard)
     folder = results.step(FETCHED, shard)
 
-    addresses = [row.reference.address for row in rows]
+    addresses = [series.address for row in rows for series in bundles(row).values()]
     at_once = workers(addresses, settings, len(rows))
     flows = Flows(settings, workers=at_once)
 
     with Transports(settings) as transports:
 
         def work(row: PlannedSeries) -> LedgerLine:
-            bundle = folder / f"{row.key}.zip"
-            manifest = existing(bundle, row.reference)
+            made = {name: bundle(name, series) for name, series in bundles(row).items()}
+            return _line(row, made.pop(row.key), list(made))
+
+        def bundle(name: str, series: SeriesReference) -> Manifest:
+            path = folder / f"{name}.zip"
+            manifest = existing(path, series)
             if manifest is not None:
-                discard_staging(results.staging(row.key))  # a kill may have come before that
-            else:
-                address = row.reference.address
-                server = server_of(address, settings)
-                wait_until_open(server.window if server else None, say=_log.info)
-                manifest = fetch_series(
-                    transports.get(source_root(address)),
-                    row.reference,
-                    bundle,
-                    results.staging(row.key),
-                    patience=patience(address, settings),
-                    flow=flows.get(address),
-                )
-            return _line(row, manifest)
+                discard_staging(results.staging(name))  # a kill may have come before that
+                return manifest
+            address = series.address
+            server = server_of(address, settings)
+            wait_until_open(server.window if server else None, say=_log.info)
+            return fetch_series(
+                transports.get(source_root(address)),
+                series,
+                path,
+                results.staging(name),
+                patience=patience(address, settings),
+                flow=flows.get(address),
+            )
 
         return run_shard(results.ledger(FETCHED, shard), rows, work, at_once)
+
+
+def bundles(row: PlannedSeries) -> dict[str, SeriesReference]:
+    """What is fetched for a series, by the bundle's name: itself, its template, its geometry."""
+    wanted = {row.key: row.reference}
+    if row.template is not None:
+        wanted[f"{row.key}.template"] = row.template
+    if row.geometry is not None:
+        wanted[f"{row.key}.geometry"] = row.geometry
+    return wanted
 
 
 def existing(bundle: Path, series: SeriesReference) -> Manifest | None:
@@ -76,7 +90,7 @@ def existing(bundle: Path, series: SeriesReference) -> Manifest | None:
     return manifest if whole and all(belongs(item, series) for item in items) else None
 
 
-def _line(row: PlannedSeries, manifest: Manifest) -> LedgerLine:
+def _line(row: PlannedSeries, manifest: Manifest, beside: Sequence[str]) -> LedgerLine:
     return LedgerLine(
         row.key,
         Status.COMPLETE,
@@ -84,6 +98,6 @@ def _line(row: PlannedSeries, manifest: Manifest) -> LedgerLine:
         expected=manifest.expected,
         done=manifest.received,
         size=manifest.size,
-        files=f"{row.key}.zip {row.key}.json",
+        files=" ".join(f"{name}.zip {name}.json" for name in (row.key, *beside)),
         sha256=manifest.sha256,
     )

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from seriesport.address import parse, scheme, source_root
-from seriesport.bundle import read_bundle, read_files
+from seriesport.bundle import check_hash, read_bundle, read_files
 from seriesport.errors import REASONS, SeriesportError
 from seriesport.flow import Flow, Flows, patience, server_of, workers
-from seriesport.instance import FileSlice, PlainFile
+from seriesport.instance import FileSlice, Instance, PlainFile
 from seriesport.keys import keyed_hash, load_secret
 from seriesport.ledger import LedgerLine, Status, read_ledger
 from seriesport.plan import DICOM
 from seriesport.receipts import Delivery, delivery, read_receipts, write_receipts
-from seriesport.steps.convert import made_of
+from seriesport.steps.convert import content_of, made_of
 from seriesport.steps.shard import (
     CONVERTED,
     FETCHED,
@@ -27,7 +27,6 @@ from seriesport.steps.shard import (
     line_of,
     not_attempted,
     run_shard,
-    trusted,
 )
 
 if TYPE_CHECKING:
@@ -35,11 +34,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from seriesport.address import Address
-    from seriesport.bundle import Manifest
     from seriesport.formats import Output
+    from seriesport.instance import Item
     from seriesport.plan import PlannedSeries
     from seriesport.settings import Settings
-    from seriesport.transports.protocol import Receipt, Transport
+    from seriesport.steps.convert import Made
+    from seriesport.transports.protocol import Receipt, SeriesReference, Transport
 
 _RESOURCES = {"preview": "SNAPSHOTS"}
 """What XNAT calls the resources of files that are made; else the format's name in capitals."""
@@ -80,47 +80,58 @@ def upload_shard(
 
 
 class _Images:
-    """The bundle of a series, which is checked once, when it is first needed."""
+    """The DICOM of a series, or plain files as they came, in a ZIP.
 
-    def __init__(self, upload: _Upload, row: PlannedSeries, source: LedgerLine) -> None:
-        self.content = f"{DICOM} {source.sha256}"
-        self.count = source.expected
-        self.size = source.size
+    The ZIP is checked once, when it is first needed.
+    """
+
+    def __init__(self, row: PlannedSeries, path: Path, sha256: str, count: int) -> None:
+        self.content = f"{DICOM} {sha256}"
+        self.count = count
         self._row = row
-        self._bundle = upload.results.step(FETCHED, upload.shard) / f"{row.key}.zip"
-        self._sha256 = source.sha256
+        self._path = path
+        self._sha256 = sha256
 
-    @cached_property
-    def _manifest(self) -> Manifest:
-        return trusted(self._bundle, self._sha256)
+    @property
+    def size(self) -> int:
+        return self._path.stat().st_size
 
     @property
     def names(self) -> list[str]:
-        return [member.name for member in self._manifest.instances]
+        return [f"{number:06d}" for number in range(1, len(self._items) + 1)]
+
+    @cached_property
+    def _items(self) -> Sequence[Item]:
+        check_hash(self._path, self._sha256)
+        plain = self._row.reference.plain and self._row.template is None
+        return read_files(self._path) if plain else read_bundle(self._path)
 
     def store(self, transport: Transport, flow: Flow, address: Address) -> Receipt:
-        if not self._manifest.plain:
-            instances = flow.send(read_bundle(self._bundle))
+        items = flow.send(self._items)
+        instances = [item for item in items if isinstance(item, Instance)]
+        if instances:
             return transport.store(instances, address, self._row.key)
-        files = flow.send(read_files(self._bundle))
+        files = [item for item in items if isinstance(item, PlainFile)]
         return transport.store_files(files, address, "", self._row.reference)
 
 
 class _Files:
     """What one format made of a series."""
 
-    def __init__(self, row: PlannedSeries, form: str, folder: Path, made: Sequence[Output]) -> None:
+    def __init__(
+        self, series: SeriesReference, form: str, folder: Path, made: Sequence[Output]
+    ) -> None:
         self.content = f"{form} {_digest(made)}"
         self.count = len(made)
         self.size = sum(output.size for output in made)
         self.names = [output.name for output in made]
-        self._row = row
+        self._series = series
         self._resource = _RESOURCES.get(form, form.upper())
         self._files = [_file(folder / o.name, o) for o in made]
 
     def store(self, transport: Transport, flow: Flow, address: Address) -> Receipt:
         files = flow.send(self._files)
-        return transport.store_files(files, address, self._resource, self._row.reference)
+        return transport.store_files(files, address, self._resource, self._series)
 
 
 def _digest(made: Sequence[Output]) -> str:
@@ -186,16 +197,44 @@ def _parcels(
     failures: list[SeriesportError],
 ) -> list[_Images | _Files]:
     """What is to be delivered; a format that could not be made is a failure."""
-    parcels: list[_Images | _Files] = [_Images(upload, row, source)] if DICOM in wanted else []
-    formats = [form for form in wanted if form != DICOM]
+    parcels: list[_Images | _Files] = []
     folder = upload.results.step(CONVERTED, upload.shard)
-    made = made_of(folder, row.key, source.sha256) if formats else {}
+    fetched = upload.results.step(FETCHED, upload.shard)
+    formats = [form for form in wanted if form != DICOM]
+    made: Made = {}
+    if formats or row.template:
+        made = made_of(folder, row.key, content_of(row, source, fetched))
+    if DICOM in wanted and row.template is None:
+        parcels.append(_Images(row, fetched / f"{row.key}.zip", source.sha256, source.expected))
+    elif DICOM in wanted:
+        formats.insert(0, DICOM)
     for form in formats:
         if form not in made:
             failures.append(SeriesportError("not-attempted", f"{form}: not converted"))
+        elif form == DICOM:
+            (output,) = made[form]
+            parcels.append(_Images(row, folder / output.name, output.sha256, 1))
         elif made[form]:
-            parcels.append(_Files(row, form, folder, made[form]))
+            parcels.append(_Files(_series(row, folder, made), form, folder, made[form]))
     return parcels
+
+
+def _series(row: PlannedSeries, folder: Path, made: Made) -> SeriesReference:
+    """The series that derived files belong to: of a template's, the DICOM that was made."""
+    if row.template is None:
+        return row.reference
+    header = read_bundle(folder / made[DICOM][0].name)[0].header
+    return replace(
+        row.reference,
+        patient_id=header.patient_id,
+        study_instance_uid=header.study_instance_uid,
+        series_instance_uid=header.series_instance_uid,
+        accession_number=header.accession_number,
+        modality=header.modality,
+        series_number=header.series_number,
+        series_description=header.series_description,
+        plain=False,
+    )
 
 
 def _name(upload: _Upload, address: Address) -> str:

@@ -15,6 +15,7 @@ from seriesport.errors import SeriesportError
 from seriesport.files import PART_SUFFIX, sync_folder, unreadable, write_all, writing
 from seriesport.instance import FileSlice
 from seriesport.part10 import encode_file_meta, read_path
+from seriesport.transports import plainfiles
 from seriesport.transports.listing import Listed, Listing
 from seriesport.transports.placing import check_name, choose_folder, place
 from seriesport.transports.protocol import Proof, Receipt, ReceiptEntry, Transport
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from seriesport.address import Address, FileAddress
-    from seriesport.instance import Instance, PlainFile
+    from seriesport.instance import Instance, Item, Payload, PlainFile
     from seriesport.part10 import Part10
     from seriesport.settings import Settings
     from seriesport.transports.protocol import Expected, SeriesReference
@@ -66,8 +67,14 @@ class FileTransport(Transport):
         """See the protocol."""
         return self._list(_path(address)).references(address)
 
+    def find_files(self, address: Address) -> SeriesReference:
+        """See the protocol. Of one file, those beside it that may belong to it come too."""
+        return plainfiles.reference(address, _plain(_path(address)))
+
     def expect(self, series: SeriesReference) -> dict[str, Expected]:
         """See the protocol."""
+        if series.plain:
+            return plainfiles.expected(_plain(_path(series.address)))
         listing = self._list(_path(series.address))
         expected = listing.expected(series)
         self.duplicates = listing.duplicates
@@ -79,8 +86,11 @@ class FileTransport(Transport):
         expected: Mapping[str, Expected],
         have: Collection[str],
         spool: Path,  # noqa: ARG002 - the files are where they are
-    ) -> Iterator[Instance]:
+    ) -> Iterator[Item]:
         """See the protocol."""
+        if series.plain:
+            yield from plainfiles.missing(_plain(_path(series.address)), expected, have)
+            return
         listed = self._list(_path(series.address)).whole(series)
         for uid in expected:
             if uid in listed and uid not in have:
@@ -300,3 +310,18 @@ def _store_file(folder: Path, file: PlainFile) -> ReceiptEntry:
     code = "store-unverified" if sent else "destination-conflict"
     detail = "the file reads back with other bytes" if sent else "another file has its name"
     return ReceiptEntry(file.uid, sent=sent, proof=None, code=code, detail=detail)
+
+
+def _plain(path: Path) -> dict[str, Payload]:
+    """The files of a folder to its leaves, or a file and what belongs to it, by relative path."""
+    try:
+        if path.is_dir():
+            found = sorted(p for p in path.rglob("*") if p.is_file())
+        else:
+            path.stat()
+            names = (p.name for p in path.parent.iterdir() if p.is_file())
+            found = [path.with_name(name) for name in sorted(plainfiles.beside(path.name, names))]
+        folder = path if path.is_dir() else path.parent
+        return {p.relative_to(folder).as_posix(): FileSlice(p, 0, p.stat().st_size) for p in found}
+    except OSError as error:
+        raise unreadable(error, "the source") from error

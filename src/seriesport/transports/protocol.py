@@ -125,6 +125,20 @@ class Transport(Protocol):
         """The series below an address, in a stable order; empty where there are none."""
         ...
 
+    def find_files(self, address: Address) -> SeriesReference:
+        """The plain files at an address, as one set.
+
+        Raises:
+            SeriesportError: not-found; ambiguous where there are several resources.
+        """
+        found = [series for series in self.find(address) if series.plain]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            what = f"{len(found)} sets of files are there; name the resource in the address"
+            raise SeriesportError("ambiguous", what)
+        raise SeriesportError("not-found", "there are no files other than DICOM")
+
     def expect(self, series: SeriesReference) -> dict[str, Expected]:
         """The instances that the complete series has, by what the source lists them as."""
         ...

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 from seriesport.errors import SeriesportError
 from seriesport.files import PART_SUFFIX, locked, unreadable
 from seriesport.part10 import read_header
+from seriesport.transports import plainfiles
 from seriesport.transports.listing import Listed, Listing
 from seriesport.transports.placing import check_name, choose_folder, place
 from seriesport.transports.protocol import Receipt, Transport
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 
     from seriesport.address import Address, ZipAddress
-    from seriesport.instance import Instance
+    from seriesport.instance import Instance, Item, Payload
     from seriesport.settings import Settings
     from seriesport.transports.protocol import Expected, SeriesReference
 
@@ -52,8 +53,14 @@ class ZipTransport(Transport):
         """See the protocol."""
         return self._list(cast("ZipAddress", address)).references(address)
 
+    def find_files(self, address: Address) -> SeriesReference:
+        """See the protocol."""
+        return plainfiles.reference(address, self._plain(cast("ZipAddress", address)))
+
     def expect(self, series: SeriesReference) -> dict[str, Expected]:
         """See the protocol."""
+        if series.plain:
+            return plainfiles.expected(self._plain(cast("ZipAddress", series.address)))
         listing = self._list(cast("ZipAddress", series.address))
         expected = listing.expected(series)
         self.duplicates = listing.duplicates
@@ -65,9 +72,12 @@ class ZipTransport(Transport):
         expected: Mapping[str, Expected],
         have: Collection[str],
         spool: Path,  # noqa: ARG002 - the members are where they are
-    ) -> Iterator[Instance]:
+    ) -> Iterator[Item]:
         """See the protocol. Also zip-invalid, where a member does not have its CRC."""
         address = cast("ZipAddress", series.address)
+        if series.plain:
+            yield from plainfiles.missing(self._plain(address), expected, have)
+            return
         listed = self._list(address).whole(series)
         members = {member.number: member for member in self._directories[address.path].members}
         with _opened(address.path) as fd:
@@ -123,6 +133,16 @@ class ZipTransport(Transport):
         self.passed_over = listing.passed_over
         return listing
 
+    def _plain(self, address: ZipAddress) -> dict[str, Payload]:
+        """The selected members by name, checked."""
+        with _opened(address.path) as fd:
+            self._read_directory(address.path, fd)
+            members = _selected(self._directories[address.path], address.selection)
+            for member in members:
+                member.require_readable()
+                check_stored(fd, member)
+        return {member.name: member_payload(address.path, member, 0) for member in members}
+
     def _read_directory(self, path: Path, fd: int) -> None:
         """Read and check the directory, unless the file is what it was."""
         state = _state(fd)
@@ -167,11 +187,7 @@ def _state(fd: int) -> _State:
 def _scan(path: Path, fd: int, directory: Directory, selection: str) -> Listing:
     """Read the headers of the selected members."""
     listing = Listing("member", total=len(directory.members))
-    members = [member for member in directory.members if not member.is_folder]
-    if selection:
-        chosen = select((member.name for member in members), selection)
-        members = [member for member in members if member.name in chosen]
-    for member in members:
+    for member in _selected(directory, selection):
         try:
             listed = _read(path, fd, member)
         except SeriesportError as error:
@@ -184,6 +200,14 @@ def _scan(path: Path, fd: int, directory: Directory, selection: str) -> Listing:
         else:
             listing.add(listed)
     return listing
+
+
+def _selected(directory: Directory, selection: str) -> list[ZipMember]:
+    members = [member for member in directory.members if not member.is_folder]
+    if not selection:
+        return members
+    chosen = select((member.name for member in members), selection)
+    return [member for member in members if member.name in chosen]
 
 
 def _read(path: Path, fd: int, member: ZipMember) -> Listed | None:
