@@ -1,0 +1,44 @@
+"""What a job asks its cluster for."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+from seriesport.ledger import LedgerLine, Status, write_ledger
+from seriesport.plan import Shard
+from seriesport.settings import DicomServer
+from seriesport.sizing import converting, moving
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WILDCARDS = SimpleNamespace(shard="pacs-0001")
+
+
+def _fetch(series: int, instances: int, **limits: float) -> dict[str, int]:
+    shard = Shard("pacs-0001", series, "pacs", (), instances)
+    servers = {"pacs": DicomServer("pacs", "host", 104, **limits)}  # pyright: ignore[reportArgumentType]
+    sizes = moving(lambda: {shard.name: shard}, servers, out=False)
+    return {name: size(WILDCARDS, 1) for name, size in sizes.items()}
+
+
+def test_more_instances_and_a_slower_server_get_more_time() -> None:
+    small, large = _fetch(1, 100)["runtime"], _fetch(100, 20_000)["runtime"]
+    assert 20 <= small < 30
+    assert small + 20_000 / 10 / 60 <= large
+    assert _fetch(100, 20_000, instances_per_second=1.0)["runtime"] >= 20_000 / 60
+
+
+def test_a_series_of_unknown_length_is_not_taken_for_an_empty_one() -> None:
+    assert _fetch(100, 0)["runtime"] > _fetch(1, 0)["runtime"]
+
+
+def test_conversion_gets_memory_by_the_largest_series_and_more_after_a_kill(tmp_path: Path) -> None:
+    ledger = str(tmp_path / "{shard}" / "ledger.tsv")
+    sizes = converting(ledger)
+    unknown = sizes["mem_mb"](WILDCARDS, 1)
+    lines = [LedgerLine(str(n), Status.COMPLETE, size=n << 20) for n in (5, 1000)]
+    write_ledger(tmp_path / "pacs-0001" / "ledger.tsv", lines)
+    assert sizes["mem_mb"](WILDCARDS, 1) == unknown + 3000
+    assert sizes["mem_mb"](WILDCARDS, 2) == 2 * sizes["mem_mb"](WILDCARDS, 1)
