@@ -291,6 +291,12 @@ def test_nothing_there_is_told():
     assert failing(lambda: session.get_json(LIST)).code == "server-unreachable"
 
 
+@pytest.mark.parametrize("host", ["x" * 64, "höst." + "ä" * 63])
+def test_a_host_that_no_name_can_be_is_told(host: str):
+    error = failing(lambda: Session(XnatServer("x", f"https://{host}"), ADMIN).get_json(LIST))
+    assert error.code == "server-unreachable"
+
+
 def test_no_more_requests_are_under_way_than_connections(server: Xnat, tmp_path: Path):
     with Xnat(tmp_path) as own:
         own.add_project("SESSION")

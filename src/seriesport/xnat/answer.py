@@ -7,9 +7,8 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-import requests
 import urllib3
 
 from seriesport.errors import SeriesportError
@@ -44,17 +43,20 @@ class Reply:
 class Answer:
     """An answer whose body has not been read yet."""
 
-    def __init__(self, response: requests.Response, watch: Watch) -> None:
-        self.status = response.status_code
-        self.headers: Mapping[str, str] = response.headers
-        self._raw = cast("urllib3.HTTPResponse", response.raw)
-        self._cookies = response.cookies
+    def __init__(self, response: urllib3.BaseHTTPResponse, watch: Watch) -> None:
+        self.status = response.status
+        self.headers = response.headers
+        self._response = response
         self._watch = watch
 
     @property
     def cookies(self) -> dict[str, str]:
-        """The cookies that it sets."""
-        return {cookie.name: cookie.value or "" for cookie in self._cookies}
+        """The cookies that it sets, as they are to be sent back (RFC 6265 section 5.2)."""
+        pairs = [line.partition(";")[0] for line in self.headers.getlist("Set-Cookie")]
+        named = [
+            (name.strip(), value.strip()) for name, _, value in (p.partition("=") for p in pairs)
+        ]
+        return {name: value for name, value in named if name and value}
 
     @property
     def is_page(self) -> bool:
@@ -69,7 +71,7 @@ class Answer:
         """
         while True:
             try:
-                chunk = self._raw.read1(CHUNK, decode_content=True)
+                chunk = self._response.read1(CHUNK, decode_content=True)
             except (urllib3.exceptions.HTTPError, OSError) as error:
                 raise told(error, self._watch) from None
             if not chunk:
@@ -94,9 +96,13 @@ class Answer:
         return b"".join(parts)
 
 
-_SILENT = (requests.ReadTimeout, urllib3.exceptions.ReadTimeoutError, TimeoutError)
-_NOT_CONNECTED = (requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError)
-_UNREACHABLE = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.NameResolutionError)
+_SILENT = (urllib3.exceptions.ReadTimeoutError, TimeoutError)
+_NOT_CONNECTED = urllib3.exceptions.ConnectTimeoutError
+_UNREACHABLE = (
+    urllib3.exceptions.NewConnectionError,
+    urllib3.exceptions.NameResolutionError,
+    urllib3.exceptions.LocationValueError,
+)
 
 
 def told(error: Exception, watch: Watch) -> SeriesportError:

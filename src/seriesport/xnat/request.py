@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from typing import BinaryIO
 
     from seriesport.instance import Payload
@@ -23,23 +24,22 @@ class Request:
     headers: Mapping[str, str] | None = None
     body: bytes | Payload | None = None
 
+    @property
+    def target(self) -> str:
+        """The path and the query of what is asked for."""
+        parts = urlsplit(self.url)
+        queries = [part for part in (parts.query, urlencode(self.params or {})) if part]
+        return "?".join([parts.path or "/", *(["&".join(queries)] if queries else [])])
+
 
 class Body:
-    """A payload with its length: XNAT takes no chunked uploads."""
+    """A payload's stream, read in larger pieces than the 16 kB that the library asks for."""
 
-    def __init__(self, size: int, stream: BinaryIO) -> None:
-        self._size = size
+    def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
 
-    def __len__(self) -> int:
-        return self._size
-
-    def __iter__(self) -> Iterator[bytes]:
-        while chunk := self._stream.read(_BLOCK):
-            yield chunk
-
     def read(self, size: int = -1) -> bytes:
-        """The next piece; larger than asked for, since the library asks for 16 kB at a time."""
+        """The next piece; it may be longer than asked for."""
         return self._stream.read(max(size, _BLOCK) if size > 0 else size)
 
 

@@ -8,12 +8,13 @@ import re
 import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
-import requests
+from urllib3 import Timeout
 from urllib3.exceptions import HTTPError
 
+from seriesport import __version__
 from seriesport.errors import SeriesportError
 from seriesport.xnat.answer import Answer, Reply, retry_after, told, unexpected, wait
 from seriesport.xnat.credentials import Credentials, find_credentials
@@ -22,6 +23,8 @@ from seriesport.xnat.request import Body, Request
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Mapping
+
+    from urllib3 import BaseHTTPResponse
 
     from seriesport.instance import Payload
     from seriesport.settings import XnatServer
@@ -233,32 +236,36 @@ class Session:
         stack.callback(self._places.release)
         watch = stack.enter_context(self._watchdog.watching(deadline))
         sent = self._cookie if cookie is None else cookie
-        headers = {"Accept-Encoding": "identity", **(asked.headers or {})}
+        headers = {
+            "User-Agent": f"seriesport/{__version__}",
+            "Accept-Encoding": "identity",
+            **(asked.headers or {}),
+        }
         if sent:
             headers["Cookie"] = sent
         response = self._sent(asked, headers, watch)
+        stack.callback(response.release_conn)
         stack.callback(response.close)
         return Answer(response, watch)
 
-    def _sent(self, asked: Request, headers: dict[str, str], watch: Watch) -> requests.Response:
+    def _sent(self, asked: Request, headers: dict[str, str], watch: Watch) -> BaseHTTPResponse:
         with ExitStack() as stack:
-            data: bytes | Body | None = None
-            if isinstance(asked.body, bytes | None):
-                data = asked.body
-            elif asked.body.size:
-                data = Body(asked.body.size, stack.enter_context(asked.body.open()))
+            body: Any = asked.body
+            if not isinstance(asked.body, bytes | None):
+                headers["Content-Length"] = str(asked.body.size)  # XNAT takes no chunked uploads
+                body = Body(stack.enter_context(asked.body.open()))
             try:
-                return self._link.request(
+                return self._link.urlopen(
                     asked.method,
-                    asked.url,
-                    params=asked.params,
-                    headers=headers,
-                    data=cast("bytes", data),
-                    timeout=(self.server.connect_timeout, self.server.timeout),
-                    allow_redirects=False,
-                    stream=True,
+                    asked.target,
+                    body,
+                    headers,
+                    retries=False,
+                    redirect=False,
+                    timeout=Timeout(connect=self.server.connect_timeout, read=self.server.timeout),
+                    preload_content=False,
                 )
-            except (requests.RequestException, HTTPError, OSError) as error:
+            except (HTTPError, OSError) as error:
                 raise told(error, watch) from None
 
     def _url(self, path: str) -> str:
