@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from seriesport.errors import SeriesportError
 from seriesport.settings import XnatServer
 from seriesport.xnat.credentials import Credentials, find_credentials
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SERVER = XnatServer("my-xnat", "https://h.example:8443/xnat")
 ENTRY = "machine {} login {} password CANARY\n"
@@ -74,6 +71,19 @@ def test_a_password_is_not_sent_to_a_server_that_nobody_named(tmp_path: Path):
 )
 def test_a_netrc_file_that_says_too_little_is_told_without_its_words(tmp_path: Path, text: str):
     assert refusal(netrc(tmp_path, text)).code == "credentials-missing"
+
+
+def test_a_netrc_file_in_another_encoding_is_told(tmp_path: Path):
+    environ = netrc(tmp_path, "")
+    Path(environ["NETRC"]).write_bytes(b"machine h.example login me password \xff\xe9\n")
+    error = refusal(environ)
+    assert error.code == "credentials-missing"
+    assert "UTF-8" in error.message
+
+
+def test_a_host_in_netrc_may_be_in_capitals(tmp_path: Path):
+    environ = netrc(tmp_path, "machine H.Example login me password p\n")
+    assert find_credentials(SERVER, environ) == Credentials("me", "p")
 
 
 def test_half_of_a_pair_in_the_environment_is_told():

@@ -64,14 +64,17 @@ def _from_netrc(path: Path, server: XnatServer) -> Credentials | None:
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
             what = f"{path} can be read by others; run: chmod 0600 {path}"
             raise SeriesportError("credentials-exposed", what)
-        hosts = netrc.netrc(path).hosts
+        found = netrc.netrc(path).hosts
     except FileNotFoundError:
         return None
     except OSError as error:
         raise unreadable(error, str(path)) from None
+    except UnicodeDecodeError:
+        raise SeriesportError("credentials-missing", f"{path} is not in UTF-8") from None
     except netrc.NetrcParseError as error:  # its text may quote a password
         what = f"{path}, line {error.lineno}: not in the form of a netrc file"
         raise SeriesportError("credentials-missing", what) from None
+    hosts = {name.lower(): entry for name, entry in found.items()}
     for name in _machines(server.url):
         if name in hosts:
             user, _, password = hosts[name]
