@@ -250,6 +250,38 @@ def test_scans_without_dicom_are_passed_over_and_counted(
     assert caught.value.code == "not-found"
 
 
+def test_a_scan_without_a_single_image_does_not_hide_the_others(
+    place: Place, caplog: pytest.LogCaptureFixture
+):
+    experiment = f"{place.project}_E1"
+    place.server.add_scan(place.project, "S1", experiment, "9", {"a.dat": b"x", "b.dcm": b""})
+    assert len(place.find("S1", "E1")) == 1
+    assert "passed over 1 of 2 scans" in caplog.text
+    with pytest.raises(SeriesportError, match="is DICOM") as caught:
+        place.find("S1", "E1", "9")
+    assert caught.value.code == "instance-invalid"
+
+
+def test_a_scan_is_known_though_notes_come_first_and_a_file_is_lost(place: Place):
+    notes = {f"{n:04}.txt": b"hello" for n in range(12)}
+    place.server.add_scan(place.project, "S1", f"{place.project}_E1", "4", notes)
+    place.server.lose(place.project, f"{place.project}_E1", "4", "1 #ü%.dcm")
+    assert place.series().series_instance_uid == place.made.identity.series_instance_uid
+    assert failing(place, place.series()).code == "incomplete"
+
+
+@pytest.mark.parametrize("how", ["lost", "cut"])
+def test_a_scan_whose_images_are_lost_or_damaged_is_named(place: Place, how: str):
+    experiment = f"{place.project}_E1"
+    image = place.made.paths[0].read_bytes()
+    place.server.add_scan(place.project, "S1", experiment, "9", {"a.dcm": image[:200]})
+    if how == "lost":
+        place.server.lose(place.project, experiment, "9", "a.dcm")
+    with pytest.raises(SeriesportError, match="scan 9: ") as caught:
+        place.find("S1", "E1")
+    assert caught.value.code == ("incomplete" if how == "lost" else "instance-truncated")
+
+
 def test_secondary_captures_are_found_where_xnat_puts_them(place: Place):
     made = data.ct(place.folder / "sc", place.made.identity.series(9), slices=2)
     place.add("9", made, resource="secondary")

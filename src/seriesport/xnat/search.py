@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from seriesport.errors import SeriesportError
 from seriesport.transports.protocol import SeriesReference
+from seriesport.xnat.answer import StatusError
 from seriesport.xnat.head import remote_header
 
 if TYPE_CHECKING:
@@ -25,7 +26,10 @@ DICOM_RESOURCES = ("DICOM", "secondary")
 """Where XNAT puts DICOM: images, and secondary captures, which it keeps apart."""
 _HEADS = 8
 """How many files are looked at before a resource counts as one without DICOM."""
-_ShownId = re.compile("[A-Za-z0-9._-]{1,16}")
+_OTHERS = (".txt", ".xml", ".json", ".csv", ".gif", ".png", ".jpg", ".pdf", ".nii", ".gz", ".zip")
+"""Endings of files that are looked at last."""
+_BROKEN = ("instance-invalid", "instance-truncated", "incomplete")
+_SHOWN_ID = re.compile("[A-Za-z0-9._-]{1,16}")
 _Given = TypeVar("_Given")
 _Got = TypeVar("_Got")
 
@@ -42,18 +46,21 @@ class _Candidate:
 def search(catalog: Catalog, place: XnatAddress) -> list[SeriesReference]:
     """The series below an address, in the order of subjects, experiments and scans.
 
-    Scans of any quality count. One without the resource is passed over, and how many were is
+    Scans of any quality count. Those without DICOM are passed over, and how many they were is
     logged; where the address names the scan, that is an error.
 
     Raises:
         SeriesportError: not-found with the level that is missing, ambiguous with the scans that
-            match, experiment-elsewhere, instance-invalid, instance-truncated, and what `Catalog`
-            raises.
+            match, experiment-elsewhere, instance-invalid, instance-truncated or incomplete with
+            the scan whose files are damaged or lost, and what `Catalog` raises.
     """
     experiments = _experiments(catalog, place)
     listed = _each(catalog, lambda e: _candidates(catalog, place, e), experiments)
     candidates = [one for several in listed for one in several]
-    found = _each(catalog, lambda c: _reference(catalog, place, c), candidates)
+    found = [r for r in _each(catalog, lambda c: _reference(catalog, place, c), candidates) if r]
+    if len(found) < len(candidates):
+        count = len(candidates) - len(found)
+        _log.warning("passed over %d of %d scans, without DICOM", count, len(candidates))
     return sorted(found, key=_order)
 
 
@@ -81,12 +88,18 @@ def header_of(catalog: Catalog, experiment: str, file: ResourceFile) -> Header |
     """The header of a file, or None where it is no instance.
 
     Raises:
-        SeriesportError: see `remote_header`.
+        SeriesportError: incomplete where the server has lost it, and see `remote_header`.
     """
     if file.is_page:
         return None
     path = file.path(experiment)
-    part10 = remote_header(catalog.session, path, file.size, catalog.deadline)
+    try:
+        part10 = remote_header(catalog.session, path, file.size, catalog.deadline)
+    except StatusError as error:
+        if error.status != 404:
+            raise
+        what = "the server lists a file, and does not have it"
+        raise SeriesportError("incomplete", what) from None
     return None if part10 is None else part10.header
 
 
@@ -120,13 +133,9 @@ def _candidates(catalog: Catalog, place: XnatAddress, experiment: Experiment) ->
     by_scan: dict[str, list[ResourceFile]] = {}
     for file in catalog.files(experiment) if scans else ():
         by_scan.setdefault(file.scan, []).append(file)
-    every = [
+    return [
         _Candidate(experiment, scan, resource_files(by_scan.get(scan.id, ()), "")) for scan in scans
     ]
-    found = [candidate for candidate in every if candidate.files]
-    if len(found) < len(every):
-        _log.info("passed over %d of %d scans, without DICOM", len(every) - len(found), len(every))
-    return found
 
 
 def _chosen(catalog: Catalog, experiment: Experiment, scans: list[Scan], name: str) -> Scan:
@@ -140,18 +149,24 @@ def _chosen(catalog: Catalog, experiment: Experiment, scans: list[Scan], name: s
         raise SeriesportError("not-found", what)
     if len(matching) > 1:
         counts = [len(resource_files(catalog.files(experiment, s.id), "")) for s in matching[:10]]
-        shown = (
-            f"scan {s.id if _ShownId.fullmatch(s.id) else '?'} ({count} files)"
-            for s, count in zip(matching, counts, strict=False)
-        )
+        shown = (f"{_shown(s)} ({count} files)" for s, count in zip(matching, counts, strict=False))
         more = f" and {len(matching) - 10} more" if len(matching) > 10 else ""
         what = f"{len(matching)} scans match: {'; '.join(shown)}{more}; name one by its ID"
         raise SeriesportError("ambiguous", what)
     return matching[0]
 
 
-def _reference(catalog: Catalog, place: XnatAddress, candidate: _Candidate) -> SeriesReference:
+def _shown(scan: Scan) -> str:
+    return f"scan {scan.id if _SHOWN_ID.fullmatch(scan.id) else '?'}"
+
+
+def _reference(
+    catalog: Catalog, place: XnatAddress, candidate: _Candidate
+) -> SeriesReference | None:
+    """The series of a scan; None for one of several that has no DICOM."""
     experiment, scan, files = candidate.experiment, candidate.scan, candidate.files
+    if not files:
+        return None
     label = files[0].resource
     address = replace(
         place,
@@ -160,8 +175,15 @@ def _reference(catalog: Catalog, place: XnatAddress, candidate: _Candidate) -> S
         scan=scan.id,
         resource=label,
     )
-    header = _first_header(catalog, experiment.id, files)
+    try:
+        header = _first_header(catalog, experiment.id, files)
+    except SeriesportError as error:
+        if error.code not in _BROKEN:
+            raise
+        raise SeriesportError(error.code, f"{_shown(scan)}: {error.message}") from None
     if header is None:
+        if not place.scan:
+            return None
         if label in DICOM_RESOURCES:
             what = f"none of the first {_HEADS} files of a scan's {label} resource is DICOM"
             raise SeriesportError("instance-invalid", what)
@@ -194,11 +216,12 @@ def _first_header(
     catalog: Catalog, experiment: str, files: Sequence[ResourceFile]
 ) -> Header | None:
     broken: SeriesportError | None = None
-    for file in files[:_HEADS]:
+    likely = sorted(files, key=lambda f: f.size == 0 or f.name.lower().endswith(_OTHERS))
+    for file in likely[:_HEADS]:
         try:
             header = header_of(catalog, experiment, file)
         except SeriesportError as error:
-            if error.code not in ("instance-invalid", "instance-truncated"):
+            if error.code not in _BROKEN:
                 raise
             broken = broken or error
             continue
