@@ -17,8 +17,8 @@ WILDCARDS = SimpleNamespace(shard="pacs-0001")
 
 
 def _fetch(series: int, instances: int, **limits: float) -> dict[str, int]:
-    shard = Shard("pacs-0001", series, "pacs", (), instances)
-    servers = {"pacs": DicomServer("pacs", "host", 104, **limits)}  # pyright: ignore[reportArgumentType]
+    shard = Shard("pacs-0001", series, ("pacs",), (), instances, delivers_files=None)
+    servers = {"pacs": DicomServer("pacs", "host", 104, **limits)}
     sizes = moving(lambda: {shard.name: shard}, servers, out=False)
     return {name: size(WILDCARDS, 1) for name, size in sizes.items()}
 
