@@ -10,18 +10,22 @@ import subprocess
 import sys
 import zipfile
 import zlib
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
+import scipy.io
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image as Pillow
 
+import arrays
 from seriesport.errors import SeriesportError
-from seriesport.formats import read
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from seriesport.formats import read, write
 
 GIB = 1 << 30
 MEMORY = 400 << 20
@@ -296,3 +300,72 @@ def test_a_bomb_that_lies_about_its_size_is_read_no_further(tmp_path: Path) -> N
     path.write_bytes(gzip.compress(nifti_header((2, 2, 2))) + zeros(600))
     ((found, peak, seconds),) = measured(path)
     assert (found, peak < 50 << 20, seconds < 1) == ("read", True, True)
+
+
+# Damage of any kind
+
+
+def samples() -> dict[str, tuple[str, bytes]]:
+    """A small file of each kind, and the name of its format."""
+    volumes = np.arange(2 * 3 * 4 * 5, dtype=np.int16).reshape(2, 3, 4, 5)
+    made = arrays.image(volumes, {"time": (0.0, 1.0)}, arrays.affine())
+    pictures = arrays.image(volumes[0].astype(np.uint8))
+    picture = arrays.image(volumes[0, 0].astype(np.uint8))
+    kinds = {
+        "x.nii": (made, "nifti"),
+        "x.nii.gz": (made, "nifti"),
+        "x.mha": (made, "metaimage"),
+        "x.npz": (made, "npz"),
+        "x.mat": (made, "mat"),
+        "x.tif": (pictures, "tiff"),
+        "x.png": (picture, "png"),
+        "x.jpg": (picture, "jpeg"),
+    }
+    found: dict[str, tuple[str, bytes]] = {}
+    with TemporaryDirectory() as folder:
+        for name, (image, known) in kinds.items():
+            (path,) = write(image, Path(folder) / name)
+            found[name] = (known, path.read_bytes())
+        packed = Path(folder, "packed.mat")
+        scipy.io.savemat(packed, {"array": volumes}, do_compression=True)
+        found[packed.name] = ("mat", packed.read_bytes())
+    return found
+
+
+SAMPLES = samples()
+BYTES = st.one_of(
+    st.sampled_from([bytes(4), b"\xff" * 4, b"\xff\xff\xff\x7f", b"\0\0\0\x80", b"\0\0\xc0\x7f"]),
+    st.binary(max_size=8),
+)
+CHANGES = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 8), BYTES), min_size=1, max_size=6)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@given(share=st.sampled_from([0.1, 0.4, 1.0]), changes=CHANGES)
+@settings(max_examples=60, deadline=None)
+def test_a_damaged_file_is_read_or_refused_with_a_reason(
+    name: str, share: float, changes: list[tuple[float, int, bytes]]
+) -> None:
+    known, data = SAMPLES[name]
+    raw = bytearray(data)
+    for at, gone, new in changes:
+        place = int(at * share * len(raw))
+        raw[place : place + gone] = new
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        path.write_bytes(raw)
+        with suppress(SeriesportError):
+            read(path, known)
+
+
+@pytest.mark.parametrize("name", ["x.nii.gz", "x.mha", "x.npz", "packed.mat"])
+def test_a_changed_voxel_is_noticed_by_the_checksum(tmp_path: Path, name: str) -> None:
+    known, data = SAMPLES[name]
+    stored = data.find(np.arange(9, dtype=np.int16).tobytes())
+    for at in (-2, -4) if stored < 0 else (stored, stored + 40):
+        raw = bytearray(data)
+        raw[at] ^= 0x10
+        (tmp_path / name).write_bytes(raw)
+        with pytest.raises(SeriesportError, match="invalid"):
+            read(tmp_path / name, known)

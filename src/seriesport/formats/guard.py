@@ -19,6 +19,8 @@ FREE = 256 * MIB
 """An image of up to this size is believed whatever the size of its file."""
 RATIO = 200
 """A larger one may have this many times its file's size."""
+_FARTHEST, _SHORTEST = 1e12, 1e-12
+"""In mm: beyond these an affine is nonsense, and would overflow."""
 
 
 def check_room(size: int, stored: int, opts: Mapping[str, Any]) -> None:
@@ -74,10 +76,10 @@ def check_affine(affine: Affine) -> Affine:
         SeriesportError: geometry-irregular, where a number is not finite, or axes have no length
             or lie in one plane.
     """
-    if not np.isfinite(affine).all():
+    if not (np.abs(affine) < _FARTHEST).all():  # not a number is not smaller either
         raise SeriesportError("geometry-irregular", "the affine holds numbers that are not finite")
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    if not (lengths > 0).all() or not np.isfinite(lengths).all():
+    if not (lengths > _SHORTEST).all():
         raise SeriesportError("geometry-irregular", "the affine has an axis without length")
     if abs(float(np.linalg.det(affine[:3, :3] / lengths))) < 1e-4:
         raise SeriesportError("geometry-irregular", "the affine's axes lie in one plane")

@@ -220,4 +220,4 @@ def _affine(small: Mapping[str, Array | str]) -> Affine | None:
         return None
     if isinstance(stated, str) or stated.shape != (4, 4):
         raise damaged("the affine is no matrix of 4 x 4 numbers")
-    return lps_to_ras(stated.astype(np.float64)[:, _FROM_MATLAB])
+    return lps_to_ras(check_affine(stated.astype(np.float64)[:, _FROM_MATLAB]))

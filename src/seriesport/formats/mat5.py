@@ -15,7 +15,7 @@ import numpy as np
 
 from seriesport.errors import SeriesportError
 from seriesport.formats.guard import check_room, damaged, room, unfit
-from seriesport.formats.streams import Inflated, exactly, fill, skip
+from seriesport.formats.streams import Inflated, exactly, fill, finish, skip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -158,16 +158,20 @@ def load(
             plane = np.frombuffer(small, stored, plane.size).reshape(plane.shape)
         else:
             fill(source, plane)
-        yield plane.astype(variable.dtype), index
+        with np.errstate(all="ignore"):
+            values = plane.astype(variable.dtype)
+        yield values, index
+    if code == _COMPRESSED:
+        finish(source)
 
 
 def _variable(source: Readable, order: str, offset: int, stored: int) -> Variable | None:
     """What stands before a variable's values; None for what is neither numbers nor text."""
-    flags = np.frombuffer(_element(source, order, 8), np.dtype("u4").newbyteorder(_sign(order)))
+    flags = _words(_element(source, order, 8), "u4", order)
     kind = int(flags[0]) & 0xFF if len(flags) == 2 else 0
     if kind not in _CLASSES:
         return None
-    dims = np.frombuffer(_element(source, order, 256), np.dtype("i4").newbyteorder(_sign(order)))
+    dims = _words(_element(source, order, 256), "i4", order)
     name = _element(source, order, 256).decode("latin-1")
     if len(dims) < 2 or (dims < 0).any():
         raise damaged("a variable has fewer than two dimensions, or negative ones")
@@ -175,8 +179,10 @@ def _variable(source: Readable, order: str, offset: int, stored: int) -> Variabl
     return Variable(name, kind, shape, bool(int(flags[0]) & _COMPLEX), offset, stored)
 
 
-def _sign(order: str) -> Any:
-    return "<" if order == "little" else ">"
+def _words(data: bytes, dtype: str, order: str) -> Array:
+    """Whole words of four bytes; what is left over counts for nothing."""
+    sign = "<" if order == "little" else ">"
+    return np.frombuffer(data[: len(data) // 4 * 4], sign + dtype)
 
 
 def _inside(stream: Readable, code: int, size: int, order: str) -> Readable:

@@ -29,6 +29,7 @@ from seriesport.formats.streams import (
     Inflated,
     deflated,
     fill,
+    finish,
     is_compressed,
     pieces,
     reading,
@@ -266,7 +267,9 @@ def _voxels(
         raise damaged(f"the header asks for {size} bytes of voxels, and the file has {stored}")
     check_room(size, stored, opts)
     array = room(shape, dtype)
-    fill(Inflated(stream) if compressed else stream, array)
+    source = Inflated(stream) if compressed else stream
+    fill(source, array)
+    finish(source)
     return native(array)
 
 

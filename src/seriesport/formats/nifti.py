@@ -30,6 +30,7 @@ from seriesport.formats.guard import check_room, damaged, room, unfit
 from seriesport.formats.streams import (
     compressing,
     fill,
+    finish,
     is_compressed,
     pieces,
     reading,
@@ -196,9 +197,11 @@ def _voxels(stream: BinaryIO, header: Header, path: Path, opts: Mapping[str, Any
     if colours:
         array = room((*reversed(shape), colours), np.dtype("u1"))
         fill(stream, array)
+        finish(stream)
         return array[..., :3]
     array = room(shape[::-1], dtype)
     fill(stream, array)
+    finish(stream)
     return native(array)
 
 

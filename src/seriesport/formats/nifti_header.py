@@ -116,8 +116,9 @@ def affine_of(header: Header, opts: Mapping[str, Any]) -> Affine | None:
     forms = ["qform", "sform"] if opts.get("form") == "qform" else ["sform", "qform"]
     for form in forms:
         if int(header[f"{form}_code"]) > 0:
-            stated = header.get_sform() if form == "sform" else header.get_qform()
-            affine = np.asarray(stated, np.float64) * _millimetres(header)
+            with np.errstate(all="ignore"):
+                stated = header.get_sform() if form == "sform" else header.get_qform()
+                affine = np.asarray(stated, np.float64) * _millimetres(header)
             return lps_to_ras(check_affine(affine[:, _TO_INDEX]))
     return None
 

@@ -40,12 +40,12 @@ from seriesport.formats.axes import (
     tag_axes,
     unnamed,
 )
-from seriesport.formats.guard import check_room, damaged, room
+from seriesport.formats.guard import check_affine, check_room, damaged, room
 from seriesport.formats.streams import fill, pieces
 from seriesport.formats.values import image_of, native, storable
 from seriesport.geometry import lps_to_ras
 from seriesport.settings import ZipLimits
-from seriesport.zipread import member_payload
+from seriesport.zipread import check_stored, member_payload
 from seriesport.zipsafe import read_directory
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def read(paths: Sequence[Path], opts: Mapping[str, Any]) -> Image:
     affine = small.get("affine")
     if affine is not None and (affine.shape != (4, 4) or affine.dtype.kind not in "iuf"):
         raise damaged("the affine is no matrix of 4 x 4 numbers")
-    lps = None if affine is None else lps_to_ras(affine.astype(np.float64))
+    lps = None if affine is None else lps_to_ras(check_affine(affine.astype(np.float64)))
     return image_of(array, axes, lps)
 
 
@@ -150,6 +150,7 @@ def _members(path: Path) -> dict[str, ZipMember]:
 
 def _load(path: Path, member: ZipMember, opts: Mapping[str, Any]) -> Array:
     member.require_readable()
+    _check_crc(path, member)
     with member_payload(path, member, 0).open() as stream:
         shape, fortran, dtype = _header(stream)
         size = math.prod(shape) * dtype.itemsize
@@ -161,6 +162,12 @@ def _load(path: Path, member: ZipMember, opts: Mapping[str, Any]) -> Array:
         if stream.read(1):
             raise damaged("an array has fewer bytes than its member")
     return native(array.T if fortran else array) if dtype.kind != "U" else array
+
+
+def _check_crc(path: Path, member: ZipMember) -> None:
+    """Of a stored member; a deflated one is checked as it is read."""
+    with path.open("rb") as stream:
+        check_stored(stream.fileno(), member)
 
 
 def _header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

@@ -77,11 +77,12 @@ def _applied(array: Array, slope: float, intercept: float, dtype: np.dtype[Any])
     flat = array.reshape(-1)
     out = room(flat.shape, dtype)
     wide = np.dtype("i8") if dtype.kind in "iu" else np.result_type(dtype, np.float64)
-    for at in range(0, flat.size, MIB):
-        piece = flat[at : at + MIB].astype(wide)
-        piece *= slope
-        piece += intercept
-        out[at : at + MIB] = piece
+    with np.errstate(all="ignore"):  # values beyond the type become infinite
+        for at in range(0, flat.size, MIB):
+            piece = flat[at : at + MIB].astype(wide)
+            piece *= slope
+            piece += intercept
+            out[at : at + MIB] = piece
     return out.reshape(array.shape)
 
 
