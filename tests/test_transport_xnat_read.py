@@ -379,6 +379,20 @@ def test_digests_are_asked_for_where_that_is_allowed(tmp_path: Path):
             transport.close()
 
 
+@pytest.mark.parametrize("fault", [{"kind": "status", "status": 403}, {"kind": "stall"}])
+def test_a_server_that_will_not_compute_digests_gives_its_files_all_the_same(
+    tmp_path: Path, fault: dict[str, Any]
+):
+    made = data.ct(tmp_path / "made", data.identity("no digests"), slices=2)
+    with Xnat(tmp_path / "server", digests="on-refresh") as server:
+        place = Place(server, tmp_path, "P", made, {"refresh_catalogs": True, "timeout": 0.3})
+        place.add("4", made)
+        server.faults.add(Fault(path="*refresh*", method="POST", seconds=0.6, times=None, **fault))
+        assert place.fetch().compared == "sizes"
+        for transport in place.opened:
+            transport.close()
+
+
 def test_the_manifest_says_how_far_the_files_were_compared(place: Place):
     place.fetch()
     expected = [one.md5 for one in place.transport().expect(place.series()).values()]

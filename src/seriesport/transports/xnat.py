@@ -148,7 +148,7 @@ class XnatTransport(Transport):
         lacking = any(not file.md5 for file in files) and self._server.refresh_catalogs
         if lacking and scan not in self._refreshed:
             self._refreshed.add(scan)
-            catalog.compute_digests(experiment, place.scan)
-            files = resource_files(catalog.files(experiment, place.scan), place.resource)
+            if catalog.compute_digests(experiment, place.scan):
+                files = resource_files(catalog.files(experiment, place.scan), place.resource)
         self._files[series.address] = files
         return files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from seriesport.xnat.paths import data_path, file_path, split_file_uri
 if TYPE_CHECKING:
     from seriesport.xnat.session import Session
 
+_log = logging.getLogger("seriesport")
 _MD5 = re.compile(r"[0-9a-fA-F]{32}")
 _MISSING = (403, 404, 422, 500)
 """How XNAT answers for what is not there or not visible; 1.6.4 says 500 for an experiment."""
@@ -176,12 +178,21 @@ class Catalog:
         # XNAT also takes a scan's type, and several IDs, where an ID stands.
         return [file for file in listed if file and scan in ("ALL", file.scan)]
 
-    def compute_digests(self, experiment: Experiment, scan: str) -> None:
-        """Have the server write the digests that it lacks into its catalogue."""
+    def compute_digests(self, experiment: Experiment, scan: str) -> bool:
+        """Have the server write the digests that it lacks into its catalogue; whether it did.
+
+        Where it does not, because this user may not ask for it or because it takes too long,
+        nothing is lost but a better proof.
+        """
         resource = f"/archive/experiments/{experiment.id}/scans/{scan}"
         params = {"resource": resource, "options": "checksum"}
         path = data_path("services", "refresh", "catalog")
-        self.session.send("POST", path, params=params, deadline=self.deadline)
+        try:
+            self.session.send("POST", path, params=params, deadline=self.deadline)
+        except SeriesportError as error:
+            _log.warning("the server computes no digests: %s", error)
+            return False
+        return True
 
     def exists(self, path: str) -> bool:
         """Whether there is something at a path that this user may see.

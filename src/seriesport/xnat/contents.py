@@ -40,11 +40,8 @@ class Contents:
         lacking = any(name in listed and not listed[name].md5 for name in wanted)
         if not lacking or not self.catalog.session.server.refresh_catalogs:
             return listed
-        try:
-            self.catalog.compute_digests(self.experiment, self.scan)
-        except SeriesportError:
-            return listed  # the files are read back instead
-        return self.listed()
+        computed = self.catalog.compute_digests(self.experiment, self.scan)
+        return self.listed() if computed else listed  # and else the files are read back
 
     def places(
         self, listed: Mapping[str, ResourceFile], files: Iterable[Outgoing]
