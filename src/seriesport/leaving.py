@@ -14,10 +14,11 @@ _callbacks: list[Callable[[], None]] = []
 
 
 def before_leaving(callback: Callable[[], None]) -> None:
-    """Have something called once at the end of the process."""
+    """Have something called at the end of the process: once, however often it is asked for."""
     if not _callbacks:
         atexit.register(_call)
-    _callbacks.append(callback)
+    if callback not in _callbacks:
+        _callbacks.append(callback)
 
 
 def leave(status: int) -> NoReturn:
