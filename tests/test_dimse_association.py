@@ -231,7 +231,10 @@ def test_nobody_at_the_port_is_unreachable() -> None:
         port = probe.getsockname()[1]
     with pytest.raises(SeriesportError) as caught:
         Association.connect(
-            DicomServer("x", "127.0.0.1", port), "ARCHIVE", transcript.PROPOSALS, time.monotonic() + 5
+            DicomServer("x", "127.0.0.1", port),
+            "ARCHIVE",
+            transcript.PROPOSALS,
+            time.monotonic() + 5,
         )
     assert caught.value.code == "archive-unreachable"
 
@@ -239,7 +242,9 @@ def test_nobody_at_the_port_is_unreachable() -> None:
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "a" * 70 + ".invalid"])
 def test_a_name_that_nobody_has_is_unreachable(host: str) -> None:
     with pytest.raises(SeriesportError) as caught:
-        Association.connect(DicomServer("x", host, 104), "A", transcript.PROPOSALS, time.monotonic() + 5)
+        Association.connect(
+            DicomServer("x", host, 104), "A", transcript.PROPOSALS, time.monotonic() + 5
+        )
     assert caught.value.code == "archive-unreachable"
 
 
