@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import replace
 from threading import Event
 from typing import TYPE_CHECKING
 
 from seriesport.errors import SeriesportError
 from seriesport.files import unwritable
-from seriesport.instance import FileSlice, PlainFile
-from seriesport.part10 import load_instance, read_path
+from seriesport.instance import FileSlice, Instance, PlainFile
+from seriesport.part10 import read_path
 from seriesport.xnat.partial import Partial
 
 if TYPE_CHECKING:
@@ -102,11 +101,14 @@ class Downloads:
         if plain:
             return other
         try:
-            if read_path(path) is not None:
-                return replace(load_instance(path), location=path, name=file.name)
+            told = read_path(path)
         except SeriesportError:
             path.unlink()
             raise
+        if told is not None:
+            part10, _ = told
+            payload = FileSlice(path, part10.data_set_offset, part10.size)
+            return Instance(part10.header, part10.transfer_syntax_uid, payload, path, file.name)
         if not file.md5 and not (file.size is not None and _is_plainly_text(path)):
             path.unlink()
             what = "it is neither DICOM nor plain text, and no digest tells that it came whole"

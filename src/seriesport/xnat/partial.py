@@ -64,8 +64,7 @@ class Partial:
 
     def restart(self, headers: Mapping[str, str]) -> None:
         """Begin anew with an answer that has the whole file."""
-        os.ftruncate(self._fd, 0)
-        os.lseek(self._fd, 0, os.SEEK_SET)
+        self._empty()
         self._digest = hashlib.md5(usedforsecurity=False)
         self.size = 0
         tag = headers.get("ETag", "")
@@ -118,10 +117,16 @@ class Partial:
         there = os.fstat(self._fd).st_size
         most = MOST_BYTES if self._file.size is None else self._file.size
         if not (self._file.md5 or (self._validator and there < most)) or there > most:
-            os.ftruncate(self._fd, 0)
+            self._empty()
             return
         while chunk := os.read(self._fd, COPY_CHUNK):
             self._took(chunk)
+
+    def _empty(self) -> None:
+        # ext4 writes a file that was ever truncated to its disk when it is closed: only if needed.
+        if os.fstat(self._fd).st_size:
+            os.ftruncate(self._fd, 0)
+            os.lseek(self._fd, 0, os.SEEK_SET)
 
     def _took(self, chunk: bytes) -> None:
         self.size += len(chunk)
