@@ -43,7 +43,8 @@ print(json.dumps({"wall": wall}))
 
 
 def ours(way: str, url: str, folder: str, scan: str) -> None:
-    """Our side of a way, in a process of its own."""
+    """Our side of a way, in a process of its own; what it imports counts as little as xnatpy."""
+    import seriesport.transports.xnat  # noqa: F401 - the registry imports it when it is needed
     from seriesport.address import parse
     from seriesport.fetch import fetch_series
     from seriesport.part10 import load_instance

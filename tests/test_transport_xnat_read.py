@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("xnat_credentials")
 FILES = "*/scans/4/resources/*/files/*"
 LISTING = "*/scans/4/files"
+modern = pytest.mark.parametrize("xnat", ["1.8"], indirect=True)
+"""For what does not depend on the version."""
 _projects = itertools.count(1)
 
 
@@ -159,6 +161,7 @@ def test_an_ambiguous_type_lists_the_scans(place: Place):
     assert "scan 5 (2 files); scan 6 (2 files)" in caught.value.message
 
 
+@modern
 def test_a_shorter_address_is_all_scans_of_any_quality_in_order(place: Place):
     who = place.made.identity
     for subject, experiment, scan in (
@@ -250,6 +253,7 @@ def test_scans_without_dicom_are_passed_over_and_counted(
     assert caught.value.code == "not-found"
 
 
+@modern
 def test_a_scan_without_a_single_image_does_not_hide_the_others(
     place: Place, caplog: pytest.LogCaptureFixture
 ):
@@ -262,6 +266,7 @@ def test_a_scan_without_a_single_image_does_not_hide_the_others(
     assert caught.value.code == "instance-invalid"
 
 
+@modern
 def test_a_scan_is_known_though_notes_come_first_and_a_file_is_lost(place: Place):
     notes = {f"{n:04}.txt": b"hello" for n in range(12)}
     place.server.add_scan(place.project, "S1", f"{place.project}_E1", "4", notes)
@@ -270,6 +275,7 @@ def test_a_scan_is_known_though_notes_come_first_and_a_file_is_lost(place: Place
     assert failing(place, place.series()).code == "incomplete"
 
 
+@modern
 @pytest.mark.parametrize("how", ["lost", "cut"])
 def test_a_scan_whose_images_are_lost_or_damaged_is_named(place: Place, how: str):
     experiment = f"{place.project}_E1"
@@ -309,6 +315,7 @@ def test_a_header_longer_than_the_first_read_is_read_to_its_end(place: Place):
     assert found.series_instance_uid == place.made.identity.series_instance_uid
 
 
+@modern
 def test_an_experiment_is_planned_with_one_listing_and_headers_at_the_same_time(place: Place):
     for number in range(10, 16):
         made = data.ct(place.folder / f"{number}", place.made.identity.series(number), slices=3)
@@ -456,6 +463,7 @@ def test_an_image_whose_mark_is_damaged_is_not_passed_over_as_another_file(place
         ("status", {"status": 429, "retry_after": "0"}),
     ],
 )  # fmt: skip
+@modern
 def test_an_ended_session_or_a_wait_does_not_stop_a_fetch(
     place: Place, kind: str, how: dict[str, Any]
 ):
@@ -533,6 +541,7 @@ def test_a_part_of_a_file_that_was_replaced_is_not_joined_to_the_new_one(place: 
         assert any(whole.endswith(content) for whole in other.values())
 
 
+@modern
 def test_a_dripping_server_is_given_up_at_the_wall_clock(place: Place):
     series = place.series()
     place.limits["wall_clock"] = 1.0
