@@ -27,7 +27,7 @@ from seriesport.bundle import (
 from seriesport.errors import SeriesportError
 from seriesport.instance import FileSlice
 from seriesport.part10 import load_instance
-from seriesport.zipformat import StoredMember, end_records
+from seriesport.zipfiles.records import StoredMember, end_records
 
 if TYPE_CHECKING:
     from seriesport.instance import Instance

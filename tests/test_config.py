@@ -248,7 +248,7 @@ def test_an_installed_wheel_carries_the_schemas(tmp_path: Path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
     code = (
-        "import seriesport.schema as s; from seriesport.cohort_check import Checker;"
+        "import seriesport.schema as s; from seriesport.cohort.check import Checker;"
         "print(s.__file__, s.load_schema('config')['title'])"
     )
     done = subprocess.run(

@@ -11,7 +11,7 @@ import SimpleITK
 import data
 from seriesport.errors import SeriesportError
 from seriesport.formats import CONVERSIONS, convert
-from seriesport.image import Image
+from seriesport.imaging.image import Image
 from seriesport.schema import load_schema
 
 if TYPE_CHECKING:

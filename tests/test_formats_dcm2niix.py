@@ -14,7 +14,7 @@ import data
 import images
 from seriesport.errors import SeriesportError
 from seriesport.formats import Conversion, convert, dcm2niix
-from seriesport.image import Image
+from seriesport.imaging.image import Image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

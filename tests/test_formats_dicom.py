@@ -21,10 +21,10 @@ from dicom_files import errors, save
 from images import OBLIQUE, frame_groups, place, vary
 from seriesport.errors import SeriesportError
 from seriesport.formats.dicom import with_geometry, write
-from seriesport.frames import Window
-from seriesport.image import Image
-from seriesport.template import Header
-from seriesport.uids import valid
+from seriesport.imaging.frames import Window
+from seriesport.imaging.image import Image
+from seriesport.imaging.template import Header
+from seriesport.imaging.uids import valid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

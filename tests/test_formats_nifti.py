@@ -13,9 +13,9 @@ import images
 from seriesport.errors import SeriesportError
 from seriesport.formats import convert, read, write
 from seriesport.formats.nifti import read_sidecar
-from seriesport.geometry import lps_to_ras
-from seriesport.image import Image
-from seriesport.window import Window
+from seriesport.imaging.geometry import lps_to_ras
+from seriesport.imaging.image import Image
+from seriesport.imaging.window import Window
 
 if TYPE_CHECKING:
     from pathlib import Path

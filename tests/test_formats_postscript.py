@@ -9,12 +9,12 @@ import pytest
 
 from seriesport.errors import SeriesportError
 from seriesport.formats import detect, postscript, read, write
-from seriesport.sandbox import Limits
+from seriesport.formats.sandbox import Limits
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from seriesport.image import Image
+    from seriesport.imaging.image import Image
 
 TWO_PAGES = """%!PS
 1 0 0 setrgbcolor 72 72 144 72 rectfill showpage

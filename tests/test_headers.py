@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import data
 import images
-from seriesport.headers import quick_header
-from seriesport.image import Image
+from seriesport.imaging.headers import quick_header
+from seriesport.imaging.image import Image
 
 if TYPE_CHECKING:
     from pathlib import Path

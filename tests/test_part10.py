@@ -21,11 +21,11 @@ from pydicom.uid import UID_dictionary
 
 import data
 from seriesport import part10
-from seriesport.elements import MAX_DEPTH
 from seriesport.errors import SeriesportError
 from seriesport.part10 import check_whole, encode_file_meta, load_instance, read_header
-from seriesport.readers import bytes_reader
-from seriesport.whole import IMAGE_CLASSES
+from seriesport.part10.elements import MAX_DEPTH
+from seriesport.part10.readers import bytes_reader
+from seriesport.part10.whole import IMAGE_CLASSES
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"
@@ -462,7 +462,7 @@ def test_a_header_that_never_ends_does_not_keep_the_scan_busy(tmp_path: Path) ->
 def test_a_deflated_bomb_is_inflated_in_bounded_memory_and_only_so_far(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("seriesport.readers.MAX_INFLATED", 1 << 20)
+    monkeypatch.setattr("seriesport.part10.readers.MAX_INFLATED", 1 << 20)
     engine = zlib.compressobj(9, zlib.DEFLATED, -15)
     content = engine.compress(element(0x00091001, "OB", bytes(4 << 20))) + engine.flush()
     assert refusal(content, "1.2.840.10008.1.2.1.99") == "instance-invalid"

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from seriesport.errors import SeriesportError
-from seriesport.sandbox import Finished, Limits, run
+from seriesport.formats.sandbox import Finished, Limits, run
 
 
 def script(folder: Path, code: str, limits: Limits | None = None, clock: float = 20) -> Finished:

@@ -10,7 +10,7 @@ import pytest
 import data
 import images
 from seriesport.errors import SeriesportError
-from seriesport.image import Image
+from seriesport.imaging.image import Image
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seriesport.errors import SeriesportError
-from seriesport.frames import Frame
-from seriesport.geometry import Plane
-from seriesport.sorting import arrange
+from seriesport.imaging.frames import Frame
+from seriesport.imaging.geometry import Plane
+from seriesport.imaging.sorting import arrange
 
 angles = st.floats(-math.pi, math.pi)
 gaps = st.floats(0.2, 20)

@@ -12,8 +12,8 @@ from pydicom.sequence import Sequence
 import data
 from images import vary
 from seriesport.errors import SeriesportError
-from seriesport.image import Image
-from seriesport.template import Header
+from seriesport.imaging.image import Image
+from seriesport.imaging.template import Header
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -29,8 +29,8 @@ from seriesport.files import (
 from seriesport.instance import FileSlice, PlainFile
 from seriesport.part10 import encode_file_meta, load_instance
 from seriesport.settings import ZipLimits
-from seriesport.zipformat import StoredMember, end_records
-from seriesport.zipsafe import Directory, name_problem, read_directory
+from seriesport.zipfiles.records import StoredMember, end_records
+from seriesport.zipfiles.safe import Directory, name_problem, read_directory
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping

@@ -14,7 +14,7 @@ from seriesport.errors import SeriesportError
 from seriesport.files import PART_SUFFIX, move, unreadable
 from seriesport.instance import FileSlice, Instance, PlainFile
 from seriesport.part10 import load_instance
-from seriesport.whole import check_whole
+from seriesport.part10.whole import check_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -195,6 +195,8 @@ class Staging:
             return item
         path = self._folder / f"{token}.dcm"
         move(item.location, path)
+        if isinstance(item.payload, FileSlice) and item.payload.path == item.location:
+            return replace(item, payload=replace(item.payload, path=path), location=path)
         return self._load(path, token)
 
     def _forget(self, key: str) -> None:

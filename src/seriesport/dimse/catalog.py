@@ -14,11 +14,11 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from seriesport.dimse.attributes import Answer
-from seriesport.elements import Syntax, Walker
 from seriesport.errors import SeriesportError
 from seriesport.files import PART_SUFFIX
 from seriesport.part10 import load_instance
-from seriesport.readers import bytes_reader, stream_reader
+from seriesport.part10.elements import Syntax, Walker
+from seriesport.part10.readers import bytes_reader, stream_reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

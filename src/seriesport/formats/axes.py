@@ -15,7 +15,7 @@ from seriesport.formats.guard import damaged
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from seriesport.image import Array, Image
+    from seriesport.imaging.image import Array, Image
 
 MAX_TAG_BYTES = 16 << 20
 """Longest text of tag values that is read."""

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import dcm2niix as tool
 
-from seriesport import sandbox
 from seriesport.errors import SeriesportError
+from seriesport.formats import sandbox
 from seriesport.formats.streams import PIECE, compressing
 
 if TYPE_CHECKING:

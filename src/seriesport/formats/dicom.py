@@ -27,7 +27,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from seriesport.encoded import (
+from seriesport.errors import SeriesportError
+from seriesport.formats import dicom_modules as modules
+from seriesport.formats import dicom_series as series
+from seriesport.formats.dicom_geometry import Geometry, with_geometry
+from seriesport.formats.dicom_pixels import Storage, choose, choose_colour
+from seriesport.imaging.encoded import (
     EXPLICIT_LITTLE,
     Element,
     Elements,
@@ -37,22 +42,17 @@ from seriesport.encoded import (
     text,
     value_of,
 )
-from seriesport.errors import SeriesportError
-from seriesport.formats import dicom_modules as modules
-from seriesport.formats import dicom_series as series
-from seriesport.formats.dicom_geometry import Geometry, with_geometry
-from seriesport.formats.dicom_pixels import Storage, choose, choose_colour
+from seriesport.imaging.sealing import mismatch, slices_of
+from seriesport.imaging.template import Header
+from seriesport.imaging.uids import derived as derived_uid
+from seriesport.imaging.uids import valid
 from seriesport.instance import Header as Listed
 from seriesport.instance import Instance
-from seriesport.sealing import mismatch, slices_of
-from seriesport.template import Header
-from seriesport.uids import derived as derived_uid
-from seriesport.uids import valid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from seriesport.image import Array, Image
+    from seriesport.imaging.image import Array, Image
 
 __all__ = ["Encoded", "with_geometry", "write"]
 

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seriesport.encoded import Element, Elements, text
 from seriesport.errors import SeriesportError
+from seriesport.imaging.encoded import Element, Elements, text
 
 if TYPE_CHECKING:
-    from seriesport.image import Image
+    from seriesport.imaging.image import Image
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 CT, MR, PET, SC = (_STORAGE + n for n in ("2", "4", "128", "7"))

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seriesport.decimals import decimal_string
 from seriesport.errors import SeriesportError
+from seriesport.imaging.decimals import decimal_string
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from seriesport.image import Array
+    from seriesport.imaging.image import Array
 
 _TOP = 65535
 _SIGNED_TOP = 32767

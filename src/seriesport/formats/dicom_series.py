@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from seriesport.encoded import Element, Elements, number, sequence, text
 from seriesport.formats.dicom_modules import CT, PET, is_overlay, uid_in
 from seriesport.formats.dicom_pixels import Scale, Source, Storage
-from seriesport.sealing import checksum
+from seriesport.imaging.encoded import Element, Elements, number, sequence, text
+from seriesport.imaging.sealing import checksum
 
 if TYPE_CHECKING:
-    from seriesport.frames import Window
-    from seriesport.image import Array, Image
-    from seriesport.sealing import Seal
-    from seriesport.template import Header
+    from seriesport.imaging.frames import Window
+    from seriesport.imaging.image import Array, Image
+    from seriesport.imaging.sealing import Seal
+    from seriesport.imaging.template import Header
 
 IMAGE_TYPE, SOP_CLASS, SOP_INSTANCE = 0x00080008, 0x00080016, 0x00080018
 _DERIVATION, _SOURCES = 0x00082111, 0x00082112

@@ -15,12 +15,12 @@ import numpy as np
 from seriesport.errors import SeriesportError
 from seriesport.files import unreadable
 from seriesport.formats.guard import damaged
-from seriesport.geometry import lps_to_ras
+from seriesport.imaging.geometry import lps_to_ras
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from seriesport.geometry import Affine, Vector
+    from seriesport.imaging.geometry import Affine, Vector
 
 _MAX_BYTES = 4 << 20
 

@@ -11,8 +11,8 @@ from seriesport.errors import SeriesportError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from seriesport.geometry import Affine
-    from seriesport.image import Array
+    from seriesport.imaging.geometry import Affine
+    from seriesport.imaging.image import Array
 
 MIB = 1 << 20
 FREE = 256 * MIB

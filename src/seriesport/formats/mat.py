@@ -37,15 +37,15 @@ from seriesport.formats.axes import (
 from seriesport.formats.guard import check_affine, check_room, damaged, room
 from seriesport.formats.streams import reading
 from seriesport.formats.values import image_of, storable
-from seriesport.geometry import lps_to_ras, spacing_of
+from seriesport.imaging.geometry import lps_to_ras, spacing_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
     from typing import BinaryIO
 
-    from seriesport.geometry import Affine
-    from seriesport.image import Array, Image
+    from seriesport.imaging.geometry import Affine
+    from seriesport.imaging.image import Array, Image
 
 _SMALL = 16 << 20
 _PLANE = ("row", "column", "rgb")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from seriesport.formats.streams import Readable
-    from seriesport.image import Array
+    from seriesport.imaging.image import Array
 
 _INT8, _INT32, _UINT32, _MATRIX, _COMPRESSED, _UTF16 = 1, 5, 6, 14, 15, 17
 _TYPES = {

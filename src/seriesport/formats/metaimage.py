@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from seriesport.formats.streams import Readable
-    from seriesport.geometry import Affine
-    from seriesport.image import Array, Image
+    from seriesport.imaging.geometry import Affine
+    from seriesport.imaging.image import Array, Image
 
 _TYPES = {
     "MET_CHAR": "i1",

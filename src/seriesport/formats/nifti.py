@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from seriesport.formats.nifti_header import Header
-    from seriesport.geometry import Affine
-    from seriesport.image import Array, Image
+    from seriesport.imaging.geometry import Affine
+    from seriesport.imaging.image import Array, Image
 
 _MAX_SIDECAR = 16 << 20
 

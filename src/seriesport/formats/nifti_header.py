@@ -16,15 +16,15 @@ from seriesport.errors import SeriesportError
 from seriesport.formats.axes import MAX_TAG_BYTES
 from seriesport.formats.guard import MIB, check_affine, damaged, unfit
 from seriesport.formats.streams import exactly
-from seriesport.geometry import lps_to_ras
-from seriesport.window import Window
+from seriesport.imaging.geometry import lps_to_ras
+from seriesport.imaging.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import BinaryIO
 
-    from seriesport.geometry import Affine
-    from seriesport.image import Array, Image
+    from seriesport.imaging.geometry import Affine
+    from seriesport.imaging.image import Array, Image
 
     Header = Any
     """A header of nibabel, which has no types."""

@@ -43,18 +43,18 @@ from seriesport.formats.axes import (
 from seriesport.formats.guard import check_affine, check_room, damaged, room
 from seriesport.formats.streams import fill, pieces
 from seriesport.formats.values import image_of, native, storable
-from seriesport.geometry import lps_to_ras
+from seriesport.imaging.geometry import lps_to_ras
 from seriesport.settings import ZipLimits
-from seriesport.zipread import check_stored, member_payload
-from seriesport.zipsafe import read_directory
+from seriesport.zipfiles.read import check_stored, member_payload
+from seriesport.zipfiles.safe import read_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
     from typing import BinaryIO
 
-    from seriesport.image import Array, Image
-    from seriesport.zipsafe import ZipMember
+    from seriesport.imaging.image import Array, Image
+    from seriesport.zipfiles.safe import ZipMember
 
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 _LIMITS = ZipLimits(members=1000, ratio=math.inf)

@@ -2,8 +2,8 @@
 
 These files are programs, and Ghostscript's own protection (-dSAFER) has been broken again and
 again: they are read only where `opts={"postscript": True}` or SERIESPORT_POSTSCRIPT=1 in the
-environment allows it, and Ghostscript then runs confined (`seriesport.sandbox`): with a copy of the
-one file in a folder of its own, which is all that it can see of the user's files.
+environment allows it, and Ghostscript then runs confined (see `sandbox`): with a copy of the one
+file in a folder of its own, which is all that it can see of the user's files.
 
 `opts`: "page" (from 1), "dpi" (150), "grey" (False: RGB), "timeout" (60 s), "max_bytes".
 An EPS is cut to its bounding box, a PDF to its crop box.
@@ -16,10 +16,9 @@ import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from seriesport import sandbox
 from seriesport.errors import SeriesportError
 from seriesport.files import unreadable
-from seriesport.formats import raster
+from seriesport.formats import raster, sandbox
 from seriesport.formats.guard import MIB
 from seriesport.scratch import scratch
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from seriesport.image import Image
+    from seriesport.imaging.image import Image
 
 ALLOW = "SERIESPORT_POSTSCRIPT"
 """Environment variable that allows PostScript where it is 1."""

@@ -23,19 +23,19 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from seriesport.errors import SeriesportError
-from seriesport.geometry import nearest_axes, spacing_of
-from seriesport.pixels import pixels, rescaled
-from seriesport.sorting import in_order
+from seriesport.imaging.geometry import nearest_axes, spacing_of
+from seriesport.imaging.pixels import pixels, rescaled
+from seriesport.imaging.sorting import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from seriesport.formats.source import Source
-    from seriesport.frames import Frame
-    from seriesport.geometry import Affine
-    from seriesport.pixels import Array
-    from seriesport.window import Window
+    from seriesport.imaging.frames import Frame
+    from seriesport.imaging.geometry import Affine
+    from seriesport.imaging.pixels import Array
+    from seriesport.imaging.window import Window
 
 EDGE = 768
 """Largest width and height, in pixels."""

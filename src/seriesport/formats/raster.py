@@ -29,13 +29,13 @@ from seriesport.formats.axes import Axes, spatial_axes
 from seriesport.formats.guard import check_room, damaged, room, unfit
 from seriesport.formats.preview import percentiles, to_grey
 from seriesport.formats.values import image_of, storable
-from seriesport.frames import BAD_DATA, quiet
+from seriesport.imaging.frames import BAD_DATA, quiet
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from seriesport.image import Array, Image
+    from seriesport.imaging.image import Array, Image
 
 _BAD_PICTURE = (*BAD_DATA, SyntaxError, struct.error, MemoryError)
 _FORMATS = ("PNG", "JPEG", "TIFF")

@@ -17,7 +17,7 @@ from seriesport.formats.streams import is_compressed, reading
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from seriesport.image import Image
+    from seriesport.imaging.image import Image
 
 
 class Reader(Protocol):

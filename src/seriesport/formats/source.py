@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING
 import pydicom
 from pydicom.uid import ExplicitVRLittleEndian
 
-from seriesport.elements import Syntax
 from seriesport.errors import SeriesportError
-from seriesport.frames import BAD_DATA, quiet, read_frames, read_header
-from seriesport.image import Image
-from seriesport.quickscan import scan_explicit, scan_implicit, swapped
-from seriesport.sorting import arrange
+from seriesport.imaging.frames import BAD_DATA, quiet, read_frames, read_header
+from seriesport.imaging.image import Image
+from seriesport.imaging.sorting import arrange
+from seriesport.part10.elements import Syntax
+from seriesport.part10.quickscan import scan_explicit, scan_implicit, swapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pydicom.dataset import FileDataset
 
-    from seriesport.frames import Frame
-    from seriesport.sorting import Arrangement
+    from seriesport.imaging.frames import Frame
+    from seriesport.imaging.sorting import Arrangement
 
 _PERSONAL = [
     "PatientName",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from pathlib import Path
 
-    from seriesport.image import Array
+    from seriesport.imaging.image import Array
 
 GZIP_LEVEL = 2
 """Of isal: 2 takes as long as 1, a fifth less than 3, and is within 3 percent of zlib's level 6."""

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seriesport.formats.guard import MIB, check_affine, room
-from seriesport.geometry import spacing_of
-from seriesport.image import Image
+from seriesport.imaging.geometry import spacing_of
+from seriesport.imaging.image import Image
 
 if TYPE_CHECKING:
     from seriesport.formats.axes import Axes
-    from seriesport.geometry import Affine
-    from seriesport.image import Array
-    from seriesport.window import Window
+    from seriesport.imaging.geometry import Affine
+    from seriesport.imaging.image import Array
+    from seriesport.imaging.window import Window
 
 
 def image_of(

@@ -19,7 +19,7 @@ from seriesport.transports import plainfiles
 from seriesport.transports.listing import Listed, Listing
 from seriesport.transports.placing import check_name, choose_folder, place
 from seriesport.transports.protocol import Proof, Receipt, ReceiptEntry, Transport
-from seriesport.zipsafe import name_problem
+from seriesport.zipfiles.safe import name_problem
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence

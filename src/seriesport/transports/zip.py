@@ -15,9 +15,9 @@ from seriesport.transports.listing import Listed, Listing
 from seriesport.transports.placing import check_name, choose_folder, place
 from seriesport.transports.protocol import Receipt, Transport
 from seriesport.transports.selection import is_glob, select
-from seriesport.zipappend import append
-from seriesport.zipread import check_stored, member_payload, member_reader
-from seriesport.zipsafe import Directory, ZipMember, read_directory
+from seriesport.zipfiles.append import append
+from seriesport.zipfiles.read import check_stored, member_payload, member_reader
+from seriesport.zipfiles.safe import Directory, ZipMember, read_directory
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterator, Mapping, Sequence

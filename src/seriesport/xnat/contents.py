@@ -9,7 +9,7 @@ from seriesport.digest import chunks
 from seriesport.errors import SeriesportError
 from seriesport.instance import Instance
 from seriesport.part10 import read_header
-from seriesport.readers import fd_reader
+from seriesport.part10.readers import fd_reader
 from seriesport.xnat.scans import told_by
 
 if TYPE_CHECKING:

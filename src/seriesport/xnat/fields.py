@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from seriesport.errors import SeriesportError
 from seriesport.part10 import read_texts
-from seriesport.readers import bytes_reader, stream_reader
+from seriesport.part10.readers import bytes_reader, stream_reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

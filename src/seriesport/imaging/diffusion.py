@@ -1,0 +1,129 @@
+"""b-values and diffusion gradient directions, the standard's and the vendors'.
+
+Directions are unit vectors in the patient's coordinates (LPS), zeros where an image has none.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from seriesport.imaging.lookup import number, triple
+from seriesport.imaging.mosaic import siemens_header
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from seriesport.imaging.geometry import Plane
+    from seriesport.imaging.lookup import Lookup
+
+Direction = tuple[float, float, float]
+Diffusion = tuple[float | None, Direction | None]
+"""b-value (s/mm²) and direction."""
+
+_MACRO = "MRDiffusionSequence"
+_NO_DIRECTION = ("NONE", "ISOTROPIC")
+_RELATIVE = ("GE", "CANON")
+"""Vendors whose directions are relative to the image, whatever element holds them."""
+_GE_OFFSET = 100_000
+"""GE adds 1e9 to b-values that it has made of several shells."""
+_GE_LARGEST = 10_000
+
+
+def diffusion_of(look: Lookup, plane: Plane | None) -> Diffusion:
+    """The b-value and direction of a frame; None for what is not told."""
+    b, direction = _standard(look)
+    maker = str(look.header.get("Manufacturer") or "").upper()
+    if b is None or (direction is None and b > 0):
+        vendor = _VENDORS.get(maker[:2])
+        other = vendor(look) if vendor else (None, None)
+        b = other[0] if b is None else b
+        direction = direction or other[1]
+    if b is None:
+        return None, None
+    if b == 0 or str(look.get(_MACRO, "DiffusionDirectionality")) in _NO_DIRECTION:
+        return b, (0.0, 0.0, 0.0)
+    if direction is not None and maker.startswith(_RELATIVE):
+        direction = _in_patient(direction, look, plane)
+    return b, None if direction is None else _unit(direction)
+
+
+def _in_patient(vector: Direction, look: Lookup, plane: Plane | None) -> Direction | None:
+    """Turn a direction that is relative to the image into LPS, as dcm2niix does.
+
+    It is told along frequency, phase and slice; which of the image's axes these are follows from
+    the phase encoding direction. None where that is not told.
+    """
+    phase = look.get("MRFOVGeometrySequence", "InPlanePhaseEncodingDirection")
+    if plane is None or not phase:
+        return None
+    first, second, across = vector
+    right, down = (-first, second) if str(phase).startswith("COL") else (second, first)
+    row, column = np.array(plane.orientation[:3]), np.array(plane.orientation[3:])
+    x, y, z = (float(v) for v in right * row + down * column + across * plane.normal)
+    return (x, y, z)
+
+
+def _unit(vector: Direction) -> Direction:
+    length = math.hypot(*vector)
+    if length < 1e-3:
+        return (0.0, 0.0, 0.0)
+    x, y, z = (round(v / length, 9) + 0.0 for v in vector)
+    return (x, y, z)
+
+
+def _standard(look: Lookup) -> Diffusion:
+    """MR Diffusion macro (PS3.3 section C.8.13.5.9), which some write into classic images."""
+    b = number(look.get(_MACRO, "DiffusionBValue"))
+    items = look.get(_MACRO, "DiffusionGradientDirectionSequence", "")
+    found = items[0].get("DiffusionGradientOrientation") if items else None
+    return b, triple(found or look.header.get("DiffusionGradientOrientation"))
+
+
+def _siemens(look: Lookup) -> Diffusion:
+    creator = "SIEMENS MR HEADER"
+    b = number(look.private(creator, 0x0019, 0x0C, "IS"))
+    direction = triple(look.private(creator, 0x0019, 0x0E, "FD"))
+    if b is None and "DIFFUSION" in (look.header.get("ImageType") or []):
+        fields = siemens_header(look)
+        b = number(fields.get("B_value"))
+        direction = triple(fields.get("DiffusionGradientDirection"))
+    return b, direction
+
+
+def _ge(look: Lookup) -> Diffusion:
+    b = number(look.private("GEMS_PARM_01", 0x0043, 0x39, "IS"))
+    if b is not None and b > _GE_LARGEST:
+        b %= _GE_OFFSET
+    return b, _parts(look, "GEMS_ACQU_01", 0x0019, (0xBB, 0xBC, 0xBD), "DS")
+
+
+def _parts(
+    look: Lookup, creator: str, group: int, elements: tuple[int, ...], vr: str
+) -> Direction | None:
+    """A vector whose components stand in elements of their own."""
+    parts = [number(look.private(creator, group, element, vr)) for element in elements]
+    return None if None in parts else triple(parts)
+
+
+def _philips(look: Lookup) -> Diffusion:
+    b = number(look.private("Philips Imaging DD 001", 0x2001, 0x03, "FL"))
+    creator = "Philips MR Imaging DD 001"
+    return b, _parts(look, creator, 0x2005, (0xB0, 0xB1, 0xB2), "FL")
+
+
+def _united(look: Lookup) -> Diffusion:
+    creator = "Image Private Header"
+    b = number(look.private(creator, 0x0065, 0x09, "FD"))
+    return b, triple(look.private(creator, 0x0065, 0x37, "FD"))
+
+
+_VENDORS: dict[str, Callable[[Lookup], Diffusion]] = {
+    "SI": _siemens,
+    "GE": _ge,
+    "PH": _philips,
+    "UI": _united,
+}
+"""By the first letters of Manufacturer."""

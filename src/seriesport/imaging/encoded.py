@@ -1,0 +1,368 @@
+"""Encoded data sets as top-level elements: kept, patched and joined without decoding them.
+
+Everything is explicit VR little endian (PS3.5 section 7.1.2). What nobody changes stays the bytes
+that it was, nested sequences and private elements included.
+"""
+
+from __future__ import annotations
+
+import struct
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydicom.charset import convert_encodings
+from pydicom.config import RAISE
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset
+from pydicom.filewriter import write_dataset
+
+from seriesport.errors import SeriesportError
+from seriesport.imaging.decimals import decimal_string
+from seriesport.imaging.frames import BAD_DATA, quiet, read_header
+from seriesport.part10.elements import UNDEFINED, VALUE_AT, Syntax
+from seriesport.part10.quickscan import scan_explicit, swapped
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
+CHARSET = 0x00080005
+UTF_8 = "ISO_IR 192"
+TEXT = (b"LO", b"LT", b"PN", b"SH", b"ST", b"UC", b"UT", b"SQ", b"UN")
+"""VRs whose values are in the data set's character set, or may hold such values."""
+_PIXELS = 0x7FE00008
+"""The first tag of pixel data in any form: Float, Double Float, Pixel Data."""
+_SYNTAX = 0x00020010
+_FIRST_READ = 1 << 16
+_MAX_HEADER = 256 << 20
+_MAX_DEPTH = 64
+_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+
+_SHORT = struct.Struct("<HH2sH")
+_LONG = struct.Struct("<HH2s2xL")
+_TAG = struct.Struct("<HH")
+_LENGTH = struct.Struct("<L")
+_TAG_LENGTH = struct.Struct("<HHL")
+
+
+class Element(NamedTuple):
+    """A top-level element's VR and encoded value."""
+
+    vr: bytes
+    value: bytes
+    undefined: bool = False
+    """Of undefined length: the value ends with its delimiter."""
+
+
+Elements = dict[int, Element]
+"""Top-level elements by tag."""
+
+
+class _PlainError(Exception):
+    """The bytes end early, or are not plain explicit little endian."""
+
+
+def read_encoded(path: Path) -> tuple[bytes, str]:
+    """A file's data set before its pixels, in explicit little endian, and its transfer syntax.
+
+    Raises:
+        One of `frames.BAD_DATA`.
+    """
+    with path.open("rb") as stream:
+        data = stream.read(_FIRST_READ)
+        meta = scan_explicit(data, 132, {swapped(_SYNTAX): _SYNTAX}, 2)
+        if data[128:132] == b"DICM" and meta is not None and _SYNTAX in meta[0]:
+            syntax = meta[0][_SYNTAX].decode("ascii").rstrip("\0 ")
+            while _is_plain(syntax):
+                try:
+                    return data[meta[1] : _end_of_header(data, meta[1])], syntax
+                except _PlainError:
+                    more = stream.read(len(data)) if len(data) < _MAX_HEADER else b""
+                    if not more:
+                        break
+                    data += more
+    return _converted(path)
+
+
+def _is_plain(transfer_syntax_uid: str) -> bool:
+    syntax = Syntax.of(transfer_syntax_uid)
+    return syntax.explicit and syntax.little and not syntax.deflated
+
+
+def _converted(path: Path) -> tuple[bytes, str]:
+    with quiet():
+        dataset = read_header(path)
+        meta = getattr(dataset, "file_meta", None)
+        syntax = str(meta.get("TransferSyntaxUID") or "") if meta is not None else ""
+        return join(from_dataset(dataset)), syntax
+
+
+def _end_of_header(data: bytes, at: int) -> int:
+    quick = scan_explicit(data, at, {}, 0x7FDF)
+    if quick is not None:
+        return quick[1]
+    end = len(data)
+    while True:
+        tag, vr, length, start = _head(data, at)
+        if tag >= _PIXELS:
+            return at
+        if length == UNDEFINED and vr != b"SQ":
+            raise _PlainError
+        at = _past_sequence(data, start, 0) if length == UNDEFINED else start + length
+        if at > end:
+            raise _PlainError
+
+
+def _head(data: bytes, at: int) -> tuple[int, bytes, int, int]:
+    """Tag, VR, length, and where the value begins."""
+    if at + 8 > len(data):
+        raise _PlainError
+    group, number, vr, length = _SHORT.unpack_from(data, at)
+    offset = VALUE_AT.get(vr)
+    if offset is None or at + offset > len(data):
+        raise _PlainError
+    if offset == 12:
+        length = _LENGTH.unpack_from(data, at + 8)[0]
+    return group << 16 | number, vr, length, at + offset
+
+
+def _past_sequence(data: bytes, at: int, depth: int) -> int:
+    """Where a sequence of undefined length has its end, behind the delimiter."""
+    if depth > _MAX_DEPTH:
+        raise SeriesportError("instance-invalid", f"sequences are nested {depth} deep")
+    while True:
+        tag, length = _item(data, at)
+        if tag == _SEQUENCE_END:
+            return at + 8
+        if tag != _ITEM:
+            raise _PlainError
+        at = at + 8 + length if length != UNDEFINED else _past_item(data, at + 8, depth) + 8
+
+
+def _past_item(data: bytes, at: int, depth: int) -> int:
+    """Where the content of an item of undefined length has its end, before the delimiter."""
+    while _item(data, at)[0] != _ITEM_END:
+        _, vr, size, start = _head(data, at)
+        if size == UNDEFINED and vr != b"SQ":
+            raise _PlainError
+        at = _past_sequence(data, start, depth + 1) if size == UNDEFINED else start + size
+    return at
+
+
+def items(sequence: Element) -> list[Elements]:
+    """The items of a sequence, each with its elements.
+
+    Raises:
+        SeriesportError: instance-invalid.
+    """
+    data, at = sequence.value, 0
+    found: list[Elements] = []
+    try:
+        while at < len(data):
+            tag, length = _item(data, at)
+            if tag != _ITEM:
+                break
+            end = at + 8 + length if length != UNDEFINED else _past_item(data, at + 8, 0)
+            found.append(split(data[at + 8 : end]))
+            at = end + (8 if length == UNDEFINED else 0)
+    except _PlainError:
+        raise SeriesportError("instance-invalid", "a sequence cannot be read") from None
+    return found
+
+
+def sequence(*members: Elements) -> Element:
+    """A sequence of items of defined length."""
+    parts = [join(m) for m in members]
+    return Element(b"SQ", b"".join(_TAG_LENGTH.pack(0xFFFE, 0xE000, len(p)) + p for p in parts))
+
+
+def _item(data: bytes, at: int) -> tuple[int, int]:
+    if at + 8 > len(data):
+        raise _PlainError
+    group, number = _TAG.unpack_from(data, at)
+    return group << 16 | number, _LENGTH.unpack_from(data, at + 4)[0]
+
+
+def split(data: bytes) -> Elements:
+    """The top-level elements of an encoded data set without pixels; group lengths are left out.
+
+    Raises:
+        SeriesportError: instance-invalid.
+    """
+    try:
+        return _split(data)
+    except (_PlainError, struct.error):
+        with quiet():
+            try:
+                return from_dataset(read_dataset(BytesIO(data), False, True))  # noqa: FBT003 pydicom's own
+            except BAD_DATA as error:
+                raise SeriesportError(
+                    "instance-invalid", f"a header cannot be read ({type(error).__name__})"
+                ) from None
+
+
+def _split(data: bytes) -> Elements:
+    found: Elements = {}
+    at, end = 0, len(data)
+    unpack, value_at = _SHORT.unpack_from, VALUE_AT.get
+    while at < end:
+        group, number, vr, length = unpack(data, at)
+        offset = value_at(vr)
+        if offset is None:
+            raise _PlainError
+        start = at + offset
+        if offset == 12:
+            length = _LENGTH.unpack_from(data, at + 8)[0]
+        undefined = length == UNDEFINED
+        if undefined and vr != b"SQ":
+            raise _PlainError
+        at = _past_sequence(data, start, 0) if undefined else start + length
+        if at > end:
+            raise _PlainError
+        if number:
+            found[group << 16 | number] = Element(vr, data[start:at], undefined)
+    return found
+
+
+def join(elements: Elements) -> bytes:
+    """The encoded data set, in the order of tags."""
+    parts: list[bytes] = []
+    for tag in sorted(elements):
+        parts += _parts(tag, elements[tag])
+    return b"".join(parts)
+
+
+def _parts(tag: int, element: Element) -> tuple[bytes, bytes]:
+    vr, value, undefined = element
+    size = UNDEFINED if undefined else len(value)
+    if VALUE_AT[vr] == 8 and size < 0x10000:
+        return _SHORT.pack(tag >> 16, tag & 0xFFFF, vr, size), value
+    # A value too long for its VR's short form is UN (PS3.5 section 6.2.2, note 5).
+    long_vr = vr if VALUE_AT[vr] == 12 else b"UN"
+    return _LONG.pack(tag >> 16, tag & 0xFFFF, long_vr, size), value
+
+
+def head_of_pixels(vr: bytes, size: int) -> bytes:
+    """What stands before the bytes of Pixel Data."""
+    return _LONG.pack(0x7FE0, 0x0010, vr, size)
+
+
+def to_dataset(elements: Elements) -> Dataset:
+    """A decoded copy, by pydicom; values are converted when they are first looked at."""
+    with quiet():
+        return read_dataset(BytesIO(join(elements)), False, True)  # noqa: FBT003 pydicom's own
+
+
+def from_dataset(dataset: Dataset) -> Elements:
+    """The elements of a pydicom data set; its pixels and file meta information are left out.
+
+    Raises:
+        One of `frames.BAD_DATA`.
+    """
+    with quiet():
+        stream = DicomBytesIO()
+        stream.is_little_endian, stream.is_implicit_VR = True, False
+        encodings = convert_encodings(dataset.get("SpecificCharacterSet") or "ISO_IR 6")
+        write_dataset(stream, dataset[:_PIXELS], encodings)
+    return _split(stream.getvalue())
+
+
+def tag_of(keyword: str) -> int:
+    """The tag of a keyword of PS3.6.
+
+    Raises:
+        SeriesportError: header-invalid for any other word.
+    """
+    tag = tag_for_keyword(keyword)
+    if tag is None:
+        raise SeriesportError("header-invalid", f"{keyword!r} is no DICOM keyword")
+    return int(tag)
+
+
+def value_of(elements: Elements, keyword: str) -> Any:
+    """The decoded value of an attribute; None where it is missing or empty.
+
+    Raises:
+        SeriesportError: header-invalid for no keyword; instance-invalid where it is damaged.
+    """
+    tag = tag_of(keyword)
+    if tag not in elements or not elements[tag].value:
+        return None
+    part = {t: elements[t] for t in (CHARSET, tag) if t in elements}
+    try:
+        with quiet():
+            found: Any = to_dataset(part).get(keyword)
+    except BAD_DATA:
+        raise SeriesportError("instance-invalid", f"{keyword} cannot be decoded") from None
+    if found is None or found == "":
+        return None
+    return found
+
+
+def element(keyword: str, value: Any) -> Element:
+    """An element of any kind by pydicom, text in UTF-8; None is empty.
+
+    Raises:
+        SeriesportError: header-invalid where the attribute cannot have this value.
+    """
+    tag = tag_of(keyword)
+    dataset = Dataset()
+    dataset.SpecificCharacterSet = UTF_8
+    try:
+        with quiet():
+            vr = dictionary_VR(tag).partition(" or ")[0]
+            if vr == "DS" and value is not None:
+                value = _decimal_strings(value)
+            dataset.add(DataElement(tag, vr, value, validation_mode=RAISE))
+            return from_dataset(dataset)[tag]
+    except (*BAD_DATA, struct.error):
+        raise SeriesportError("header-invalid", f"{keyword} cannot have this value") from None
+
+
+def _decimal_strings(value: Any) -> Any:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (int, float)):
+        return decimal_string(float(value))
+    return [v if isinstance(v, str) else decimal_string(float(v)) for v in value]
+
+
+def text(vr: bytes, *values: str) -> Element:
+    """An element of ASCII text, padded to an even length."""
+    data = "\\".join(values).encode("ascii")
+    return Element(vr, data + (b"\0" if vr == b"UI" else b" ") * (len(data) % 2))
+
+
+def number(vr: bytes, *values: float) -> Element:
+    """An element of binary or text numbers: US, SS, UL, FD, IS, DS."""
+    if vr == b"DS":
+        return text(vr, *(decimal_string(float(v)) for v in values))
+    if vr == b"IS":
+        return text(vr, *(str(int(v)) for v in values))
+    form = {b"US": "H", b"SS": "h", b"UL": "L", b"FD": "d"}[vr]
+    return Element(vr, struct.pack(f"<{len(values)}{form}", *values))
+
+
+def to_utf8(elements: Elements) -> Elements:
+    """The same with all text in UTF-8, nested text included.
+
+    Raises:
+        SeriesportError: instance-invalid.
+    """
+    if CHARSET in elements and elements[CHARSET].value.strip() == UTF_8.encode():
+        return elements
+    if all(e.value.isascii() and b"\x1b" not in e.value for e in elements.values() if e.vr in TEXT):
+        return {**elements, CHARSET: text(b"CS", UTF_8)}
+    try:
+        with quiet():
+            dataset = to_dataset(elements)
+            dataset.decode()
+            dataset.SpecificCharacterSet = UTF_8
+            return from_dataset(dataset)
+    except BAD_DATA as error:
+        raise SeriesportError(
+            "instance-invalid", f"a header's text cannot be read ({type(error).__name__})"
+        ) from None

@@ -1,0 +1,323 @@
+"""What the headers of a series say about its frames: one Frame per slice, pixels not read.
+
+Classic instances, the functional groups of Enhanced multi-frame ones (PS3.3 section C.7.6.16) and
+the tiles of Siemens mosaics come out as the same records.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pydicom
+from pydicom.datadict import keyword_for_tag
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from seriesport.errors import SeriesportError
+from seriesport.imaging.diffusion import diffusion_of
+from seriesport.imaging.geometry import Plane
+from seriesport.imaging.headers import Header, quick_header
+from seriesport.imaging.lookup import Lookup, number, numbers
+from seriesport.imaging.mosaic import tiles
+from seriesport.imaging.tags import tags_of
+from seriesport.imaging.window import Window, window_of
+from seriesport.part10.elements import UNDEFINED
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+    from pathlib import Path
+
+    from pydicom.dataset import Dataset, FileDataset
+
+BAD_DATA = (
+    InvalidDicomError,
+    BytesLengthException,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+    OSError,
+)
+"""What pydicom and its decoders raise on data sets that are not as they should be."""
+
+_NESTED = (
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "VOILUTSequence",
+)
+"""Sequences whose content is needed, so that pydicom has to read the header."""
+_PLACES = ("StackID", "InStackPositionNumber", "ImagePositionPatient", "FrameNumber")
+"""Dimensions that are places, not tags."""
+_PIXEL_DATA = 0x7FE00010
+
+
+@dataclass(frozen=True, slots=True)
+class Native:
+    """Pixels of one frame that lie in the file as they are (PS3.5 section 8)."""
+
+    offset: int
+    dtype: str
+    """Of NumPy."""
+    shape: tuple[int, int]
+    """Rows and columns of the whole picture."""
+    unused: int
+    """Bits at the top that are no part of the value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame of one instance, or one tile of a mosaic."""
+
+    path: Path
+    instance: int
+    """Place of the file in the series, from 1, for messages."""
+    index: int
+    """Frame in the file, from 0."""
+    number: int | None
+    """Instance Number."""
+    rows: int
+    columns: int
+    samples: int
+    photometric: str
+    plane: Plane | None
+    spacing: tuple[float, float] | None
+    """Between rows, between columns, in mm; the ratio alone counts where there is no plane."""
+    slope: float
+    intercept: float
+    has_modality_lut: bool
+    window: Window | None
+    tags: dict[str, float] = field(default_factory=dict[str, float])
+    """Values by the names of `tags.TAGS`."""
+    direction: tuple[float, float, float] | None = None
+    """Diffusion gradient direction, a unit vector in LPS; zeros where there is none (b = 0,
+    isotropic)."""
+    dimensions: dict[str, int] = field(default_factory=dict[str, int])
+    """Dimension Index Values of a multi-frame image by the keyword that each points to."""
+    tile: tuple[int, int] | None = None
+    """First row and column in the stored picture, where it is a Siemens mosaic of slices."""
+    native: Native | None = None
+    """Of the whole picture; None where a decoder has to read it."""
+    problem: str | None = None
+    """Why it can be shown but not put in its place: a mosaic that does not tell its slices."""
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """Keep pydicom's warnings and log lines, which quote values, off every screen."""
+    log = logging.getLogger("pydicom")
+    before, log.disabled = log.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.disabled = before
+
+
+def read_header(path: Path, keywords: list[str] | None = None) -> FileDataset:
+    """A file's data set without pixels, or just some of its attributes. Raises `BAD_DATA`."""
+    return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=keywords)  # pyright: ignore[reportUnknownMemberType] partly typed
+
+
+def read_frames(files: Sequence[Path]) -> list[Frame]:
+    """The frames of all files that hold an image, in the order of the files.
+
+    Instances without pixels (reports, plans, presentation states) are passed over.
+
+    Raises:
+        SeriesportError: not-an-image where none has pixels; instance-invalid;
+            geometry-irregular where an orientation or spacing is none.
+    """
+    frames: list[Frame] = []
+    with quiet():
+        for i, path in enumerate(files, 1):
+            try:
+                frames.extend(_frames_of(path, i))
+            except BAD_DATA as error:
+                kind = type(error).__name__
+                raise SeriesportError(
+                    "instance-invalid", f"the header of instance {i} cannot be read ({kind})"
+                ) from None
+    if not frames:
+        raise SeriesportError("not-an-image", f"none of {len(files)} instances holds an image")
+    return frames
+
+
+def _frames_of(path: Path, instance: int) -> list[Frame]:
+    quick = quick_header(path)
+    if quick is None or any(keyword in quick for keyword in _NESTED):
+        header: Header | Dataset = read_header(path)
+    else:
+        header = quick
+    if not header.get("Rows") or not header.get("Columns"):
+        return []
+    made = _frames(header, path, instance)
+    native = None if quick is None else _native(quick, made)
+    if native is not None:
+        size = made[0].rows * made[0].columns * np.dtype(native.dtype).itemsize
+        made = [
+            replace(f, native=replace(native, offset=native.offset + f.index * size)) for f in made
+        ]
+    if "MOSAIC" not in (header.get("ImageType") or []):
+        return made
+    return [tile for frame in made for tile in _tiles(header, frame)]
+
+
+def _tiles(header: Header | Dataset, frame: Frame) -> list[Frame]:
+    try:
+        slices = tiles(Lookup(header, []), frame.plane, frame.rows, frame.columns)
+    except SeriesportError as error:
+        return [replace(frame, problem=error.message)]
+    across = math.ceil(math.sqrt(len(slices)))
+    return [
+        replace(
+            frame,
+            rows=frame.rows // across,
+            columns=frame.columns // across,
+            plane=plane,
+            tile=corner,
+        )
+        for corner, plane in slices
+    ]
+
+
+def _native(header: Header, frames: list[Frame]) -> Native | None:
+    """How the pixels of all frames lie in the file, if plainly."""
+    bits, stored, high = (header.get(k) for k in ("BitsAllocated", "BitsStored", "HighBit"))
+    pixels, first = header.pixels, frames[0]
+    if (
+        pixels is None
+        or pixels.element != _PIXEL_DATA
+        or pixels.length == UNDEFINED
+        or header.syntax not in (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
+        or first.samples != 1
+        or not first.photometric.startswith("MONOCHROME")
+        or bits not in (8, 16, 32)
+        or high != stored - 1
+        or not 0 < stored <= bits
+        or pixels.length < first.rows * first.columns * (bits // 8) * len(frames)
+    ):
+        return None
+    kind = "i" if header.get("PixelRepresentation") else "u"
+    shape = (first.rows, first.columns)
+    return Native(pixels.offset, f"<{kind}{bits // 8}", shape, bits - stored)
+
+
+def _frames(header: Header | Dataset, path: Path, instance: int) -> list[Frame]:
+    count = int(header.get("NumberOfFrames") or 1)
+    shared: list[Dataset] = list(header.get("SharedFunctionalGroupsSequence") or [])[:1]
+    per_frame: list[Dataset] = list(header.get("PerFrameFunctionalGroupsSequence") or [])
+    offsets = numbers(header.get("GridFrameOffsetVector"))
+    if per_frame and len(per_frame) != count:
+        raise SeriesportError(
+            "instance-invalid",
+            f"instance {instance} has {count} frames and functional groups for {len(per_frame)}",
+        )
+    if count > 1 and count > path.stat().st_size:  # no frame takes less than a byte
+        raise SeriesportError(
+            "instance-invalid", f"instance {instance} declares more frames than it can hold"
+        )
+    dimensions = _dimensions(header) if per_frame else []
+    frames: list[Frame] = []
+    window: Window | None = None
+    for k in range(count):
+        look = Lookup(header, [*per_frame[k : k + 1], *shared])
+        plane = _plane(look)
+        if count > 1 and not per_frame:
+            plane = _offset(plane, offsets[k]) if plane and len(offsets) == count else None
+        if k == 0 or per_frame:
+            window = window_of(look)
+        frames.append(_frame(look, path, instance, k, plane, window, dimensions))
+    return frames
+
+
+def _frame(
+    look: Lookup,
+    path: Path,
+    instance: int,
+    index: int,
+    plane: Plane | None,
+    window: Window | None,
+    dimensions: list[str],
+) -> Frame:
+    header = look.header
+    macro = "PixelValueTransformationSequence"
+    slope = number(look.get(macro, "RescaleSlope"))
+    instance_number = header.get("InstanceNumber")
+    tags = tags_of(look)
+    b, direction = diffusion_of(look, plane)
+    if b is not None:
+        tags["b"] = b
+    values = numbers(look.get("FrameContentSequence", "DimensionIndexValues", ""))
+    return Frame(
+        path=path,
+        instance=instance,
+        index=index,
+        number=None if instance_number in (None, "") else int(instance_number),
+        rows=int(header.get("Rows")),
+        columns=int(header.get("Columns")),
+        samples=int(header.get("SamplesPerPixel") or 1),
+        photometric=str(header.get("PhotometricInterpretation") or "MONOCHROME2"),
+        plane=plane,
+        spacing=plane.spacing if plane else _flat_spacing(look),
+        slope=1.0 if slope is None else slope,
+        intercept=number(look.get(macro, "RescaleIntercept")) or 0.0,
+        has_modality_lut=bool(header.get("ModalityLUTSequence")),
+        window=window,
+        tags=tags,
+        direction=direction,
+        dimensions={
+            name: int(v) for name, v in zip(dimensions, values, strict=False) if name not in _PLACES
+        },
+    )
+
+
+def _dimensions(header: Header | Dataset) -> list[str]:
+    """What the Dimension Index Values of each frame stand for (PS3.3 section C.7.6.17)."""
+    items: list[Any] = list(header.get("DimensionIndexSequence") or [])
+    return [keyword_for_tag(item.get("DimensionIndexPointer") or 0) or "" for item in items]
+
+
+def _plane(look: Lookup) -> Plane | None:
+    position = numbers(look.get("PlanePositionSequence", "ImagePositionPatient"))
+    orientation = numbers(look.get("PlaneOrientationSequence", "ImageOrientationPatient"))
+    spacing = numbers(look.get("PixelMeasuresSequence", "PixelSpacing"))
+    if len(position) != 3 or len(orientation) != 6 or len(spacing) != 2:
+        return None
+    thickness = number(look.get("PixelMeasuresSequence", "SliceThickness"))
+    plane = Plane(
+        (position[0], position[1], position[2]),
+        (*orientation[:3], *orientation[3:]),  # pyright: ignore[reportArgumentType] six, as checked
+        (spacing[0], spacing[1]),
+        thickness if thickness and thickness > 0 else None,
+    )
+    plane.check()
+    return plane
+
+
+def _offset(plane: Plane, offset: float) -> Plane:
+    """The plane at a Grid Frame Offset (PS3.3 section C.8.8.3.2, relative offsets)."""
+    x, y, z = (float(v) for v in np.array(plane.position) + offset * plane.normal)
+    return Plane((x, y, z), plane.orientation, plane.spacing, plane.thickness)
+
+
+def _flat_spacing(look: Lookup) -> tuple[float, float] | None:
+    """Spacing of an image that lies nowhere: for its aspect ratio."""
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
+        values = numbers(look.get("PixelMeasuresSequence", keyword))
+        if len(values) == 2 and all(0 < v < math.inf for v in values):
+            return (values[0], values[1])
+    aspect = numbers(look.get("", "PixelAspectRatio"))
+    if len(aspect) == 2 and all(0 < v < math.inf for v in aspect):
+        return (aspect[0], aspect[1])
+    return None

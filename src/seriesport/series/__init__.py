@@ -1,0 +1,168 @@
+"""Series: an array with the geometry and header of an imaging series, from and to any address."""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import TYPE_CHECKING, Any, Self
+
+from seriesport.resolve import word
+from seriesport.series.arraylike import ArrayLike
+from seriesport.series.attributes import Attributes
+from seriesport.series.delivery import deliver
+from seriesport.series.loading import (
+    DICOM,
+    Loaded,
+    like,
+    load,
+    placed,
+    slice_count,
+    template_header,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from seriesport.imaging.image import Image
+    from seriesport.imaging.orders import InputOrder
+    from seriesport.imaging.template import Header
+    from seriesport.settings import Settings
+    from seriesport.transports.protocol import Receipt
+
+
+class Series(ArrayLike, Attributes):
+    """An imaging series: values in axes (tags..., slice, row, column, and rgb for colour).
+
+        si = Series("dicom://localhost:11112/Temp/123456/98765/4")
+        print(si.shape, si.spacing, si.seriesDescription)
+        (si[2:10] * 2).write("out.nii.gz")
+
+    It is read whole or not at all. It behaves as a NumPy array; slicing and arithmetic keep
+    geometry and header where they hold, else the result is a plain array (see `indexing` and
+    `arithmetic`). A single slice is 2-D.
+
+    Args:
+        source: An address or path (see README.md), a list of files, an array, or another Series,
+            which is copied.
+        input_order: What tells the images at one position apart: "auto", "none", "time", "te",
+            "b", "dti", a DICOM keyword, a function, several with commas; see `orders`.
+        opts: Options of sorting (see `orders`) and of the source's format (see its module in
+            `formats`); "series" chooses by number or UID where there are several.
+        template: Patient, study and more for a source that is no DICOM: another Series, or its
+            address or files.
+        geometry: The place in the patient for such a source: an affine to LPS, a Series, or its
+            address or files.
+        formats: Formats that the source may have, such as ["nifti"]; without it any, by content,
+            DICOM first.
+        settings: Servers and limits; without it config/config.yaml in the working directory.
+
+    A PostScript, EPS or PDF file is run, in a sandbox, where it is named itself; in folders, ZIPs
+    and on servers only with opts={"postscript": True}.
+
+    Raises:
+        SeriesportError: where the series is not found, ambiguous, incomplete, damaged or no
+            regular grid; where template or geometry do not fit.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        *,
+        input_order: InputOrder = "auto",
+        opts: Mapping[str, Any] | None = None,
+        template: Series | str | Path | Sequence[str | Path] | None = None,
+        geometry: Any = None,
+        formats: str | Sequence[str] | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        self.settings: Settings | None = settings
+        """Servers and limits, where they were given."""
+        options = dict(opts or {})
+        names = (formats,) if isinstance(formats, str) else tuple(formats or ())
+        if isinstance(source, Series):
+            loaded = Loaded(source.copy().image, source.header, source.source_format)
+        else:
+            loaded = load(source, input_order, options, names, settings)
+        self.image: Image = loaded.image
+        """The values with their geometry, as the formats take them."""
+        self.header: Header = loaded.header
+        """The DICOM header of each slice."""
+        self.source_format = loaded.format
+        """What it was read from: "dicom", another format's name, or "array"."""
+        if template is not None:
+            self._take_header(template, options)
+        if geometry is not None:
+            there = geometry.image if isinstance(geometry, Series) else geometry
+            self.image = placed(self.image, there, self.settings, options)
+
+    def write(
+        self,
+        url: str | Path,
+        *,
+        formats: str | Sequence[str] | None = None,
+        opts: Mapping[str, Any] | None = None,
+        keep_uid: bool = False,
+    ) -> Receipt | None:
+        """Write to an address, whole and proven.
+
+        DICOM goes to archives, XNATs, ZIPs and folders, as new instances: the same series at the
+        same target has the same UIDs, so that a second write sends nothing. Other formats go to
+        files and folders, and to XNAT as a resource of the scan.
+
+        Args:
+            url: Address or path.
+            formats: One or several; without it the path's suffix decides, else it is DICOM.
+            opts: Options of the format, see its module; "resource" names the one of XNAT.
+            keep_uid: Keep Series and SOP Instance UIDs, for a copy of what was read.
+
+        Returns:
+            The receipt of the DICOM instances, or of the files at an XNAT; None where files were
+            written alone.
+
+        Raises:
+            SeriesportError: what the destination refused; format-unknown, format-unfit;
+                files-unsupported where an archive is to take other formats than DICOM.
+        """
+        return deliver(
+            self.image,
+            self.header,
+            url,
+            formats=(formats,) if isinstance(formats, str) else tuple(formats or ()),
+            opts=dict(opts or {}),
+            keep_uid=keep_uid,
+            given=self.settings,
+        )
+
+    def __repr__(self) -> str:
+        # Neither names nor numbers of the patient: it ends up in notebooks and logs.
+        lengths = zip(self.image.axes, self.shape, strict=True)
+        parts = [
+            word(self.modality) if self.modality else "",
+            " x ".join(f"{axis} {length}" for axis, length in lengths),
+            str(self.dtype),
+        ]
+        if self.spacing is not None:
+            parts.append(" x ".join(f"{mm:.4g}" for mm in self.spacing) + " mm")
+        return f"<Series {', '.join(part for part in parts if part)}>"
+
+    def remade(self, image: Image, header: Header) -> Self:
+        """Another Series of the same origin."""
+        made = copy(self)
+        made.image, made.header = image, header
+        return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Where servers are is looked up again where it is unpickled.
+        return {**self.__dict__, "settings": None}
+
+    def _take_header(self, template: Any, opts: Mapping[str, Any]) -> None:
+        count = slice_count(self.image)
+        if not isinstance(template, Series):
+            self.header = template_header(template, count, self.settings, opts)
+            return
+        if self.source_format == "array":
+            self.image = like(self.image, template.image)
+        self.header = template.header.as_template(count)
+
+
+__all__ = ["DICOM", "Series"]

@@ -1,0 +1,172 @@
+"""From an image and its header to an address: the way out of a Series."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seriesport import formats as files
+from seriesport.address import FileAddress, XnatAddress, ZipAddress, source_root
+from seriesport.errors import SeriesportError
+from seriesport.flow import Flows, patience
+from seriesport.formats import dicom
+from seriesport.instance import FileSlice, PlainFile
+from seriesport.scratch import scratch
+from seriesport.series.loading import DICOM, address_of
+from seriesport.series.sources import settings_for
+from seriesport.transports.file import write_instance
+from seriesport.transports.protocol import Receipt, SeriesReference
+from seriesport.transports.registry import open_transport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from seriesport.address import Address
+    from seriesport.flow import Flow
+    from seriesport.imaging.image import Image
+    from seriesport.imaging.template import Header
+    from seriesport.instance import Instance
+    from seriesport.settings import Settings
+    from seriesport.transports.protocol import Transport
+
+_DICOM_SUFFIXES = (".dcm", ".dicom")
+
+
+def deliver(
+    image: Image,
+    header: Header,
+    url: str | Path,
+    *,
+    formats: Sequence[str],
+    opts: Mapping[str, Any],
+    keep_uid: bool,
+    given: Settings | None,
+) -> Receipt | None:
+    """Write an image to an address. See `Series.write`."""
+    address = address_of(url)
+    settings = settings_for(address, given)
+    names = tuple(dict.fromkeys(formats)) or (_by_suffix(address),)
+    unknown = [name for name in names if name not in (DICOM, *files.FORMATS)]
+    if unknown:
+        known = ", ".join((DICOM, *files.FORMATS))
+        problem = f"no format is called {unknown[0]!r} (known: {known})"
+        raise SeriesportError("format-unknown", problem)
+    _require_place(address, names)
+    receipts: list[Receipt] = []
+    for name in names:
+        if name == DICOM:
+            instances = _instances(image, header, address, opts, keep_uid=keep_uid)
+            receipts.append(_store(instances, address, settings))
+        elif isinstance(address, FileAddress):
+            files.write(image, address.path, name, opts)
+        else:
+            receipts.append(_store_files(image, header, address, name, opts, settings))
+    return Receipt(tuple(e for r in receipts for e in r.entries)) if receipts else None
+
+
+def _by_suffix(address: Address) -> str:
+    if not isinstance(address, FileAddress) or address.path.is_dir():
+        return DICOM
+    name = address.path.name.lower()
+    fitting = [f.name for f in files.FORMATS.values() if name.endswith(f.suffixes)]
+    return fitting[0] if fitting else DICOM
+
+
+def _require_place(address: Address, names: Sequence[str]) -> None:
+    if isinstance(address, FileAddress | XnatAddress) or set(names) == {DICOM}:
+        return
+    raise SeriesportError("files-unsupported", "archives and ZIPs take DICOM alone")
+
+
+def _instances(
+    image: Image, header: Header, address: Address, opts: Mapping[str, Any], *, keep_uid: bool
+) -> list[Instance]:
+    local = isinstance(address, FileAddress | ZipAddress)
+    target = "" if local else source_root(address).url
+    made = dicom.write(
+        image,
+        header,
+        keep_uid=keep_uid,
+        target=target,
+        modality=opts.get("modality"),
+        nan=opts.get("nan"),
+        opts=opts,
+    )
+    return list(made)
+
+
+def _store(instances: Sequence[Instance], address: Address, settings: Settings) -> Receipt:
+    if isinstance(address, FileAddress) and address.path.suffix.lower() in _DICOM_SUFFIXES:
+        return _single(instances, address.path)
+    return _delivered(
+        address,
+        settings,
+        lambda transport, flow: transport.store(flow.send(instances), address),
+    )
+
+
+def _single(instances: Sequence[Instance], path: Path) -> Receipt:
+    """A file of a name of its own, for a series of one instance."""
+    if len(instances) != 1:
+        problem = f"{len(instances)} instances need a folder or a ZIP, not one file"
+        raise SeriesportError("format-unfit", problem)
+    return _complete(Receipt((write_instance(path, instances[0]),)))
+
+
+def _store_files(
+    image: Image,
+    header: Header,
+    address: Address,
+    name: str,
+    opts: Mapping[str, Any],
+    settings: Settings,
+) -> Receipt:
+    """Other formats go to a resource of their scan."""
+    with scratch() as room:
+        made = files.write(image, room / "files", name, {"stem": "image", **opts})
+        plain = [PlainFile(p.name, FileSlice(p, 0, p.stat().st_size)) for p in made]
+        series = _reference(header, address)
+        resource = str(opts.get("resource") or name.upper())
+        return _delivered(
+            address,
+            settings,
+            lambda transport, flow: transport.store_files(
+                flow.send(plain), address, resource, series
+            ),
+        )
+
+
+def _reference(header: Header, address: Address) -> SeriesReference:
+    def text(keyword: str) -> str:
+        return str(header.get(keyword, ""))
+
+    return SeriesReference(
+        address,
+        text("PatientID"),
+        text("StudyInstanceUID"),
+        text("SeriesInstanceUID"),
+        text("AccessionNumber"),
+        text("Modality"),
+        text("SeriesNumber"),
+        text("SeriesDescription"),
+    )
+
+
+def _delivered(
+    address: Address, settings: Settings, store: Callable[[Transport, Flow], Receipt]
+) -> Receipt:
+    """Store with the retries and the rate of the server, and require all to have arrived."""
+    flow = Flows(settings).get(address)
+    with open_transport(source_root(address), settings) as transport:
+        return patience(address, settings).retrying()(lambda: _complete(store(transport, flow)))
+
+
+def _complete(receipt: Receipt) -> Receipt:
+    lost = [entry for entry in receipt.entries if not entry.arrived]
+    if lost:
+        code, _ = Counter(entry.code or "store-unverified" for entry in lost).most_common(1)[0]
+        details = "; ".join(sorted({entry.detail for entry in lost if entry.detail})[:3])
+        what = f"{len(lost)} of {len(receipt.entries)} were not delivered"
+        raise SeriesportError(code, f"{what} ({details})" if details else what)
+    return receipt

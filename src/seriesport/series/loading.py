@@ -1,0 +1,260 @@
+"""What a Series is made from: an address, a path, files, an array or another Series."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from seriesport import formats as files
+from seriesport.address import FileAddress, parse
+from seriesport.errors import SeriesportError
+from seriesport.formats.axes import Axes, spatial_axes, tag_axes, unnamed
+from seriesport.formats.dicom_geometry import with_geometry
+from seriesport.formats.guard import check_affine
+from seriesport.formats.values import image_of
+from seriesport.imaging.frames import read_frames
+from seriesport.imaging.geometry import spacing_of
+from seriesport.imaging.image import Image
+from seriesport.imaging.regrid import aligned
+from seriesport.imaging.sealing import lead_of
+from seriesport.imaging.sorting import arrange
+from seriesport.imaging.template import Header
+from seriesport.series.sources import opened, opened_files
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from seriesport.address import Address
+    from seriesport.imaging.frames import Frame
+    from seriesport.imaging.image import Array
+    from seriesport.imaging.orders import InputOrder
+    from seriesport.imaging.sorting import Grid
+    from seriesport.instance import FileSlice
+    from seriesport.series.laidout import Source
+    from seriesport.settings import Settings
+
+DICOM = "dicom"
+_POSTSCRIPT = (".ps", ".eps", ".pdf")
+_NOWHERE = Path("read")
+"""In place of the paths of files that are gone when a Series has been read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An image with its header."""
+
+    image: Image
+    header: Header
+    format: str
+    """What it was read from: `dicom`, another format's name, or `array`."""
+
+
+def load(
+    source: Any,
+    input_order: InputOrder,
+    opts: Mapping[str, Any],
+    formats: Sequence[str],
+    settings: Settings | None,
+) -> Loaded:
+    """Read what a source means. `formats` are those that may be there, empty for any.
+
+    Raises:
+        SeriesportError: see `Series`.
+    """
+    if isinstance(source, np.ndarray):
+        return _of_array(cast("Array", source))
+    plain = bool(formats) and DICOM not in formats
+    with located(source, settings, opts, plain=plain) as there:
+        if there.dicom:
+            return _of_instances(there, input_order, opts)
+        if tuple(formats) == (DICOM,):
+            raise SeriesportError("not-found", "there are no DICOM instances")
+        chosen = [f for f in formats if f != DICOM]
+        name = chosen[0] if len(chosen) == 1 else files.detect(there.files)
+        if len(chosen) > 1 and name not in chosen:
+            raise SeriesportError("format-unknown", f"the files are none of: {', '.join(chosen)}")
+        image = _named(files.read(there.files, name, _allowed(source, opts)), input_order)
+        return Loaded(image, Header.empty(slice_count(image)), name or "file")
+
+
+@contextmanager
+def located(
+    source: Any, settings: Settings | None, opts: Mapping[str, Any], *, plain: bool = False
+) -> Generator[Source]:
+    """The files of an address, a path, or a list of paths."""
+    if isinstance(source, (list, tuple)):
+        with opened_files([_local_path(one) for one in source]) as there:  # pyright: ignore[reportUnknownVariableType] what a user gave
+            yield there
+        return
+    with opened(address_of(source), settings, opts, plain=plain) as there:
+        yield there
+
+
+def address_of(source: Any) -> Address:
+    """An address as text or path.
+
+    Raises:
+        SeriesportError: address-invalid.
+    """
+    if isinstance(source, Path):
+        if source.suffix.lower() == ".zip" and not source.is_dir():
+            return parse(str(source.absolute()))
+        return FileAddress(source.absolute())
+    if isinstance(source, str):
+        return parse(source)
+    kind = type(source).__name__
+    raise SeriesportError("address-invalid", f"a Series is not made from a {kind}")
+
+
+def _local_path(source: Any) -> Path:
+    address = address_of(source)
+    if not isinstance(address, FileAddress):
+        raise SeriesportError("address-invalid", "a list is of paths of files")
+    return address.path
+
+
+def _allowed(source: Any, opts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A PostScript file that is named itself is meant; what lies in folders is not run unasked."""
+    if isinstance(source, (str, Path)):
+        address = address_of(source)
+        if isinstance(address, FileAddress) and address.path.suffix.lower() in _POSTSCRIPT:
+            return {"postscript": True, **opts}
+    return opts
+
+
+def _of_instances(there: Source, input_order: InputOrder, opts: Mapping[str, Any]) -> Loaded:
+    arranged = arrange(read_frames(there.files), input_order, opts)
+    image = Image.of(replace(arranged, frames=_where_pixels_are(arranged.frames, there)))
+    header = Header.of_image(replace(image, frames=arranged.frames))
+    return Loaded(replace(image, frames=_pathless(arranged.frames)), header, DICOM)
+
+
+def _where_pixels_are(grid: Grid, there: Source) -> Grid:
+    """The frames with the files that hold their pixels, where these are not in theirs."""
+    if not there.heads:
+        return grid
+    frames = cast("list[Frame]", grid.ravel().tolist())
+    if any(f.native is None or f.tile is not None for f in frames):
+        there.complete()
+        return grid
+    made: Grid = np.empty(len(frames), dtype=object)
+    for i, frame in enumerate(frames):
+        whole = there.heads.get(frame.path)
+        made[i] = frame if whole is None else _shifted(frame, whole)
+    return made.reshape(grid.shape)
+
+
+def _shifted(frame: Frame, whole: FileSlice) -> Frame:
+    assert frame.native is not None
+    meta = frame.path.stat().st_size - whole.size
+    native = replace(frame.native, offset=frame.native.offset - meta + whole.offset)
+    return replace(frame, path=Path(whole.path), native=native)
+
+
+def _pathless(grid: Grid) -> Grid:
+    """Frames without the names of files, which may be gone and may identify."""
+    made = np.empty(grid.shape, dtype=object)
+    for at in np.ndindex(grid.shape):
+        made[at] = replace(cast("Frame", grid[at]), path=_NOWHERE)
+    return made
+
+
+def _named(image: Image, input_order: InputOrder) -> Image:
+    """An image whose file does not name its tag axes, named as the input order does."""
+    unnamed_tags = tag_axes(image.axes)
+    names = [n.strip() for n in input_order.split(",")] if isinstance(input_order, str) else []
+    if names in ([], ["auto"], ["none"]) or len(set(names)) != len(unnamed_tags):
+        return image
+    new = dict(zip(unnamed_tags, names, strict=True))
+    return replace(
+        image,
+        axes=tuple(new.get(axis, axis) for axis in image.axes),
+        tags={new[name]: values for name, values in image.tags.items()},
+    )
+
+
+def slice_count(image: Image) -> int:
+    """How many slices the axes before row have together."""
+    return int(np.prod(lead_of(image), dtype=np.intp))
+
+
+# Arrays, templates, geometries
+
+
+def _of_array(array: Array) -> Loaded:
+    if array.ndim < 2 or array.dtype.kind not in "iufcb" or not array.size:
+        problem = "an image is an array of numbers with at least two axes, none of them empty"
+        raise SeriesportError("format-unfit", problem)
+    colour = array.dtype == np.uint8 and array.ndim > 2 and array.shape[-1] == 3
+    axes = unnamed(array.shape[:-1] if colour else array.shape)
+    axes = replace(axes, names=(*axes.names, "rgb")) if colour else axes
+    image = image_of(array, axes, None)
+    return Loaded(image, Header.empty(slice_count(image)), "array")
+
+
+def like(image: Image, template: Image) -> Image:
+    """An array's axes and tags as the template has them, where both have one shape."""
+    if image.array.shape != template.array.shape:
+        return image
+    return replace(image, axes=template.axes, tags=template.tags, window=template.window)
+
+
+def template_header(
+    template: Any, slices: int, settings: Settings | None, opts: Mapping[str, Any]
+) -> Header:
+    """The header that a template's files give to an image that came from elsewhere.
+
+    Raises:
+        SeriesportError: not-found, ambiguous, and what reading raises.
+    """
+    with located(template, settings, opts) as there:
+        if not there.dicom:
+            raise SeriesportError("not-found", "the template has no DICOM instances")
+        return Header.of_files(there.files).as_template(slices)
+
+
+def placed(
+    image: Image, geometry: Any, settings: Settings | None, opts: Mapping[str, Any]
+) -> Image:
+    """An image in the place that a geometry gives it.
+
+    Where the image lies somewhere itself, on the same grid with its axes in another order or
+    direction, it is turned to that grid.
+
+    Args:
+        image: What came from elsewhere.
+        geometry: An affine from (slice, row, column, 1) to LPS; an Image; or a source of DICOM.
+
+    Raises:
+        SeriesportError: geometry-mismatch where slice count, matrix or handedness differ;
+            geometry-irregular; what reading raises.
+    """
+    if isinstance(geometry, np.ndarray):
+        stated = cast("Array", geometry)
+        if stated.shape != (4, 4) or stated.dtype.kind not in "iuf":
+            raise SeriesportError("header-invalid", "an affine has 4 x 4 numbers")
+        affine = check_affine(stated.astype(np.float64))
+        return replace(image, affine_lps=affine, spacing=spacing_of(affine))
+    there = geometry if isinstance(geometry, Image) else _geometry_of(geometry, settings, opts)
+    return with_geometry(aligned(image, there), there)
+
+
+def _geometry_of(source: Any, settings: Settings | None, opts: Mapping[str, Any]) -> Image:
+    """Where a series lies, without its pixels."""
+    with located(source, settings, opts) as there:
+        if not there.dicom:
+            return files.read(there.files, None, opts)
+        frames = read_frames(there.files)
+        arranged = arrange(frames, "auto", opts)
+        slices = arranged.frames.shape[-1]
+        shape = (slices, frames[0].rows, frames[0].columns)
+        nothing: NDArray[np.uint8] = np.broadcast_to(np.uint8(0), shape)
+        affine = arranged.affine_lps
+        image = image_of(nothing, Axes(spatial_axes(3), {}), affine)
+        return image if slices > 1 else replace(image, array=nothing[0], axes=image.axes[1:])

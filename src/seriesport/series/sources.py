@@ -1,0 +1,266 @@
+"""From an address to the files of one series, whole: the way in of a Series.
+
+Files of this machine are read where they are, by the rules of the file transport: every file of
+the folder is looked at, each instance is whole, none has two contents. What lies elsewhere passes
+through `fetch.fetch_series` into a private temporary folder. Of members of a ZIP, and of a bundle,
+the headers are written out; their pixels are read where they are, if they are stored as they are.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from seriesport.address import DicomAddress, FileAddress, XnatAddress, ZipAddress, source_root
+from seriesport.bundle import read_bundle, unpack
+from seriesport.config import load_config
+from seriesport.errors import SeriesportError
+from seriesport.fetch import fetch_series
+from seriesport.files import unreadable
+from seriesport.flow import Flows, patience
+from seriesport.instance import FileSlice
+from seriesport.part10 import load_instance, read_path
+from seriesport.part10.whole import check_whole
+from seriesport.resolve import word
+from seriesport.scratch import scratch
+from seriesport.series.laidout import Source, lay_out, write_file
+from seriesport.settings import Settings
+from seriesport.transports.listing import Listed, Listing
+from seriesport.transports.registry import open_transport
+from seriesport.transports.selection import select
+from seriesport.zipfiles.read import check_stored, member_payload
+from seriesport.zipfiles.safe import read_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+
+    from seriesport.address import Address
+    from seriesport.instance import Instance
+    from seriesport.transports.protocol import Expected, SeriesReference, Transport
+
+_LISTED = 10
+_HOW = {
+    DicomAddress: "add the series number or UID to the address",
+    XnatAddress: "add the scan to the address",
+    ZipAddress: "add a folder of the ZIP after '?'",
+    FileAddress: "give the folder of one of them",
+}
+
+
+CONFIG = Path("config/config.yaml")
+
+
+def settings_for(address: Address, given: Settings | None) -> Settings:
+    """What was given; else what config/config.yaml in the working directory says, if it is there
+    and the address needs more than files.
+
+    Raises:
+        SeriesportError: config-invalid.
+    """
+    usual = given or Settings()
+    if given is not None or isinstance(address, FileAddress) or not CONFIG.exists():
+        return usual
+    if isinstance(address, ZipAddress) and _within_limits(address.path, usual):
+        return usual
+    return load_config(CONFIG).settings
+
+
+def _within_limits(path: Path, settings: Settings) -> bool:
+    """Whether a ZIP needs no higher limits; the config takes longer to read than most ZIPs."""
+    try:
+        with path.open("rb") as stream:
+            read_directory(stream.fileno(), settings.zip_limits)
+    except FileNotFoundError:
+        return True
+    except (OSError, SeriesportError):
+        return False
+    return True
+
+
+@contextmanager
+def opened(
+    address: Address, given: Settings | None, opts: Mapping[str, Any], *, plain: bool = False
+) -> Generator[Source]:
+    """The files of the one series that an address means.
+
+    Args:
+        address: Of a series, a folder, a file, or what is in a ZIP.
+        given: Servers and limits, see `settings_for`.
+        opts: `series` chooses by series number or UID where the address means several.
+        plain: Look for files of other formats alone, and pass over DICOM.
+
+    Raises:
+        SeriesportError: not-found; ambiguous, with a list; incomplete and the other reasons of
+            `fetch_series`; changed-during-fetch where instances come or go while they are read.
+    """
+    if isinstance(address, DicomAddress) and not (address.patient or address.study):
+        raise SeriesportError("ambiguous", "the address is a whole archive; add a patient or study")
+    settings = settings_for(address, given)
+    with ExitStack() as stack:
+        room = stack.enter_context(scratch())
+        if plain and isinstance(address, FileAddress | ZipAddress):
+            yield Source(_plain_files(address, settings, room), dicom=False)
+            return
+        transport = stack.enter_context(open_transport(source_root(address), settings))
+        series = _one(transport.find(address), address, opts, plain=plain)
+        if series is None:
+            yield Source(_plain_files(address, settings, room), dicom=False)
+        elif isinstance(address, FileAddress | ZipAddress):
+            yield from _local(transport, series, room)
+        else:
+            yield _fetched(transport, series, settings, room)
+
+
+@contextmanager
+def opened_files(paths: Sequence[Path]) -> Generator[Source]:
+    """The series that a list of files is; of other formats, the files that belong together.
+
+    Raises:
+        SeriesportError: not-found for an empty list; ambiguous where they are several series;
+            instance-conflict; what a file raises that cannot be read.
+    """
+    if not paths:
+        raise SeriesportError("not-found", "the list of files is empty")
+    if read_path(paths[0]) is None:
+        yield Source(list(paths), dicom=False)
+        return
+    listing = Listing("file", total=len(paths))
+    for number, path in enumerate(paths, 1):
+        try:
+            one = load_instance(path)
+            listing.add(Listed(number, "", one.header, one.transfer_syntax_uid, one.payload))
+        except SeriesportError as error:
+            listing.problems[number] = error
+    address = FileAddress(Path(paths[0]).absolute())
+    series = _one(listing.references(address), address, {}, plain=False)
+    assert series is not None
+    instances = [one.instance for one in listing.whole(series).values()]
+    for number, instance in enumerate(instances, 1):
+        _check(instance, number)
+    with scratch() as room:
+        yield lay_out(instances, room)
+
+
+def _one(
+    references: Sequence[SeriesReference],
+    address: Address,
+    opts: Mapping[str, Any],
+    *,
+    plain: bool,
+) -> SeriesReference | None:
+    """The series that is meant; None where files of other formats may be."""
+    images = [r for r in references if r.plain == plain] or list(references)
+    wanted = opts.get("series")
+    if wanted is not None:
+        chosen = str(wanted)
+        images = [r for r in images if chosen in (r.series_number, r.series_instance_uid)]
+    if len(images) == 1:
+        return images[0]
+    if not images:
+        if wanted is None and isinstance(address, FileAddress | ZipAddress):
+            return None
+        problem = "no series matches" if wanted is None else "no series has this number or UID"
+        raise SeriesportError("not-found", problem)
+    rows = [
+        f"series {word(r.series_number)} ({word(r.modality)}"
+        + (")" if r.instances is None else f", {r.instances} instances)")
+        for r in images[:_LISTED]
+    ]
+    more = f" and {len(images) - _LISTED} more" if len(images) > _LISTED else ""
+    how = f"{_HOW[type(address)]}, or choose with opts={{'series': number or UID}}"
+    problem = f"{len(images)} series are there: {'; '.join(rows)}{more}; {how}"
+    raise SeriesportError("ambiguous", problem)
+
+
+def _fetched(
+    transport: Transport, series: SeriesReference, settings: Settings, room: Path
+) -> Source:
+    bundle = room / "bundle.zip"
+    manifest = fetch_series(
+        transport,
+        series,
+        bundle,
+        room / "staging",
+        patience=patience(series.address, settings),
+        flow=Flows(settings).get(series.address),
+    )
+    if manifest.plain:
+        return Source(unpack(bundle, room / "files"), dicom=False)
+    return lay_out(read_bundle(bundle), room)
+
+
+def _local(transport: Transport, series: SeriesReference, room: Path) -> Generator[Source]:
+    before = transport.expect(series)
+    instances = cast("list[Instance]", list(transport.fetch(series, before, (), room)))
+    states = _states(instances)
+    for number, instance in enumerate(instances, 1):
+        _check(instance, number)
+    yield lay_out(instances, room)
+    _require_same(before, transport.expect(series))
+    if _states(instances) != states:
+        raise SeriesportError("source-changed", "a file changed while it was read")
+
+
+def _states(instances: Sequence[Instance]) -> dict[str, tuple[int, int, int]]:
+    """Of the files that the instances lie in; those that are gone are left out."""
+    paths = {str(i.payload.path) for i in instances if isinstance(i.payload, FileSlice)}
+    found: dict[str, tuple[int, int, int]] = {}
+    for path in paths:
+        with suppress(OSError):
+            status = Path(path).stat()
+            found[path] = (status.st_ino, status.st_size, status.st_mtime_ns)
+    return found
+
+
+def _require_same(before: Mapping[str, Expected], after: Mapping[str, Expected]) -> None:
+    if before.keys() != after.keys():
+        raise SeriesportError(
+            "changed-during-fetch",
+            f"there were {len(before)} instances when the series was listed, and {len(after)} when"
+            " it was read",
+        )
+
+
+def _check(instance: Instance, number: int) -> None:
+    try:
+        with instance.payload.open() as stream:
+            check_whole(stream, instance.payload.size, instance.transfer_syntax_uid)
+    except SeriesportError as error:
+        raise SeriesportError(error.code, f"instance {number}: {error.message}") from error
+
+
+# Files of other formats
+
+
+def _plain_files(address: Address, settings: Settings, room: Path) -> list[Path]:
+    if isinstance(address, ZipAddress):
+        files = _members(address, settings, room)
+    else:
+        path = cast("FileAddress", address).path
+        files = [path] if not path.is_dir() else sorted(p for p in path.rglob("*") if p.is_file())
+    if not files:
+        raise SeriesportError("not-found", "there are no files")
+    return files
+
+
+def _members(address: ZipAddress, settings: Settings, room: Path) -> list[Path]:
+    """The members that a ZIP's selection names, written out under their own names."""
+    files: list[Path] = []
+    try:
+        stream = address.path.open("rb")
+    except OSError as error:
+        raise unreadable(error, "the ZIP") from error
+    with stream:
+        fd = stream.fileno()
+        members = {m.name: m for m in read_directory(fd, settings.zip_limits).members}
+        names = select(members, address.selection) if address.selection else set(members)
+        for name in sorted(names):
+            member = members[name]
+            if member.is_folder:
+                continue
+            member.require_readable()
+            check_stored(fd, member)
+            files.append(room / "members" / name)
+            write_file(files[-1], b"", member_payload(address.path, member, 0))
+    return files

@@ -1,0 +1,1 @@
+"""ZIP files: their records, checked before they are trusted, read in place and appended to."""
