@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
@@ -59,6 +60,10 @@ def voxels(series: Series) -> dict[float, tuple[float, ...]]:
     steps = [index.get(name, np.zeros(series.size)) for name in ("slice", "row", "column")]
     places = (series.affine_lps @ [*steps, np.ones(series.size)])[:3].T
     return dict(zip(series.ravel().tolist(), map(tuple, places), strict=True))
+
+
+def dicoms(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def refused(code: str, action: Callable[[], object]) -> str:
@@ -533,6 +538,53 @@ def test_nifti_whose_axes_run_otherwise_is_turned_to_its_geometry(
     back = Series(tmp_path / "turned.nii.gz", template=ct, geometry=ct)
     np.testing.assert_array_equal(np.asarray(back), np.asarray(ct))
     np.testing.assert_allclose(back.affine_lps, ct.affine_lps, atol=1e-4)
+
+
+def sagittal_nifti(ct: Series, path: Path) -> Path:
+    """A NIfTI of a CT whose first axis is the CT's slice axis: read as sagittal slices."""
+    nibabel.save(nibabel.Nifti1Image(np.asarray(ct), ct.affine_ras), path)
+    return path
+
+
+@pytest.mark.parametrize("template", [True, False])
+def test_a_nifti_of_other_planes_is_written_in_those_of_its_geometry(
+    ct: Series, tmp_path: Path, template: bool
+) -> None:
+    path = sagittal_nifti(ct, tmp_path / "sagittal.nii")
+    assert Series(path).shape != ct.shape
+    made = Series(path, template=ct if template else None, geometry=tmp_path / "ct")
+    made.write(tmp_path / "out")
+    back = Series(tmp_path / "out")
+    np.testing.assert_array_equal(np.asarray(back), np.asarray(ct))
+    np.testing.assert_allclose(back.affine_lps, ct.affine_lps, atol=1e-4)
+
+
+@pytest.mark.parametrize("by_address", [True, False])
+def test_what_lies_on_another_series_shares_its_frame_of_reference(
+    ct: Series, mr: Series, tmp_path: Path, by_address: bool
+) -> None:
+    ct.write(tmp_path / "copy")
+    geometry = tmp_path / "copy" if by_address else ct
+    frame = ct.getDicomAttribute("FrameOfReferenceUID")
+    made = Series(np.asarray(ct) * 2, template=mr, geometry=geometry)
+    made.write(tmp_path / "out")
+    assert Series(tmp_path / "out").getDicomAttribute("FrameOfReferenceUID") == frame
+    nowhere = Series(np.asarray(ct) * 2, template=ct, geometry=np.diag([1.0, 2, 2, 1]))
+    nowhere.write(tmp_path / "other")
+    assert Series(tmp_path / "other").getDicomAttribute("FrameOfReferenceUID") != frame
+
+
+def test_slices_that_are_turned_to_a_geometry_keep_no_header_of_others(
+    ct: Series, tmp_path: Path
+) -> None:
+    made = Series(ct[::-1], geometry=ct)
+    np.testing.assert_array_equal(np.asarray(made), np.asarray(ct))
+    made.write(tmp_path / "out")
+    of = {str(one.SOPInstanceUID): one for one in map(pydicom.dcmread, dicoms(tmp_path / "ct"))}
+    for one in map(pydicom.dcmread, dicoms(tmp_path / "out")):
+        for source in one.get("SourceImageSequence", []):
+            old = of[source.ReferencedSOPInstanceUID]
+            assert old.ImagePositionPatient == one.ImagePositionPatient
 
 
 # Writing

@@ -23,7 +23,8 @@ _START = 0.1
 def aligned(image: Image, to: Image) -> Image:
     """The image with its axes as another one's, where both have the same voxels in space.
 
-    Where they do not, or either lies nowhere, it is given back as it is.
+    Where they do not, or either lies nowhere, or there is nothing to turn, it is given back as it
+    is. What is turned has no `frames`: its slices are no longer those that were read.
     """
     if image.affine_lps is None or to.affine_lps is None or image.axes[-3:] != SPATIAL:
         return image
@@ -37,11 +38,19 @@ def aligned(image: Image, to: Image) -> Image:
     start = [n - 1 if back else 0 for n, back in zip(lengths, backwards, strict=True)]
     if not np.allclose(turn[:3, 3], start, atol=_START):
         return image
+    if order == [0, 1, 2] and not any(backwards):
+        return image
     lead = image.array.ndim - 3
     array = image.array.transpose(*range(lead), *(lead + axis for axis in order))
     key = tuple(slice(None, None, -1 if back else 1) for back in backwards)
     affine = _turned(image.affine_lps, order, backwards, lengths)
-    return replace(image, array=array[(..., *key)], affine_lps=affine, spacing=spacing_of(affine))
+    return replace(
+        image,
+        array=array[(..., *key)],
+        affine_lps=affine,
+        spacing=spacing_of(affine),
+        frames=None,
+    )
 
 
 def _is_permutation(whole: Affine) -> bool:

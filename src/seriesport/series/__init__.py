@@ -12,11 +12,9 @@ from seriesport.series.delivery import deliver
 from seriesport.series.loading import (
     DICOM,
     Loaded,
-    like,
+    headed,
     load,
     placed,
-    slice_count,
-    template_header,
 )
 
 if TYPE_CHECKING:
@@ -80,20 +78,19 @@ class Series(ArrayLike, Attributes):
         options = dict(opts or {})
         names = (formats,) if isinstance(formats, str) else tuple(formats or ())
         if isinstance(source, Series):
-            loaded = Loaded(source.copy().image, source.header, source.source_format)
+            loaded = _loaded(source.copy())
         else:
             loaded = load(source, input_order, options, names, settings)
+        if template is not None:
+            loaded = headed(loaded, _loaded(template), settings, options)
+        if geometry is not None:
+            loaded = placed(loaded, _loaded(geometry), settings, options)
         self.image: Image = loaded.image
         """The values with their geometry, as the formats take them."""
         self.header: Header = loaded.header
         """The DICOM header of each slice."""
         self.source_format = loaded.format
         """What it was read from: "dicom", another format's name, or "array"."""
-        if template is not None:
-            self._take_header(template, options)
-        if geometry is not None:
-            there = geometry.image if isinstance(geometry, Series) else geometry
-            self.image = placed(self.image, there, self.settings, options)
 
     def write(
         self,
@@ -155,14 +152,12 @@ class Series(ArrayLike, Attributes):
         # Where servers are is looked up again where it is unpickled.
         return {**self.__dict__, "settings": None}
 
-    def _take_header(self, template: Any, opts: Mapping[str, Any]) -> None:
-        count = slice_count(self.image)
-        if not isinstance(template, Series):
-            self.header = template_header(template, count, self.settings, opts)
-            return
-        if self.source_format == "array":
-            self.image = like(self.image, template.image)
-        self.header = template.header.as_template(count)
+
+def _loaded(source: Any) -> Any:
+    """What a Series holds; anything else as it is."""
+    if not isinstance(source, Series):
+        return source
+    return Loaded(source.image, source.header, source.source_format)
 
 
 __all__ = ["DICOM", "Series"]

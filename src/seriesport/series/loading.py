@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from seriesport.series.laidout import Source
     from seriesport.settings import Settings
 
-DICOM = "dicom"
+DICOM, ARRAY = "dicom", "array"
+_FRAME_OF_REFERENCE = "FrameOfReferenceUID"
 _POSTSCRIPT = (".ps", ".eps", ".pdf")
 _NOWHERE = Path("read")
 """In place of the paths of files that are gone when a Series has been read."""
@@ -195,41 +196,50 @@ def _of_array(array: Array) -> Loaded:
     axes = unnamed(array.shape[:-1] if colour else array.shape)
     axes = replace(axes, names=(*axes.names, "rgb")) if colour else axes
     image = image_of(array, axes, None)
-    return Loaded(image, Header.empty(slice_count(image)), "array")
+    return Loaded(image, Header.empty(slice_count(image)), ARRAY)
 
 
-def like(image: Image, template: Image) -> Image:
-    """An array's axes and tags as the template has them, where both have one shape."""
-    if image.array.shape != template.array.shape:
-        return image
-    return replace(image, axes=template.axes, tags=template.tags, window=template.window)
+def headed(
+    loaded: Loaded, template: Any, settings: Settings | None, opts: Mapping[str, Any]
+) -> Loaded:
+    """What came from elsewhere, with a template's header.
 
+    An array takes the axes, tags and window of a template of its own shape, too.
 
-def template_header(
-    template: Any, slices: int, settings: Settings | None, opts: Mapping[str, Any]
-) -> Header:
-    """The header that a template's files give to an image that came from elsewhere.
+    Args:
+        loaded: The image.
+        template: Loaded, or a source of DICOM.
+        settings: Servers and limits.
+        opts: Options of finding the template.
 
     Raises:
         SeriesportError: not-found, ambiguous, and what reading raises.
     """
+    count = slice_count(loaded.image)
+    if isinstance(template, Loaded):
+        image, other = loaded.image, template.image
+        if loaded.format == ARRAY and image.array.shape == other.array.shape:
+            image = replace(image, axes=other.axes, tags=other.tags, window=other.window)
+        return replace(loaded, image=image, header=template.header.as_template(count))
     with located(template, settings, opts) as there:
         if not there.dicom:
             raise SeriesportError("not-found", "the template has no DICOM instances")
-        return Header.of_files(there.files).as_template(slices)
+        return replace(loaded, header=Header.of_files(there.files).as_template(count))
 
 
 def placed(
-    image: Image, geometry: Any, settings: Settings | None, opts: Mapping[str, Any]
-) -> Image:
-    """An image in the place that a geometry gives it.
+    loaded: Loaded, geometry: Any, settings: Settings | None, opts: Mapping[str, Any]
+) -> Loaded:
+    """An image in the place that a geometry gives it, in its frame of reference.
 
     Where the image lies somewhere itself, on the same grid with its axes in another order or
-    direction, it is turned to that grid.
+    direction, it is turned to that grid; its slices are others then, and share one header.
 
     Args:
-        image: What came from elsewhere.
-        geometry: An affine from (slice, row, column, 1) to LPS; an Image; or a source of DICOM.
+        loaded: The image.
+        geometry: An affine from (slice, row, column, 1) to LPS; loaded; or a source of DICOM.
+        settings: Servers and limits.
+        opts: Options of finding and sorting the geometry.
 
     Raises:
         SeriesportError: geometry-mismatch where slice count, matrix or handedness differ;
@@ -240,16 +250,23 @@ def placed(
         if stated.shape != (4, 4) or stated.dtype.kind not in "iuf":
             raise SeriesportError("header-invalid", "an affine has 4 x 4 numbers")
         affine = check_affine(stated.astype(np.float64))
-        return replace(image, affine_lps=affine, spacing=spacing_of(affine))
-    there = geometry if isinstance(geometry, Image) else _geometry_of(geometry, settings, opts)
-    return with_geometry(aligned(image, there), there)
+        image = replace(loaded.image, affine_lps=affine, spacing=spacing_of(affine))
+        return replace(loaded, image=image)
+    there = geometry if isinstance(geometry, Loaded) else _geometry_of(geometry, settings, opts)
+    image, header = aligned(loaded.image, there.image), loaded.header
+    if image is not loaded.image:
+        header = header.as_template(slice_count(image))
+    frame = there.header.get(_FRAME_OF_REFERENCE)
+    if frame is not None:
+        header = header.having(_FRAME_OF_REFERENCE, frame)
+    return replace(loaded, image=with_geometry(image, there.image), header=header)
 
 
-def _geometry_of(source: Any, settings: Settings | None, opts: Mapping[str, Any]) -> Image:
+def _geometry_of(source: Any, settings: Settings | None, opts: Mapping[str, Any]) -> Loaded:
     """Where a series lies, without its pixels."""
     with located(source, settings, opts) as there:
         if not there.dicom:
-            return files.read(there.files, None, opts)
+            return Loaded(files.read(there.files, None, opts), Header.empty(), "file")
         frames = read_frames(there.files)
         arranged = arrange(frames, "auto", opts)
         slices = arranged.frames.shape[-1]
@@ -257,4 +274,6 @@ def _geometry_of(source: Any, settings: Settings | None, opts: Mapping[str, Any]
         nothing: NDArray[np.uint8] = np.broadcast_to(np.uint8(0), shape)
         affine = arranged.affine_lps
         image = image_of(nothing, Axes(spatial_axes(3), {}), affine)
-        return image if slices > 1 else replace(image, array=nothing[0], axes=image.axes[1:])
+        if slices == 1:
+            image = replace(image, array=nothing[0], axes=image.axes[1:])
+        return Loaded(image, Header.of_files(there.files), DICOM)
