@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import ssl
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import data
 from peers.xnat import Fault, Xnat
 from seriesport.errors import SeriesportError
 from seriesport.instance import FileSlice
@@ -390,6 +392,45 @@ def test_a_server_without_tls_is_told(server: Xnat):
 
 
 # The end
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGTERM,
+        *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGINT, signal.SIGHUP)),
+    ],
+)
+def test_a_copy_that_is_stopped_leaves_no_session_behind(
+    server: Xnat, tmp_path: Path, number: signal.Signals
+):
+    made = data.ct(tmp_path / "made", data.identity("stopped"), slices=2)
+    files = {path.name: path for path in made.paths}
+    server.add_scan("SESSION", "S1", "SESSION_E2", "1", files)
+    server.faults.add(Fault("trickle", "*/resources/*/files/*", rate=100, times=None))
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "config.yaml").write_text(f"servers: {{xnat: {{url: '{server.url}'}}}}")
+    words = ["cp", "xnat://xnat/SESSION/S1/SESSION_E2/1", "out"]
+    them = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    child = subprocess.Popen(
+        [sys.executable, "-c", "from seriesport.cli import main; main()", *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=them | {"SERIESPORT_USER_XNAT": "admin", "SERIESPORT_PASSWORD_XNAT": "admin"},
+    )
+    try:
+        until = time.monotonic() + 20
+        while not server.count("GET", "/resources/") and time.monotonic() < until:
+            time.sleep(0.02)
+        assert server.open_sessions
+        child.send_signal(number)
+        assert "interrupted" in child.communicate(timeout=20)[1]
+    finally:
+        child.kill()
+        child.wait()
+    assert child.returncode == 130
+    assert not server.open_sessions
 
 
 @pytest.mark.parametrize(

@@ -158,15 +158,20 @@ def _fail(message: str, status: int) -> NoReturn:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a failure that a user can cause is one line and exit code 1."""
+    from seriesport.leaving import stop_as_by_ctrl_c
     from seriesport.privacy import silence_libraries, where
 
+    stop_as_by_ctrl_c()
     silence_libraries()
     try:
         app(arguments)
     except SeriesportError as error:
         _fail(f"{error.message} [{error.code}] {error.reason.advice}", 1)
-    except KeyboardInterrupt:
-        _fail("interrupted; run again: what is complete is kept", 130)
+    except SystemExit as end:
+        if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):
+            # typer makes a wordless exit of it
+            _fail("interrupted; run again: what is complete is kept", 130)
+        raise
     except BrokenPipeError:
         sys.exit(141)
     except Exception as error:  # noqa: BLE001 - a traceback may quote identifiers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
@@ -19,6 +20,16 @@ def before_leaving(callback: Callable[[], None]) -> None:
         atexit.register(_call)
     if callback not in _callbacks:
         _callbacks.append(callback)
+
+
+def stop_as_by_ctrl_c() -> None:
+    """Let SIGTERM, and the end of a terminal, end this process as Ctrl-C does: politely.
+
+    What is ignored, as by nohup, stays so.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
 
 
 def leave(status: int) -> NoReturn:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from seriesport.config import Config
 from seriesport.errors import SeriesportError
-from seriesport.leaving import leave
+from seriesport.leaving import leave, stop_as_by_ctrl_c
 from seriesport.privacy import quiet_log, where
 from seriesport.steps.shard import Results
 from seriesport.workflow import granted
@@ -35,7 +34,7 @@ def job(
     under a final name.
     """
     quiet_log(Path(log))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stop_as_by_ctrl_c()
     try:
         read = Config.from_mapping(config)
         settings = granted(read.settings, dict(resources.items()) if resources else {})
