@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import time
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from seriesport.xnat.link import Watch
 
 CHUNK = 1 << 18
+PAGE = re.compile(rb"\s*(?:<!doctype html|<html)", re.IGNORECASE)
+"""How a web page begins."""
 _ENDED = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 

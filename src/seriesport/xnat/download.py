@@ -11,6 +11,7 @@ from seriesport.errors import SeriesportError
 from seriesport.files import unwritable
 from seriesport.instance import FileSlice, Instance, PlainFile
 from seriesport.part10 import read_path
+from seriesport.xnat.answer import PAGE
 from seriesport.xnat.partial import Partial
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from seriesport.xnat.session import Session
 
 _RANGE = re.compile(r"bytes ([0-9]+)-([0-9]+)/([0-9]+|\*)")
-_PAGE = re.compile(rb"\s*(?:<!doctype html|<html)", re.IGNORECASE)
 _BINARY = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]")
 _DICOM_UID = b"1.2.840.10008."
 _LOOKED_AT = 8192
@@ -150,7 +150,7 @@ def _is_plainly_text(path: Path) -> bool:
     """Whether a file is a note or a table rather than an image that was damaged on its way."""
     with path.open("rb") as stream:
         start = stream.read(_LOOKED_AT)
-    return not (_BINARY.search(start) or _PAGE.match(start) or _DICOM_UID in start)
+    return not (_BINARY.search(start) or PAGE.match(start) or _DICOM_UID in start)
 
 
 def _continues(answer: Answer, start: int, size: int | None) -> bool:

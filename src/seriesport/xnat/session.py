@@ -16,7 +16,7 @@ from urllib3.exceptions import HTTPError
 
 from seriesport import __version__
 from seriesport.errors import SeriesportError
-from seriesport.xnat.answer import Answer, Reply, retry_after, told, unexpected, wait
+from seriesport.xnat.answer import PAGE, Answer, Reply, retry_after, told, unexpected, wait
 from seriesport.xnat.credentials import Credentials, find_credentials
 from seriesport.xnat.link import Watchdog, open_link
 from seriesport.xnat.request import Body, Request
@@ -38,7 +38,6 @@ _MOST_REDIRECTS = 5
 _MOST_WAITS = 5
 _CLOSING_TIME = 5.0
 _SESSION_ID = re.compile(r"[0-9A-Za-z._!-]{8,128}")
-_PAGE = re.compile(rb"\s*(?:<!doctype html|<html)", re.IGNORECASE)
 
 
 class Session:
@@ -128,7 +127,7 @@ class Session:
                 answer = self._answered(stack, asked, accept, ends, page=True)
                 logged_in = self._round
                 reply = Reply(answer.status, answer.headers, answer.read(most))
-            if not _PAGE.match(reply.body):
+            if not PAGE.match(reply.body):
                 return reply
             if not again:
                 self._log_in(logged_in, ends)
@@ -337,7 +336,7 @@ def _cookie(answer: Answer, body: bytes) -> str:
     told_id = body.decode("latin-1").strip()
     if _SESSION_ID.fullmatch(told_id):
         cookies.setdefault("JSESSIONID", told_id)
-    if "JSESSIONID" not in cookies or _PAGE.match(body):
+    if "JSESSIONID" not in cookies or PAGE.match(body):
         raise SeriesportError(
             "answer-invalid", "the server does not answer a log-in as an XNAT does"
         )
