@@ -174,6 +174,26 @@ def test_integers_that_outgrow_their_type_get_a_wider_one(tmp_path: Path) -> Non
     np.testing.assert_array_equal(series.array, stored * 100 + 7)
 
 
+@pytest.mark.parametrize(("slope", "intercept"), [("1e18", "1e18"), ("1e30", "0"), ("1e300", "1")])
+def test_a_huge_rescaling_is_done_in_floats(tmp_path: Path, slope: str, intercept: str) -> None:
+    made = data.ct(tmp_path, data.identity("huge"), slices=2)
+    stored = [images.pydicom.dcmread(path).pixel_array for path in made.paths]
+
+    def rescale(dataset: Any, _: int) -> None:
+        dataset.RescaleSlope, dataset.RescaleIntercept = slope, intercept
+
+    series = Image.read(images.vary(made.paths, rescale))
+    expected = np.array(stored) * float(slope) + float(intercept)
+    np.testing.assert_allclose(series.array, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["RescaleSlope", "RescaleIntercept"])
+def test_a_rescaling_that_is_not_finite_is_refused(tmp_path: Path, name: str) -> None:
+    made = data.ct(tmp_path, data.identity("infinite"), slices=2)
+    images.vary(made.paths, lambda dataset, _: setattr(dataset, name, "1e999"))
+    assert code(made.paths) == "instance-invalid"
+
+
 def test_each_pet_slice_is_rescaled_by_its_own_slope(tmp_path: Path) -> None:
     made = data.pet(tmp_path, data.identity("pet"), slices=3)
     series = Image.read(made.paths)
@@ -232,6 +252,16 @@ def test_a_dose_grid_takes_its_planes_from_the_offset_vector() -> None:
     series = Image.read([data.WHEEL / "rtdose.dcm"])
     assert series.array.shape == (15, 10, 10)
     assert series.spacing == (5.0, 10.0, 10.0)
+
+
+def test_offsets_of_a_dose_grid_may_count_from_the_patients_origin(tmp_path: Path) -> None:
+    relative = Image.read([data.WHEEL / "rtdose.dcm"])
+    dataset = images.pydicom.dcmread(data.WHEEL / "rtdose.dcm")
+    z = dataset.ImagePositionPatient[2]
+    dataset.GridFrameOffsetVector = [z + offset for offset in dataset.GridFrameOffsetVector]
+    dataset.save_as(tmp_path / "absolute.dcm")
+    absolute = Image.read([tmp_path / "absolute.dcm"])
+    np.testing.assert_allclose(absolute.affine_lps, relative.affine_lps)
 
 
 @pytest.mark.parametrize("kind", ["ct", "enhanced", "pet"])

@@ -234,7 +234,8 @@ def _frames(header: Header | Dataset, path: Path, instance: int) -> list[Frame]:
         look = Lookup(header, [*per_frame[k : k + 1], *shared])
         plane = _plane(look)
         if count > 1 and not per_frame:
-            plane = _offset(plane, offsets[k]) if plane and len(offsets) == count else None
+            placed = plane and len(offsets) == count
+            plane = _offset(plane, offsets[k] - offsets[0]) if plane and placed else None
         if k == 0 or per_frame:
             window = window_of(look)
         frames.append(_frame(look, path, instance, k, plane, window, dimensions))
@@ -252,7 +253,6 @@ def _frame(
 ) -> Frame:
     header = look.header
     macro = "PixelValueTransformationSequence"
-    slope = number(look.get(macro, "RescaleSlope"))
     instance_number = header.get("InstanceNumber")
     tags = tags_of(look)
     b, direction = diffusion_of(look, plane)
@@ -270,8 +270,8 @@ def _frame(
         photometric=str(header.get("PhotometricInterpretation") or "MONOCHROME2"),
         plane=plane,
         spacing=plane.spacing if plane else _flat_spacing(look),
-        slope=1.0 if slope is None else slope,
-        intercept=number(look.get(macro, "RescaleIntercept")) or 0.0,
+        slope=_scale(look.get(macro, "RescaleSlope"), 1.0, instance),
+        intercept=_scale(look.get(macro, "RescaleIntercept"), 0.0, instance),
         has_modality_lut=bool(header.get("ModalityLUTSequence")),
         window=window,
         tags=tags,
@@ -280,6 +280,14 @@ def _frame(
             name: int(v) for name, v in zip(dimensions, values, strict=False) if name not in _PLACES
         },
     )
+
+
+def _scale(value: Any, missing: float, instance: int) -> float:
+    found = numbers(value)
+    if found and not math.isfinite(found[0]):
+        problem = f"the rescale slope or intercept of instance {instance} is not finite"
+        raise SeriesportError("instance-invalid", problem)
+    return found[0] if found else missing
 
 
 def _dimensions(header: Header | Dataset) -> list[str]:
@@ -306,7 +314,8 @@ def _plane(look: Lookup) -> Plane | None:
 
 
 def _offset(plane: Plane, offset: float) -> Plane:
-    """The plane at a Grid Frame Offset (PS3.3 section C.8.8.3.2, relative offsets)."""
+    """The plane at a distance from the first one: a Grid Frame Offset, which counts from the first
+    plane or from the patient's origin (PS3.3 section C.8.8.3.2), less the first offset."""
     x, y, z = (float(v) for v in np.array(plane.position) + offset * plane.normal)
     return Plane((x, y, z), plane.orientation, plane.spacing, plane.thickness)
 

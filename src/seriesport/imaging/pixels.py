@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _PALETTES = tuple(f"{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue"))
+_MOST_WHOLE = 2**30
+_FLOAT32 = (1e-25, 1e25)
+"""Slopes and intercepts that float32 has room for, whatever the pixels are."""
 _INTEGERS = (np.int16, np.uint16, np.int32, np.uint32)
 
 
@@ -137,7 +140,9 @@ def fill(frames: Sequence[Frame]) -> Array:
 
 
 def _whole(frames: Sequence[Frame]) -> bool:
-    return all(f.slope.is_integer() and f.intercept.is_integer() for f in frames)
+    """Whether integers stay integers, which 64 bits hold on the way."""
+    scales = [number for f in frames for number in (f.slope, f.intercept)]
+    return all(number.is_integer() and abs(number) < _MOST_WHOLE for number in scales)
 
 
 def _is_stack(frames: Sequence[Frame]) -> bool:
@@ -157,7 +162,7 @@ def _stack(frames: Sequence[Frame]) -> Array:
     assert first is not None
     whole = _whole(frames)
     stored = np.dtype(first.dtype)
-    array = _room((len(frames), *first.shape), stored if whole else _float_for(stored))
+    array = _room((len(frames), *first.shape), stored if whole else _float_for(stored, frames))
     picture = np.empty(first.shape, stored)
     for places in _by_file(frames):
         frame = places[0][0]
@@ -191,7 +196,7 @@ def _gather(frames: Sequence[Frame]) -> Array:
         decoded = pixels([f for f, _ in places])
         for (frame, at), image in zip(places, decoded, strict=True):
             if array is None:
-                dtype = image.dtype if whole or not scaled else _float_for(image.dtype)
+                dtype = image.dtype if whole or not scaled else _float_for(image.dtype, frames)
                 array = _room((len(frames), *image.shape), dtype)
             if image.shape != array.shape[1:]:
                 raise SeriesportError("geometry-irregular", "the images differ in size")
@@ -213,8 +218,11 @@ def _room(shape: tuple[int, ...], dtype: np.dtype[Any] | type[np.floating[Any]])
         ) from None
 
 
-def _float_for(stored: np.dtype[Any]) -> type[np.floating[Any]]:
-    return np.float32 if stored.itemsize <= 2 else np.float64
+def _float_for(stored: np.dtype[Any], frames: Sequence[Frame]) -> type[np.floating[Any]]:
+    low, high = _FLOAT32
+    scales = {abs(number) for f in frames for number in (f.slope, f.intercept)} - {0.0}
+    narrow = stored.itemsize <= 2 and low < min(scales) and max(scales) < high
+    return np.float32 if narrow else np.float64
 
 
 def _rescale_whole(array: Array, frames: Sequence[Frame]) -> Array:
