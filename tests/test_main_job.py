@@ -6,12 +6,16 @@ import json
 from typing import TYPE_CHECKING
 
 import nibabel
+import numpy as np
 import pytest
 import yaml
 
 import data
+from peers.xnat import Xnat
 from project import Project
+from seriesport import Series
 from seriesport.bundle import read_bundle
+from seriesport.settings import DicomServer, Settings, XnatServer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,3 +83,50 @@ cohort:
     again = project.snakemake()
     assert again.returncode == 0
     assert len(dcmqrscp.files()) == len(sent)
+
+
+@pytest.mark.usefixtures("xnat_credentials")
+def test_niftis_of_a_folder_and_an_xnat_become_dicom_in_an_archive(
+    tmp_path: Path, orthanc: Orthanc
+) -> None:
+    who = data.identity("templates job", patient_id="0013 job", accession_number="MAIN0002")
+    ct = data.ct(tmp_path / "ct", who, slices=6, size=32)
+    orthanc.store(ct.paths)
+    archive = f"dicom://pacs/{orthanc.aet}"
+    template = f"{archive}/0013%20job/MAIN0002/1"
+    project = Project.clone(tmp_path / "clone", demo=False)
+    with Xnat(tmp_path / "xnat") as server:
+        server.add_project("P")
+        xnat = XnatServer("xnat", url=server.url)
+        si = Series(tmp_path / "ct", settings=Settings({"xnat": xnat}))
+        si.write("xnat://xnat/P/sub/ses", formats=["nifti"])
+        planes = nibabel.Nifti1Image(np.asarray(si) + 1, si.affine_ras)
+        nibabel.save(planes, project.folder / "sagittal.nii.gz")
+        config = {
+            "cohort": "config/cohort.yaml",
+            "formats": ["preview"],
+            "servers": {
+                "pacs": {"host": orthanc.host, "port": orthanc.port},
+                "xnat": {"url": server.url},
+            },
+        }
+        (project.folder / "config" / "config.yaml").write_text(yaml.safe_dump(config))
+        project.write_cohort(f"""
+defaults: {{template: "{template}", destinations: ["{archive}"]}}
+cohort:
+  - {{label: a, source: sagittal.nii.gz, geometry: "{template}"}}
+  - {{label: b, source: "xnat://xnat/P/sub/ses/1/NIFTI"}}
+""")
+        plan = project.run("seriesport", "plan")
+        assert [line.split()[3:5] for line in plan.stdout.splitlines()[1:]] == [["files", "1"]] * 2
+        done = project.snakemake()
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "2 of 2 proven complete" in done.stdout
+    pacs = Settings({"pacs": DicomServer("pacs", orthanc.host, orthanc.port)})
+    for row, value in zip(project.table(), (np.asarray(si) + 1, np.asarray(si)), strict=True):
+        bundle = project.results / next(n for n in row["outputs"].split() if n.endswith(".zip"))
+        (uid,) = {one.header.series_instance_uid for one in read_bundle(bundle)}
+        made = Series(f"{archive}/0013%20job/{who.study_instance_uid}/{uid}", settings=pacs)
+        np.testing.assert_array_equal(np.asarray(made), value)
+        np.testing.assert_allclose(made.affine_lps, si.affine_lps, atol=1e-4)
+        assert made.modality == "CT"

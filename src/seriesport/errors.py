@@ -323,7 +323,8 @@ REASONS: dict[str, Reason] = {
     ),
     "postscript-off": Reason(
         "PostScript, EPS and PDF are programs and are read only when they are allowed to be.",
-        'Set opts={"postscript": True} if you trust where the file comes from; it runs in a sandbox.',
+        "If you trust where it comes from, say postscript: true in config.yaml, or in Python"
+        ' opts={"postscript": True}; it runs in a sandbox.',
     ),
     "tool-missing": Reason(
         "A program that this format needs is not installed.",

@@ -204,11 +204,15 @@ def _counted(transport: Transport, reference: SeriesReference) -> SeriesReferenc
 def _list(references: Iterable[SeriesReference]) -> str:
     # By modality, number and count: descriptions and UIDs may identify.
     rows = [
-        f"series {word(r.series_number)} ({word(r.modality)}, {r.instances} instances)"
-        for r in references
+        f"series {word(r.series_number)} ({kind(r)}, {r.instances} instances)" for r in references
     ]
     more = f" and {len(rows) - 10} more" if len(rows) > 10 else ""
     return "; ".join(rows[:10]) + more
+
+
+def kind(series: SeriesReference) -> str:
+    """A series' modality as it may be shown; `files` for plain files."""
+    return "files" if series.plain else word(series.modality)
 
 
 def word(text: str) -> str:

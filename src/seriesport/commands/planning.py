@@ -7,7 +7,7 @@ from pathlib import Path
 from seriesport.commands.output import print_json, print_table
 from seriesport.config import load_config
 from seriesport.errors import SeriesportError
-from seriesport.resolve import word
+from seriesport.resolve import kind
 from seriesport.steps.plan import plan_cohort
 from seriesport.steps.shard import Results
 
@@ -31,7 +31,7 @@ def plan(config_path: Path, *, refresh: bool, as_json: bool) -> None:
             "line": ",".join(map(str, row.lines)),
             "key": row.key,
             "shard": row.shard,
-            "modality": word(row.reference.modality),
+            "modality": kind(row.reference),
             "instances": row.reference.instances,
             "destinations": len(row.destinations),
         }

@@ -12,7 +12,7 @@ from seriesport.commands.listing import find
 from seriesport.commands.output import print_json, print_table
 from seriesport.errors import SeriesportError
 from seriesport.fetch import numbers
-from seriesport.resolve import word
+from seriesport.resolve import kind, word
 from seriesport.scratch import scratch
 from seriesport.staging import Staging
 from seriesport.transports.registry import open_transport
@@ -54,7 +54,7 @@ def verify(text: str, against: str | None, settings: Settings, *, as_json: bool)
             rows.append(
                 {
                     "series_number": word(series.series_number),
-                    "modality": word(series.modality),
+                    "modality": kind(series),
                     "instances": count,
                     "result": result,
                 }

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from seriesport.transports.protocol import Transport
 
 _DICOM_SUFFIXES = (".dcm", ".dicom")
+_NOT_WRITTEN = tuple(
+    [".nrrd", ".nhdr", ".hdr", ".img", ".mgz", ".mgh", ".mnc", ".npy", ".h5", ".bmp", ".gif"]
+)
+"""Image formats that a name may mean and that nothing here writes: no folder is called so."""
 
 
 def deliver(
@@ -70,6 +74,10 @@ def _by_suffix(address: Address) -> str:
         return DICOM
     name = address.path.name.lower()
     fitting = [f.name for f in files.FORMATS.values() if name.endswith(f.suffixes)]
+    if not fitting and name.endswith(_NOT_WRITTEN):
+        suffix = Path(name).suffix
+        problem = f"{suffix} is not written; for a folder of that name, say formats=['dicom']"
+        raise SeriesportError("format-unknown", problem)
     return fitting[0] if fitting else DICOM
 
 

@@ -110,7 +110,8 @@ def address_of(source: Any) -> Address:
     if isinstance(source, str):
         return parse(source)
     kind = type(source).__name__
-    raise SeriesportError("address-invalid", f"a Series is not made from a {kind}")
+    problem = f"an address, a path, a list of files, an array or a Series is wanted, not: {kind}"
+    raise SeriesportError("address-invalid", problem)
 
 
 def _local_path(source: Any) -> Path:

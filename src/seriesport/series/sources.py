@@ -22,7 +22,7 @@ from seriesport.flow import Flows, patience
 from seriesport.instance import FileSlice
 from seriesport.part10 import load_instance, read_path
 from seriesport.part10.whole import check_whole
-from seriesport.resolve import word
+from seriesport.resolve import kind, word
 from seriesport.scratch import scratch
 from seriesport.series.laidout import Source, lay_out, write_file
 from seriesport.settings import Settings
@@ -163,7 +163,7 @@ def _one(
         problem = "no series matches" if wanted is None else "no series has this number or UID"
         raise SeriesportError("not-found", problem)
     rows = [
-        f"series {word(r.series_number)} ({word(r.modality)}"
+        f"series {word(r.series_number)} ({kind(r)}"
         + (")" if r.instances is None else f", {r.instances} instances)")
         for r in images[:_LISTED]
     ]

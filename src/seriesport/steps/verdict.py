@@ -17,7 +17,7 @@ from rich.text import Text
 from seriesport.errors import REASONS, SeriesportError
 from seriesport.files import write_if_changed, write_text
 from seriesport.ledger import LedgerLine, Status, read_ledger
-from seriesport.resolve import word
+from seriesport.resolve import kind
 from seriesport.steps.shard import CONVERTED, FETCHED, STEPS, UPLOADED, line_of
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def _unplanned(problem: Problem) -> Outcome:
 def _planned(row: PlannedSeries, steps: tuple[LedgerLine, ...]) -> Outcome:
     bad = [step for step in steps if not step.ok]
     code, detail = (bad[0].code or "internal", bad[0].detail) if bad else ("", "")
-    modality = word(row.reference.modality)
+    modality = kind(row.reference)
     return Outcome(row.labels, row.lines, row.key, row.shard, modality, steps, code, detail)
 
 
