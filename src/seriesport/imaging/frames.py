@@ -11,6 +11,8 @@ import math
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,8 +32,7 @@ from seriesport.imaging.window import Window, window_of
 from seriesport.part10.elements import UNDEFINED
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Generator, Sequence
 
     from pydicom.dataset import Dataset, FileDataset
 
@@ -59,12 +60,14 @@ _NESTED = (
 _PLACES = ("StackID", "InStackPositionNumber", "ImagePositionPatient", "FrameNumber")
 """Dimensions that are places, not tags."""
 _PIXEL_DATA = 0x7FE00010
+_AS_THEY_ARE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
 
 
 @dataclass(frozen=True, slots=True)
 class Native:
-    """Pixels of one frame that lie in the file as they are (PS3.5 section 8)."""
+    """Pixels of one frame that lie in a file as they are (PS3.5 section 8)."""
 
+    path: Path
     offset: int
     dtype: str
     """Of NumPy."""
@@ -79,6 +82,7 @@ class Frame:
     """One frame of one instance, or one tile of a mosaic."""
 
     path: Path
+    """A file that pydicom can read; where pixels are native, any file that they lie in."""
     instance: int
     """Place of the file in the series, from 1, for messages."""
     index: int
@@ -111,6 +115,24 @@ class Frame:
     """Why it can be shown but not put in its place: a mosaic that does not tell its slices."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """What the frames of one instance have in common."""
+
+    path: Path
+    instance: int
+    native: Native | None
+    """Of the first frame."""
+
+    def nth(self, index: int) -> Native | None:
+        """How another frame lies in the file."""
+        native = self.native
+        if native is None or not index:
+            return native
+        size = math.prod(native.shape) * np.dtype(native.dtype).itemsize
+        return replace(native, offset=native.offset + index * size)
+
+
 @contextmanager
 def quiet() -> Generator[None]:
     """Keep pydicom's warnings and log lines, which quote values, off every screen."""
@@ -141,33 +163,52 @@ def read_frames(files: Sequence[Path]) -> list[Frame]:
     frames: list[Frame] = []
     with quiet():
         for i, path in enumerate(files, 1):
-            try:
-                frames.extend(_frames_of(path, i))
-            except BAD_DATA as error:
-                kind = type(error).__name__
-                raise SeriesportError(
-                    "instance-invalid", f"the header of instance {i} cannot be read ({kind})"
-                ) from None
+            with readable_header(i):
+                frames += frames_of(quick_header(path), partial(_same, path), i)
+    return require_images(frames, len(files))
+
+
+def require_images(frames: list[Frame], instances: int) -> list[Frame]:
+    """Frames, if there are any. Raises SeriesportError: not-an-image."""
     if not frames:
-        raise SeriesportError("not-an-image", f"none of {len(files)} instances holds an image")
+        raise SeriesportError("not-an-image", f"none of {instances} instances holds an image")
     return frames
 
 
-def _frames_of(path: Path, instance: int) -> list[Frame]:
-    quick = quick_header(path)
+def _same(path: Path) -> Path:
+    return path
+
+
+@contextmanager
+def readable_header(instance: int) -> Generator[None]:
+    """Give what a bad header raises as SeriesportError: instance-invalid."""
+    try:
+        yield
+    except BAD_DATA as error:
+        problem = f"the header of instance {instance} cannot be read ({type(error).__name__})"
+        raise SeriesportError("instance-invalid", problem) from None
+
+
+def frames_of(quick: Header | None, file: Callable[[], Path], instance: int) -> list[Frame]:
+    """The frames of one instance, none where it holds no image; to be called within `quiet`.
+
+    Args:
+        quick: Its header, where it is plain.
+        file: Gives a file that pydicom can read; asked where the quick header does not do.
+        instance: Its place in the series, from 1.
+
+    Raises:
+        SeriesportError: as `read_frames`; or one of `BAD_DATA`.
+    """
     if quick is None or any(keyword in quick for keyword in _NESTED):
-        header: Header | Dataset = read_header(path)
+        header: Header | Dataset = read_header(file())
     else:
         header = quick
     if not header.get("Rows") or not header.get("Columns"):
         return []
-    made = _frames(header, path, instance)
-    native = None if quick is None else _native(quick, made)
-    if native is not None:
-        size = made[0].rows * made[0].columns * np.dtype(native.dtype).itemsize
-        made = [
-            replace(f, native=replace(native, offset=native.offset + f.index * size)) for f in made
-        ]
+    native = None if quick is None else _native(quick)
+    origin = _Origin(file() if native is None else native.path, instance, native)
+    made = _frames(header, origin)
     if "MOSAIC" not in (header.get("ImageType") or []):
         return made
     return [tile for frame in made for tile in _tiles(header, frame)]
@@ -191,30 +232,42 @@ def _tiles(header: Header | Dataset, frame: Frame) -> list[Frame]:
     ]
 
 
-def _native(header: Header, frames: list[Frame]) -> Native | None:
-    """How the pixels of all frames lie in the file, if plainly."""
+def _native(header: Header) -> Native | None:
+    """How the pixels of the first frame lie in the file, if plainly."""
     bits, stored, high = (header.get(k) for k in ("BitsAllocated", "BitsStored", "HighBit"))
-    pixels, first = header.pixels, frames[0]
+    pixels = header.plain.pixels
+    shape = (int(header.get("Rows")), int(header.get("Columns")))
     if (
         pixels is None
         or pixels.element != _PIXEL_DATA
         or pixels.length == UNDEFINED
-        or header.syntax not in (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
-        or first.samples != 1
-        or not first.photometric.startswith("MONOCHROME")
+        or header.plain.transfer_syntax_uid not in _AS_THEY_ARE
+        or (header.get("SamplesPerPixel") or 1) != 1
+        or not str(header.get("PhotometricInterpretation") or "MONOCHROME2").startswith(
+            "MONOCHROME"
+        )
         or bits not in (8, 16, 32)
         or high != stored - 1
         or not 0 < stored <= bits
-        or pixels.length < first.rows * first.columns * (bits // 8) * len(frames)
+        or pixels.length < math.prod(shape) * (bits // 8) * _count(header)
     ):
         return None
     kind = "i" if header.get("PixelRepresentation") else "u"
-    shape = (first.rows, first.columns)
-    return Native(pixels.offset, f"<{kind}{bits // 8}", shape, bits - stored)
+    offset = header.start + pixels.offset
+    return Native(Path(header.path), offset, f"<{kind}{bits // 8}", shape, bits - stored)
 
 
-def _frames(header: Header | Dataset, path: Path, instance: int) -> list[Frame]:
-    count = int(header.get("NumberOfFrames") or 1)
+def _photometric(header: Header | Dataset) -> str:
+    return str(header.get("PhotometricInterpretation") or "MONOCHROME2")
+
+
+def _count(header: Header | Dataset) -> int:
+    return int(header.get("NumberOfFrames") or 1)
+
+
+def _frames(header: Header | Dataset, origin: _Origin) -> list[Frame]:
+    path, instance = origin.path, origin.instance
+    count = _count(header)
     shared: list[Dataset] = list(header.get("SharedFunctionalGroupsSequence") or [])[:1]
     per_frame: list[Dataset] = list(header.get("PerFrameFunctionalGroupsSequence") or [])
     offsets = numbers(header.get("GridFrameOffsetVector"))
@@ -238,20 +291,19 @@ def _frames(header: Header | Dataset, path: Path, instance: int) -> list[Frame]:
             plane = _offset(plane, offsets[k] - offsets[0]) if plane and placed else None
         if k == 0 or per_frame:
             window = window_of(look)
-        frames.append(_frame(look, path, instance, k, plane, window, dimensions))
+        frames.append(_frame(look, origin, k, plane, window, dimensions))
     return frames
 
 
 def _frame(
     look: Lookup,
-    path: Path,
-    instance: int,
+    origin: _Origin,
     index: int,
     plane: Plane | None,
     window: Window | None,
     dimensions: list[str],
 ) -> Frame:
-    header = look.header
+    header, instance = look.header, origin.instance
     macro = "PixelValueTransformationSequence"
     instance_number = header.get("InstanceNumber")
     tags = tags_of(look)
@@ -260,14 +312,14 @@ def _frame(
         tags["b"] = b
     values = numbers(look.get("FrameContentSequence", "DimensionIndexValues", ""))
     return Frame(
-        path=path,
+        path=origin.path,
         instance=instance,
         index=index,
         number=None if instance_number in (None, "") else int(instance_number),
         rows=int(header.get("Rows")),
         columns=int(header.get("Columns")),
         samples=int(header.get("SamplesPerPixel") or 1),
-        photometric=str(header.get("PhotometricInterpretation") or "MONOCHROME2"),
+        photometric=_photometric(header),
         plane=plane,
         spacing=plane.spacing if plane else _flat_spacing(look),
         slope=_scale(look.get(macro, "RescaleSlope"), 1.0, instance),
@@ -279,6 +331,7 @@ def _frame(
         dimensions={
             name: int(v) for name, v in zip(dimensions, values, strict=False) if name not in _PLACES
         },
+        native=origin.nth(index),
     )
 
 

@@ -43,6 +43,8 @@ class Lookup:
 
 def numbers(value: Any) -> tuple[float, ...]:
     """A value of any multiplicity as numbers."""
+    if isinstance(value, float):
+        return (value,)
     if value is None or value == "":
         return ()
     values = list(value) if isinstance(value, (MultiValue, list)) else [value]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] pydicom's values are untyped

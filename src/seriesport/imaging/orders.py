@@ -70,6 +70,8 @@ class Key:
     """Values may differ between positions (times, numbers), so that only their order counts."""
     seconds: bool = False
     """Values are seconds, and count from the first."""
+    decoded: bool = False
+    """Takes values from a data set that pydicom reads from the frame's file."""
 
     @classmethod
     def tag(cls, name: str, axis: str | None = None) -> Key:
@@ -108,6 +110,12 @@ def keys_of(input_order: InputOrder, opts: Options) -> tuple[Key, ...]:
     if len(set(names)) < len(names):
         raise SeriesportError("order-unknown", "an input order names one tag twice")
     return tuple(_key(name, opts) for name in names)
+
+
+def needs_files(input_order: InputOrder, opts: Options) -> bool:
+    """Whether ordering looks into the frames' files. Raises SeriesportError: order-unknown."""
+    automatic = input_order in ("auto", "none")
+    return not automatic and any(key.decoded for key in keys_of(input_order, opts))
 
 
 def accepted(opts: Options, name: str) -> bool:
@@ -180,7 +188,7 @@ def _function(name: str, function: Attribute, *, rising: bool = True) -> Key:
         found = values[frame.path]
         return found[min(frame.index, len(found) - 1)]
 
-    return Key(name, value, rising)
+    return Key(name, value, rising, decoded=True)
 
 
 def _views(path: Path) -> Iterator[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from seriesport.imaging.frames import BAD_DATA, quiet, read_header
 from seriesport.part10.elements import Syntax
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
     from pathlib import Path
 
     from seriesport.imaging.frames import Frame
@@ -51,9 +52,9 @@ def _pictures(frames: Sequence[Frame]) -> Iterator[Array]:
     """The stored pictures of frames of one file."""
     path = frames[0].path
     try:
-        if all(f.native for f in frames):
-            with path.open("rb", buffering=0) as stream:
-                yield from (_read_native(stream.fileno(), f) for f in frames)
+        if frames[0].native and all(f.native for f in frames):
+            with _opened(frames[0].native.path) as fd:
+                yield from (_read_native(fd, f) for f in frames)
             return
         with quiet():
             header = _table_header(frames[0])
@@ -62,6 +63,15 @@ def _pictures(frames: Sequence[Frame]) -> Iterator[Array]:
                 yield _finished(array, header, frames[0])
     except BAD_DATA as error:
         raise _undecodable(frames[0], error) from None
+
+
+@contextmanager
+def _opened(path: Path) -> Generator[int]:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def _inflated(path: Path) -> Path | pydicom.Dataset:
@@ -164,15 +174,15 @@ def _stack(frames: Sequence[Frame]) -> Array:
     stored = np.dtype(first.dtype)
     array = _room((len(frames), *first.shape), stored if whole else _float_for(stored, frames))
     picture = np.empty(first.shape, stored)
-    for places in _by_file(frames):
+    for path, places in _by_native_file(frames).items():
         frame = places[0][0]
         try:
-            with frame.path.open("rb", buffering=0) as stream:
+            with _opened(path) as fd:
                 for frame, at in places:
                     if whole:
-                        _read_native(stream.fileno(), frame, array[at])
+                        _read_native(fd, frame, array[at])
                     else:
-                        _read_native(stream.fileno(), frame, picture)
+                        _read_native(fd, frame, picture)
                         np.multiply(picture, frame.slope, out=array[at], casting="unsafe")
                         array[at] += array.dtype.type(frame.intercept)
         except BAD_DATA as error:
@@ -180,19 +190,32 @@ def _stack(frames: Sequence[Frame]) -> Array:
     return array
 
 
-def _by_file(frames: Sequence[Frame]) -> list[list[tuple[Frame, int]]]:
-    """Frames of each file with their places in the array, by rising index."""
-    files: dict[Path, list[tuple[Frame, int]]] = {}
+_Places = list[tuple["Frame", int]]
+"""Frames with their places in the array."""
+
+
+def _by_native_file(frames: Sequence[Frame]) -> dict[Path, _Places]:
+    """Frames by the file that their pixels lie in."""
+    files: dict[Path, _Places] = {}
     for at, frame in enumerate(frames):
-        files.setdefault(frame.path, []).append((frame, at))
-    return [sorted(places, key=lambda p: p[0].index) for places in files.values()]
+        assert frame.native is not None
+        files.setdefault(frame.native.path, []).append((frame, at))
+    return files
+
+
+def _by_instance(frames: Sequence[Frame]) -> list[_Places]:
+    """Frames of each instance, by rising index."""
+    instances: dict[int, _Places] = {}
+    for at, frame in enumerate(frames):
+        instances.setdefault(frame.instance, []).append((frame, at))
+    return [sorted(places, key=lambda p: p[0].index) for places in instances.values()]
 
 
 def _gather(frames: Sequence[Frame]) -> Array:
     whole = _whole(frames)
     scaled = not frames[0].has_modality_lut and frames[0].samples == 1
     array: Array | None = None
-    for places in _by_file(frames):
+    for places in _by_instance(frames):
         decoded = pixels([f for f, _ in places])
         for (frame, at), image in zip(places, decoded, strict=True):
             if array is None:

@@ -8,7 +8,6 @@ from elsewhere.
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,6 @@ from seriesport.imaging.encoded import (
     Element,
     Elements,
     element,
-    read_encoded,
     split,
     tag_of,
     to_dataset,
@@ -29,7 +27,7 @@ from seriesport.imaging.encoded import (
     value_of,
 )
 from seriesport.imaging.flatten import PER_FRAME, flatten
-from seriesport.imaging.frames import BAD_DATA
+from seriesport.imaging.records import Record, Records
 from seriesport.imaging.sealing import Seal, mismatch, slices_of
 
 if TYPE_CHECKING:
@@ -75,29 +73,6 @@ FIXED = GEOMETRY | frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """One instance's data set before its pixels, compressed."""
-
-    packed: bytes = field(repr=False)
-    dictionary: bytes = field(repr=False)
-    """The beginning of the series' first header, which the others resemble."""
-    transfer_syntax_uid: str
-
-    @classmethod
-    def of(cls, data: bytes, transfer_syntax_uid: str, dictionary: bytes = b"") -> Record:
-        """Compress an encoded data set (explicit VR little endian)."""
-        engine = zlib.compressobj(1, zdict=dictionary) if dictionary else zlib.compressobj(1)
-        return cls(engine.compress(data) + engine.flush(), dictionary, transfer_syntax_uid)
-
-    @property
-    def data(self) -> bytes:
-        """The encoded data set."""
-        dictionary = self.dictionary
-        engine = zlib.decompressobj(zdict=dictionary) if dictionary else zlib.decompressobj()
-        return engine.decompress(self.packed)
-
-
-@dataclass(frozen=True, slots=True)
 class Header:
     """The header of every slice of a series, in the order of its array. A value: methods that
     change something give another Header."""
@@ -115,18 +90,26 @@ class Header:
     """Whether it is another series' header, or none at all."""
 
     @classmethod
-    def of_frames(cls, frames: Iterable[Frame]) -> Header:
+    def of_frames(cls, frames: Iterable[Frame], records: Records | None = None) -> Header:
         """The header of frames, given in the order of the array's slices.
+
+        Args:
+            frames: Of one series.
+            records: The headers of their instances; without it the frames' files are read.
 
         Raises:
             SeriesportError: instance-invalid.
         """
-        numbers: dict[Path, int] = {}
+        numbers: dict[int, int] = {}
         places: list[tuple[int, int]] = []
+        read = Records()
         for frame in frames:
-            number = numbers.setdefault(frame.path, len(numbers))
+            if records is None and frame.instance not in numbers:
+                read.read(frame.instance, frame.path)
+            number = numbers.setdefault(frame.instance, len(numbers))
             places.append((number, frame.index))
-        return cls(_records(list(numbers)), tuple(places))
+        found = (records or read).found
+        return cls(tuple(found[instance] for instance in numbers), tuple(places))
 
     @classmethod
     def of_image(cls, image: Image) -> Header:
@@ -146,12 +129,14 @@ class Header:
         Raises:
             SeriesportError: instance-invalid.
         """
-        return cls(_records(files[:1]), ((0, 0),), template=True)
+        first = Records()
+        first.read(1, files[0])
+        return cls((first.found[1],), ((0, 0),), template=True)
 
     @classmethod
     def empty(cls, slices: int = 1) -> Header:
         """A header without any attribute."""
-        return cls((Record.of(b"", ""),), ((0, 0),) * slices, template=True)
+        return cls((Record(b"", ""),), ((0, 0),) * slices, template=True)
 
     def __len__(self) -> int:
         """Slices that it describes."""
@@ -307,22 +292,6 @@ def _text(elements: Elements, tag: int) -> str:
 
 def _is_text(changed: Element | None) -> bool:
     return changed is not None and changed.vr in TEXT
-
-
-def _records(files: Sequence[Path]) -> tuple[Record, ...]:
-    records: list[Record] = []
-    dictionary = b""
-    for i, path in enumerate(files, 1):
-        try:
-            data, syntax = read_encoded(path)
-        except BAD_DATA as error:
-            raise SeriesportError(
-                "instance-invalid",
-                f"the header of instance {i} cannot be read ({type(error).__name__})",
-            ) from None
-        records.append(Record.of(data, syntax, dictionary))
-        dictionary = dictionary or data[:32768]
-    return tuple(records)
 
 
 @lru_cache(maxsize=4)

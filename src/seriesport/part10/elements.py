@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from seriesport.errors import SeriesportError
@@ -45,6 +46,7 @@ class Syntax:
     deflated: bool = False
 
     @classmethod
+    @lru_cache(maxsize=256)
     def of(cls, transfer_syntax_uid: str) -> Syntax:
         """The encoding of a transfer syntax; unknown ones are explicit little endian."""
         return cls(

@@ -16,8 +16,8 @@ _SAMPLES, _PHOTOMETRIC, _FRAMES = 0x00280002, 0x00280004, 0x00280008
 _ROWS, _COLUMNS, _BITS_ALLOCATED = 0x00280010, 0x00280011, 0x00280100
 _PIXEL_URL, _SPECTROSCOPY = 0x00287FE0, 0x56000020
 _FLOAT_PIXELS, _DOUBLE_PIXELS, _PIXELS = 0x7FE00008, 0x7FE00009, 0x7FE00010
-_VALUES = frozenset({_SOP_CLASS, _SAMPLES, _PHOTOMETRIC, _FRAMES, _ROWS, _COLUMNS, _BITS_ALLOCATED})
-_CONTENT = frozenset({_PIXEL_URL, _SPECTROSCOPY, _FLOAT_PIXELS, _DOUBLE_PIXELS, _PIXELS})
+VALUES = frozenset({_SOP_CLASS, _SAMPLES, _PHOTOMETRIC, _FRAMES, _ROWS, _COLUMNS, _BITS_ALLOCATED})
+CONTENT = frozenset({_PIXEL_URL, _SPECTROSCOPY, _FLOAT_PIXELS, _DOUBLE_PIXELS, _PIXELS})
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 _IMAGE_SUFFIXES = (
@@ -65,8 +65,8 @@ def check_whole(source: BinaryIO | bytes | memoryview, size: int, transfer_synta
         while inflated():
             pass
         size, read = inflated.total, ForwardReader(Inflater(read, size))
-    found = Walker(read, size, syntax, descend=True).walk(_VALUES, _CONTENT)
-    _check_pixels(found, transfer_syntax_uid, little=syntax.little)
+    found = Walker(read, size, syntax, descend=True).walk(VALUES, CONTENT)
+    check_pixels(found, transfer_syntax_uid, little=syntax.little)
 
 
 def _seeking_reader(stream: BinaryIO) -> Reader:
@@ -81,7 +81,18 @@ def _seeking_reader(stream: BinaryIO) -> Reader:
     return read
 
 
-def _check_pixels(found: Found, transfer_syntax_uid: str, *, little: bool) -> None:
+def check_pixels(found: Found, transfer_syntax_uid: str, *, little: bool) -> None:
+    """Refuse pixels that are missing, or fewer than rows, columns and frames ask for.
+
+    Args:
+        found: With the attributes in `VALUES`, and the lengths of those in `CONTENT`.
+        transfer_syntax_uid: How the pixels are encoded.
+        little: Whether values are.
+
+    Raises:
+        SeriesportError: instance-truncated.
+    """
+
     def number(tag: int) -> int:
         return int.from_bytes(found.values.get(tag, b"")[:2], "little" if little else "big")
 

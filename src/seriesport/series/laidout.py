@@ -1,85 +1,132 @@
-"""Files that hold an instance each: where they are, or made in a temporary folder.
+"""The instances or files of one series, where they lie, and files for who cannot do with that.
 
-Of instances that lie in a ZIP or a bundle the headers are written out, with a hole for the pixels,
-which are read where they are: a series takes no space twice.
+Instances of a ZIP or a bundle are read where they are. Files are made in a temporary folder only
+for what pydicom has to read, such as compressed pixels.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seriesport.digest import chunks
 from seriesport.errors import SeriesportError
-from seriesport.files import copy_range, unwritable
+from seriesport.files import copy_range, unreadable, unwritable
 from seriesport.formats.source import inflate
-from seriesport.imaging.headers import quick_header
+from seriesport.imaging.frames import Frame, frames_of, quiet, readable_header, require_images
+from seriesport.imaging.headers import Header, header_of
+from seriesport.imaging.records import Records
 from seriesport.instance import FileSlice
 from seriesport.part10 import encode_file_meta
-from seriesport.part10.elements import UNDEFINED, Syntax
+from seriesport.part10.elements import Syntax
+from seriesport.part10.whole import check_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from seriesport.instance import Instance, Payload
 
-_HEAD = 1 << 14
-"""As much of an instance as most headers take."""
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Source:
-    """The files of one series, as long as the context lasts."""
+    """One series, as long as the context lasts."""
 
-    files: list[Path]
-    dicom: bool
-    """Whether they are DICOM instances."""
-    heads: dict[Path, FileSlice] = field(default_factory=dict[Path, FileSlice])
-    """Files that have their header alone, and a hole for the pixels: where all bytes of them lie,
-    file meta information apart."""
+    files: Sequence[Path] = ()
+    """Of other formats than DICOM."""
+    instances: Sequence[Instance] = ()
+    """Of DICOM."""
+    room: Path = Path()
+    """A folder for temporary files."""
+    checked: bool = False
+    """Whether each instance is known to be whole."""
+    _made: dict[int, Path] = field(default_factory=dict[int, Path])
 
-    def complete(self) -> None:
-        """Fill the holes."""
-        for path, whole in self.heads.items():
-            meta = path.stat().st_size - whole.size
-            try:
-                with path.open("r+b") as stream:
-                    _copy(whole, stream.fileno(), meta)
-            except OSError as error:
-                raise unwritable(error) from error
-        self.heads.clear()
+    @property
+    def dicom(self) -> bool:
+        """Whether it is DICOM."""
+        return bool(self.instances)
 
+    def file(self, number: int) -> Path:
+        """A file that pydicom can read with the instance at a place from 1.
 
-def lay_out(instances: Sequence[Instance], room: Path) -> Source:
-    """Files that hold an instance each; where they are, if they do."""
-    source = Source([], dicom=True)
-    for number, instance in enumerate(instances, 1):
+        Raises:
+            SeriesportError: file-unwritable, file-unreadable, source-changed.
+        """
+        if number not in self._made:
+            self._made[number] = self._file(number)
+        return self._made[number]
+
+    def scan(self, *, files: bool = False) -> tuple[list[Frame], Records]:
+        """The frames and headers of all instances, each read once and found whole.
+
+        Args:
+            files: Whether each frame's file has to be one that pydicom can read.
+
+        Raises:
+            SeriesportError: as `imaging.frames.read_frames`; instance-truncated,
+                instance-invalid where an instance is not whole.
+        """
+        frames: list[Frame] = []
+        records = Records()
+        with quiet():
+            for number in range(1, len(self.instances) + 1):
+                with readable_header(number):
+                    frames += self._scan(number, records, files=files)
+        return require_images(frames, len(self.instances)), records
+
+    def check(self) -> None:
+        """Refuse instances that are not whole. Raises SeriesportError: as `scan`."""
+        for number, instance in enumerate(self.instances, 1):
+            self._check(number, instance, _quick(instance))
+
+    def _scan(self, number: int, records: Records, *, files: bool) -> list[Frame]:
+        instance = self.instances[number - 1]
+        quick = _quick(instance)
+        self._check(number, instance, quick)
+        found = frames_of(quick, lambda: self.file(number), number)
+        if files:
+            found = [replace(frame, path=self.file(number)) for frame in found]
+        if quick is not None and quick.explicit:
+            records.add(number, quick.plain.encoded, instance.transfer_syntax_uid)
+        elif found:
+            records.read(number, self.file(number))
+        return found
+
+    def _check(self, number: int, instance: Instance, quick: Header | None) -> None:
+        if self.checked or (quick is not None and quick.plain.whole):
+            return
+        try:
+            with instance.payload.open() as stream:
+                check_whole(stream, instance.payload.size, instance.transfer_syntax_uid)
+        except SeriesportError as error:
+            raise SeriesportError(error.code, f"instance {number}: {error.message}") from error
+
+    def _file(self, number: int) -> Path:
+        instance = self.instances[number - 1]
         payload = instance.payload
         path = Path(payload.path) if isinstance(payload, FileSlice) else None
         if path is None or not _is_alone(path, payload):
-            path = room / f"{number:06d}.dcm"
+            path = self.room / f"{number:06d}.dcm"
             meta = encode_file_meta(
                 instance.header.sop_class_uid, instance.uid, instance.transfer_syntax_uid
             )
-            if isinstance(payload, FileSlice) and _write_head(path, meta, payload):
-                source.heads[path] = payload
-            else:
-                write_file(path, meta, payload)
-        source.files.append(_readable(path, instance.transfer_syntax_uid, room))
-    return source
+            write_file(path, meta, payload)
+        if not Syntax.of(instance.transfer_syntax_uid).deflated:
+            return path
+        target = self.room / f"inflated-{number:06d}.dcm"
+        inflate(path, target)
+        return target
 
 
-def _write_head(path: Path, meta: bytes, payload: FileSlice) -> bool:
-    """Write a header with a hole behind it; False where pixels do not follow it as they are."""
-    if payload.size < 2 * _HEAD:
-        return False
-    write_file(path, meta, FileSlice(payload.path, payload.offset, _HEAD))
-    os.truncate(path, len(meta) + payload.size)
-    quick = quick_header(path)
-    pixels = None if quick is None else quick.pixels
-    return pixels is not None and pixels.length != UNDEFINED and pixels.offset <= _HEAD
+def _quick(instance: Instance) -> Header | None:
+    if not isinstance(instance.payload, FileSlice):
+        return None
+    try:
+        return header_of(instance.payload, instance.transfer_syntax_uid)
+    except OSError as error:
+        raise unreadable(error) from error
 
 
 def _is_alone(path: Path, payload: Payload) -> bool:
@@ -91,14 +138,6 @@ def _is_alone(path: Path, payload: Payload) -> bool:
         return whole and os.pread(fd, 4, 128) == b"DICM"
     finally:
         os.close(fd)
-
-
-def _readable(path: Path, transfer_syntax_uid: str, room: Path) -> Path:
-    if not Syntax.of(transfer_syntax_uid).deflated:
-        return path
-    target = room / f"inflated-{path.stem}.dcm"
-    inflate(path, target)
-    return target
 
 
 def write_file(path: Path, head: bytes, payload: Payload) -> None:

@@ -16,9 +16,9 @@ from seriesport.formats.axes import Axes, spatial_axes, tag_axes, unnamed
 from seriesport.formats.dicom_geometry import with_geometry
 from seriesport.formats.guard import check_affine
 from seriesport.formats.values import image_of
-from seriesport.imaging.frames import read_frames
 from seriesport.imaging.geometry import spacing_of
 from seriesport.imaging.image import Image
+from seriesport.imaging.orders import needs_files
 from seriesport.imaging.regrid import aligned
 from seriesport.imaging.sealing import lead_of
 from seriesport.imaging.sorting import arrange
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from seriesport.imaging.image import Array
     from seriesport.imaging.orders import InputOrder
     from seriesport.imaging.sorting import Grid
-    from seriesport.instance import FileSlice
     from seriesport.series.laidout import Source
     from seriesport.settings import Settings
 
@@ -131,39 +130,18 @@ def _allowed(source: Any, opts: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _of_instances(there: Source, input_order: InputOrder, opts: Mapping[str, Any]) -> Loaded:
-    arranged = arrange(read_frames(there.files), input_order, opts)
-    image = Image.of(replace(arranged, frames=_where_pixels_are(arranged.frames, there)))
-    header = Header.of_image(replace(image, frames=arranged.frames))
-    return Loaded(replace(image, frames=_pathless(arranged.frames)), header, DICOM)
-
-
-def _where_pixels_are(grid: Grid, there: Source) -> Grid:
-    """The frames with the files that hold their pixels, where these are not in theirs."""
-    if not there.heads:
-        return grid
-    frames = cast("list[Frame]", grid.ravel().tolist())
-    if any(f.native is None or f.tile is not None for f in frames):
-        there.complete()
-        return grid
-    made: Grid = np.empty(len(frames), dtype=object)
-    for i, frame in enumerate(frames):
-        whole = there.heads.get(frame.path)
-        made[i] = frame if whole is None else _shifted(frame, whole)
-    return made.reshape(grid.shape)
-
-
-def _shifted(frame: Frame, whole: FileSlice) -> Frame:
-    assert frame.native is not None
-    meta = frame.path.stat().st_size - whole.size
-    native = replace(frame.native, offset=frame.native.offset - meta + whole.offset)
-    return replace(frame, path=Path(whole.path), native=native)
+    frames, records = there.scan(files=needs_files(input_order, opts))
+    image = Image.of(arrange(frames, input_order, opts))
+    assert image.frames is not None
+    header = Header.of_frames(image.frames.ravel(), records).sealed(image)
+    return Loaded(replace(image, frames=_pathless(image.frames)), header, DICOM)
 
 
 def _pathless(grid: Grid) -> Grid:
     """Frames without the names of files, which may be gone and may identify."""
     made = np.empty(grid.shape, dtype=object)
     for at in np.ndindex(grid.shape):
-        made[at] = replace(cast("Frame", grid[at]), path=_NOWHERE)
+        made[at] = replace(cast("Frame", grid[at]), path=_NOWHERE, native=None)
     return made
 
 
@@ -225,7 +203,8 @@ def headed(
     with located(template, settings, opts) as there:
         if not there.dicom:
             raise SeriesportError("not-found", "the template has no DICOM instances")
-        return replace(loaded, header=Header.of_files(there.files).as_template(count))
+        there.check()
+        return replace(loaded, header=Header.of_files([there.file(1)]).as_template(count))
 
 
 def placed(
@@ -268,7 +247,7 @@ def _geometry_of(source: Any, settings: Settings | None, opts: Mapping[str, Any]
     with located(source, settings, opts) as there:
         if not there.dicom:
             return Loaded(files.read(there.files, None, opts), Header.empty(), "file")
-        frames = read_frames(there.files)
+        frames, records = there.scan()
         arranged = arrange(frames, "auto", opts)
         slices = arranged.frames.shape[-1]
         shape = (slices, frames[0].rows, frames[0].columns)
@@ -277,4 +256,4 @@ def _geometry_of(source: Any, settings: Settings | None, opts: Mapping[str, Any]
         image = image_of(nothing, Axes(spatial_axes(3), {}), affine)
         if slices == 1:
             image = replace(image, array=nothing[0], axes=image.axes[1:])
-        return Loaded(image, Header.of_files(there.files), DICOM)
+        return Loaded(image, Header.of_frames(frames[:1], records).as_template(1), DICOM)
