@@ -457,14 +457,14 @@ def test_a_wildcard_in_a_patient_id_never_finds_anybody_else(
 
 def failure(url: str, **server: Any) -> SeriesportError:
     with pytest.raises(SeriesportError) as caught, connect(url, **server) as transport:
-        transport.echo(parse(url))
+        transport.echo(transport.at())
     assert "\n" not in caught.value.message
     return caught.value
 
 
 def test_an_echo_succeeds(archive: Peer) -> None:
     with connect(archive.url) as transport:
-        transport.echo(parse(archive.url))
+        transport.echo(transport.at())
 
 
 def test_nothing_listening_is_unreachable() -> None:
@@ -577,7 +577,7 @@ def test_a_name_of_its_own_fits_a_certificate_for_another_host(
     with Storescp(tmp_path / "scp", certificate=certificate) as server:
         named = replace(tls, server_name="archive.example")
         with connect(server.url, tls=named) as transport:
-            transport.echo(parse(server.url))
+            transport.echo(transport.at())
 
 
 def test_a_certificate_that_cannot_be_read_is_an_error(
