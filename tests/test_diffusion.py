@@ -62,14 +62,28 @@ def ge(dataset: Any, b: float, direction: tuple[float, ...]) -> None:
     block.add_new(0xE0, "DS", "3")  # number of directions
 
 
+PLANES = {
+    "axial": ["1", "0", "0", "0", "1", "0"],
+    "tilted axial": ["0.96", "0", "-0.28", "0", "1", "0"],
+    "feet first": ["-1", "0", "0", "0", "1", "0"],
+    "sagittal": ["0", "1", "0", "0", "0", "-1"],
+    "sagittal from the right": ["0", "-1", "0", "0", "0", "-1"],
+    "coronal": images.OBLIQUE,
+    "coronal from behind": ["-1", "0", "0", "0", "0", "-1"],
+}
+
+
 def series(
-    folder: Path, vendor: Callable[[Any, float, tuple[float, ...]], None], phase: str = "COL"
+    folder: Path,
+    vendor: Callable[[Any, float, tuple[float, ...]], None],
+    phase: str = "COL",
+    plane: str = "coronal",
 ) -> list[Path]:
     made = data.mr(folder, data.identity("dwi"), times=4, slices=3)
 
     def change(dataset: Any, i: int) -> None:
         volume, place = divmod(i, 3)
-        images.place(dataset, place, images.OBLIQUE, 3.0)
+        images.place(dataset, place, PLANES[plane], 3.0)
         del dataset.TriggerTime, dataset.TemporalPositionIdentifier
         dataset.ScanningSequence, dataset.SequenceName = "EP", "ep_b"
         dataset.InPlanePhaseEncodingDirection = phase
@@ -91,27 +105,29 @@ def told_by_dcm2niix(folder: Path, out: Path) -> tuple[np.ndarray[Any, Any], np.
     return np.loadtxt(out / "x.bval"), (np.diag([-1, -1, 1]) @ axes @ vectors).T
 
 
-@pytest.mark.parametrize(
-    ("vendor", "phase"),
-    [
-        (standard, "COL"),
-        (canon, "COL"),
-        (siemens, "COL"),
-        (philips, "ROW"),
-        (ge, "COL"),
-        (ge, "ROW"),
-    ],
-)
-def test_each_vendors_diffusion_is_read_as_dcm2niix_reads_it(
-    tmp_path: Path, vendor: Callable[..., None], phase: str
-) -> None:
-    paths = series(tmp_path / "in", vendor, phase)
+def agrees_with_dcm2niix(paths: list[Path], out: Path) -> None:
     image = Image.read(paths)
-    bvalues, vectors = told_by_dcm2niix(paths[0].parent, tmp_path / "out")
+    bvalues, vectors = told_by_dcm2niix(paths[0].parent, out)
     assert image.bvalues is not None
     assert image.bvectors is not None
     np.testing.assert_allclose(image.bvalues, bvalues)
     np.testing.assert_allclose(image.bvectors, vectors, atol=1e-5)
+
+
+@pytest.mark.parametrize("vendor", [standard, siemens, philips])
+def test_each_vendors_diffusion_is_read_as_dcm2niix_reads_it(
+    tmp_path: Path, vendor: Callable[..., None]
+) -> None:
+    agrees_with_dcm2niix(series(tmp_path / "in", vendor), tmp_path / "out")
+
+
+@pytest.mark.parametrize("vendor", [ge, canon])
+@pytest.mark.parametrize("phase", ["COL", "ROW"])
+@pytest.mark.parametrize("plane", PLANES)
+def test_directions_along_the_images_own_axes_are_turned_as_dcm2niix_turns_them(
+    tmp_path: Path, vendor: Callable[..., None], phase: str, plane: str
+) -> None:
+    agrees_with_dcm2niix(series(tmp_path / "in", vendor, phase, plane), tmp_path / "out")
 
 
 def test_volumes_are_sorted_by_b_value_and_direction_when_asked(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ _MACRO = "MRDiffusionSequence"
 _NO_DIRECTION = ("NONE", "ISOTROPIC")
 _RELATIVE = ("GE", "CANON")
 """Vendors whose directions are relative to the image, whatever element holds them."""
+_SIGNS = ((-1, -1, -1), (1, -1, 1), (1, 1, 1))
+"""Of their frequency, phase and slice components, in sagittal, coronal and axial images."""
 _GE_OFFSET = 100_000
 """GE adds 1e9 to b-values that it has made of several shells."""
 _GE_LARGEST = 10_000
@@ -53,14 +55,19 @@ def diffusion_of(look: Lookup, plane: Plane | None) -> Diffusion:
 def _in_patient(vector: Direction, look: Lookup, plane: Plane | None) -> Direction | None:
     """Turn a direction that is relative to the image into LPS, as dcm2niix does.
 
-    It is told along frequency, phase and slice; which of the image's axes these are follows from
-    the phase encoding direction. None where that is not told.
+    It is told along frequency, phase and slice. Which of the image's axes these are follows from
+    the phase encoding direction, and their signs from the nearest of the body's planes. None where
+    the phase encoding direction is not told.
     """
     phase = look.get("MRFOVGeometrySequence", "InPlanePhaseEncodingDirection")
     if plane is None or not phase:
         return None
-    first, second, across = vector
-    right, down = (-first, second) if str(phase).startswith("COL") else (second, first)
+    nearest = int(np.argmax(np.abs(plane.normal)))
+    frequency, encoding, across = np.multiply(vector, _SIGNS[nearest])
+    if str(phase).startswith("COL"):
+        right, down = -frequency, -encoding
+    else:
+        right, down = -encoding, frequency
     row, column = np.array(plane.orientation[:3]), np.array(plane.orientation[3:])
     x, y, z = (float(v) for v in right * row + down * column + across * plane.normal)
     return (x, y, z)
