@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,8 +90,7 @@ def _copy(
                 receipt = writer.store_files(files, destination, "", series)
             else:
                 receipt = writer.store(flow.send(read_bundle(bundle)), destination)
-            _check(receipt)
-            return receipt
+            return receipt.require_complete()
 
         receipt = patience(destination, settings).retrying()(attempt)
     shutil.rmtree(room)
@@ -118,15 +116,6 @@ def weakest(receipt: Receipt) -> str:
     """The weakest proof of any instance that arrived."""
     proofs = [entry.proof for entry in receipt.entries if entry.proof is not None]
     return str(min(proofs, key=list(Proof).index, default=""))
-
-
-def _check(receipt: Receipt) -> None:
-    lost = [entry for entry in receipt.entries if not entry.arrived]
-    if lost:
-        code, _ = Counter(entry.code or "store-unverified" for entry in lost).most_common(1)[0]
-        details = "; ".join(sorted({entry.detail for entry in lost if entry.detail})[:3])
-        what = f"{len(lost)} of {len(receipt.entries)} instances were not delivered"
-        raise SeriesportError(code, f"{what} ({details})" if details else what)
 
 
 def _room(series: SeriesReference) -> Path:

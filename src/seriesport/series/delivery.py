@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +30,7 @@ if TYPE_CHECKING:
     from seriesport.transports.protocol import Transport
 
 _DICOM_SUFFIXES = (".dcm", ".dicom")
-_NOT_WRITTEN = tuple(
-    [".nrrd", ".nhdr", ".hdr", ".img", ".mgz", ".mgh", ".mnc", ".npy", ".h5", ".bmp", ".gif"]
-)
+_NOT_WRITTEN = (".nrrd", ".nhdr", ".hdr", ".img", ".mgz", ".mgh", ".mnc", ".npy", ".bmp", ".gif")
 """Image formats that a name may mean and that nothing here writes: no folder is called so."""
 
 
@@ -119,7 +116,7 @@ def _single(instances: Sequence[Instance], path: Path) -> Receipt:
     if len(instances) != 1:
         problem = f"{len(instances)} instances need a folder or a ZIP, not one file"
         raise SeriesportError("format-unfit", problem)
-    return _complete(Receipt((write_instance(path, instances[0]),)))
+    return Receipt((write_instance(path, instances[0]),)).require_complete()
 
 
 def _store_files(
@@ -167,14 +164,6 @@ def _delivered(
     """Store with the retries and the rate of the server, and require all to have arrived."""
     flow = Flows(settings).get(address)
     with open_transport(source_root(address), settings) as transport:
-        return patience(address, settings).retrying()(lambda: _complete(store(transport, flow)))
-
-
-def _complete(receipt: Receipt) -> Receipt:
-    lost = [entry for entry in receipt.entries if not entry.arrived]
-    if lost:
-        code, _ = Counter(entry.code or "store-unverified" for entry in lost).most_common(1)[0]
-        details = "; ".join(sorted({entry.detail for entry in lost if entry.detail})[:3])
-        what = f"{len(lost)} of {len(receipt.entries)} were not delivered"
-        raise SeriesportError(code, f"{what} ({details})" if details else what)
-    return receipt
+        return patience(address, settings).retrying()(
+            lambda: store(transport, flow).require_complete()
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self
@@ -100,6 +101,20 @@ class Receipt:
     def complete(self) -> bool:
         """Whether every instance is at the destination, listed there or better."""
         return all(entry.arrived for entry in self.entries)
+
+    def require_complete(self) -> Receipt:
+        """Give itself, if every instance is at the destination.
+
+        Raises:
+            SeriesportError: the commonest reason of those that are not.
+        """
+        lost = [entry for entry in self.entries if not entry.arrived]
+        if not lost:
+            return self
+        code, _ = Counter(entry.code or "store-unverified" for entry in lost).most_common(1)[0]
+        details = "; ".join(sorted({entry.detail for entry in lost if entry.detail})[:3])
+        what = f"{len(lost)} of {len(self.entries)} were not delivered"
+        raise SeriesportError(code, f"{what} ({details})" if details else what)
 
 
 class Transport(Protocol):
