@@ -93,6 +93,12 @@ class Header:
     series_description: str = ""
     instance_number: int | None = None
 
+    @property
+    def order(self) -> tuple[int, str]:
+        """Sort key of instances in a series: instance number, then UID."""
+        number = self.instance_number
+        return (2**31 if number is None else number, self.sop_instance_uid)
+
 
 @dataclass(frozen=True, slots=True)
 class Instance:
@@ -119,8 +125,7 @@ class Instance:
     @property
     def order(self) -> tuple[int, str]:
         """Sort key of instances in a series: instance number, then UID."""
-        number = self.header.instance_number
-        return (2**31 if number is None else number, self.uid)
+        return self.header.order
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from seriesport.errors import SeriesportError
 from seriesport.imaging.decimals import decimal_string
 from seriesport.imaging.frames import BAD_DATA, quiet, read_header
 from seriesport.part10.elements import UNDEFINED, VALUE_AT, Syntax
-from seriesport.part10.quickscan import scan_explicit, swapped
+from seriesport.part10.quickscan import scan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,7 +73,7 @@ def read_encoded(path: Path) -> tuple[bytes, str]:
     """
     with path.open("rb") as stream:
         data = stream.read(_FIRST_READ)
-        meta = scan_explicit(data, 132, {swapped(_SYNTAX): _SYNTAX}, 2)
+        meta = scan(data, 132, (_SYNTAX,), 2)
         if data[128:132] == b"DICM" and meta is not None and _SYNTAX in meta[0]:
             syntax = meta[0][_SYNTAX].decode("ascii").rstrip("\0 ")
             while _is_plain(syntax):
@@ -101,7 +101,7 @@ def _converted(path: Path) -> tuple[bytes, str]:
 
 
 def _end_of_header(data: bytes, at: int) -> int:
-    quick = scan_explicit(data, at, {}, 0x7FDF)
+    quick = scan(data, at, (), 0x7FDF)
     if quick is not None:
         return quick[1]
     end = len(data)

@@ -16,7 +16,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from seriesport.part10.elements import Syntax
 from seriesport.part10.plain import Plain, read_plain
-from seriesport.part10.quickscan import scan_explicit, swapped
+from seriesport.part10.quickscan import scan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,7 +110,7 @@ def quick_header(path: Path) -> Header | None:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         start = os.pread(fd, _META_READ, 0)
-        meta = scan_explicit(start, 132, {swapped(_SYNTAX): _SYNTAX}, 2)
+        meta = scan(start, 132, (_SYNTAX,), 2)
         if start[128:132] != b"DICM" or meta is None or _SYNTAX not in meta[0]:
             return None
         syntax = meta[0][_SYNTAX].decode("latin-1").rstrip("\0 ")

@@ -6,6 +6,7 @@ import os
 import re
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from seriesport.files import unreadable
 from seriesport.instance import FileSlice, Header, Instance
 from seriesport.part10.charset import decode_text
 from seriesport.part10.elements import MAX_VALUE, VALUE_AT, Syntax, Walker
-from seriesport.part10.quickscan import scan_explicit, scan_implicit, swapped
+from seriesport.part10.quickscan import scan
 from seriesport.part10.readers import (
     ForwardReader,
     Inflater,
@@ -54,24 +55,18 @@ _CHARSET, _SOP_CLASS, _SOP_INSTANCE = 0x00080005, 0x00080016, 0x00080018
 _ACCESSION, _MODALITY, _SERIES_DESCRIPTION = 0x00080050, 0x00080060, 0x0008103E
 _PATIENT_ID, _STUDY, _SERIES = 0x00100020, 0x0020000D, 0x0020000E
 _SERIES_NUMBER, _INSTANCE_NUMBER = 0x00200011, 0x00200013
-_HEADER_TAGS = frozenset(
-    {
-        _CHARSET,
-        _SOP_CLASS,
-        _SOP_INSTANCE,
-        _ACCESSION,
-        _MODALITY,
-        _SERIES_DESCRIPTION,
-        _PATIENT_ID,
-        _STUDY,
-        _SERIES,
-        _SERIES_NUMBER,
-        _INSTANCE_NUMBER,
-    }
+_SHARED_TAGS = (
+    _CHARSET,
+    _PATIENT_ID,
+    _STUDY,
+    _SERIES,
+    _ACCESSION,
+    _MODALITY,
+    _SERIES_NUMBER,
+    _SERIES_DESCRIPTION,
 )
-_HEADER_SWAPPED = {swapped(tag): tag for tag in _HEADER_TAGS}
+_HEADER_TAGS = frozenset({_SOP_CLASS, _SOP_INSTANCE, _INSTANCE_NUMBER, *_SHARED_TAGS})
 _META_TAGS = (0x00020002, 0x00020010)
-_META_SWAPPED = {swapped(tag): tag for tag in _META_TAGS}
 _MAX_META = 1 << 20
 _MAX_FILLS = 1024
 """Most reads of 8 kB that a header may need: no file keeps a scan busy for ever."""
@@ -252,7 +247,7 @@ class _Prefetched:
 
 def _read_meta(read: Reader, size: int, at: int, start: bytes) -> _Meta:
     """The file meta information from `at`, if there is any, and the transfer syntax."""
-    quick = scan_explicit(start, at, _META_SWAPPED, 2)
+    quick = scan(start, at, _META_TAGS, 2)
     if quick is not None:
         values, at = quick
         head = start[at : at + 12]
@@ -299,8 +294,8 @@ def _quick_values(start: bytes, meta: _Meta) -> dict[int, bytes] | None:
     syntax = Syntax.of(meta.transfer_syntax_uid)
     if syntax.deflated or not syntax.little:
         return None
-    scan = scan_explicit if syntax.explicit else scan_implicit
-    quick = scan(start, meta.data_set_offset, _HEADER_SWAPPED, _LAST_HEADER_TAG >> 16)
+    last = _LAST_HEADER_TAG >> 16
+    quick = scan(start, meta.data_set_offset, _HEADER_TAGS, last, explicit=syntax.explicit)
     return None if quick is None else quick[0]
 
 
@@ -342,29 +337,34 @@ def _deflated_values(
 
 
 def _header(values: dict[int, bytes]) -> Header:
-    charset = values.get(_CHARSET, b"")
-
-    def text(tag: int) -> str:
-        value = values.get(tag, b"")
-        return decode_text(value, charset).rstrip(" \0") if value else ""
-
     sop_class, instance = _uid(values.get(_SOP_CLASS, b"")), _uid(values.get(_SOP_INSTANCE, b""))
     if not sop_class or not instance:
         raise invalid("the data set has no SOP Class UID or no SOP Instance UID")
-    return Header(
-        sop_class_uid=sop_class,
-        sop_instance_uid=instance,
-        patient_id=text(_PATIENT_ID),
-        study_instance_uid=_uid(values.get(_STUDY, b"")),
-        series_instance_uid=_uid(values.get(_SERIES, b"")),
-        accession_number=text(_ACCESSION),
-        modality=text(_MODALITY).strip(),
-        series_number=text(_SERIES_NUMBER).strip(),
-        series_description=text(_SERIES_DESCRIPTION),
-        instance_number=_integer(text(_INSTANCE_NUMBER)),
+    number = values.get(_INSTANCE_NUMBER, b"").decode("latin-1").rstrip(" \0")
+    shared = _shared(tuple(values.get(tag, b"") for tag in _SHARED_TAGS))
+    return Header(sop_class, instance, *shared, _integer(number))
+
+
+@lru_cache(maxsize=256)
+def _shared(values: tuple[bytes, ...]) -> tuple[str, str, str, str, str, str, str]:
+    """What the instances of a series have in common, decoded once, as `Header` has it."""
+    charset, patient, study, series, accession, modality, number, description = values
+
+    def text(value: bytes) -> str:
+        return decode_text(value, charset).rstrip(" \0") if value else ""
+
+    return (
+        text(patient),
+        _uid(study),
+        _uid(series),
+        text(accession),
+        text(modality).strip(),
+        text(number).strip(),
+        text(description),
     )
 
 
+@lru_cache(maxsize=1024)
 def _uid(value: bytes) -> str:
     uid = value.decode("latin-1").strip(" \0")
     if uid and _UID_TEXT.fullmatch(uid) is None:

@@ -11,7 +11,8 @@ import struct
 from dataclasses import dataclass
 
 from seriesport.errors import SeriesportError
-from seriesport.part10.elements import MAX_VALUE, UNDEFINED, VALUE_AT, Found, Syntax, Walker
+from seriesport.part10.elements import MAX_VALUE, UNDEFINED, Found, Syntax, Walker
+from seriesport.part10.quickscan import head, heads_of
 from seriesport.part10.readers import bytes_reader
 from seriesport.part10.whole import CONTENT, VALUES, check_pixels
 
@@ -21,10 +22,7 @@ vendors' own protocols before the second."""
 _PIXEL_GROUP = 0x7FE0
 _PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 _NESTED = 16
-_EXPLICIT = struct.Struct("<HH2sH").unpack_from
 _IMPLICIT = struct.Struct("<HHL").unpack_from
-_LONG = struct.Struct("<L").unpack_from
-_MOST_HEADS = 8192
 
 
 class _OddError(Exception):
@@ -122,16 +120,12 @@ def read_plain(fd: int, offset: int, size: int, transfer_syntax_uid: str) -> Pla
 
 
 _Scan = tuple[dict[int, tuple[int, int, bytes]], list[tuple[int, int]], Stored | None, int]
-_heads: dict[bool, dict[bytes, tuple[int, int, bytes]]] = {True: {}, False: {}}
-"""Tag, length and VR by the first 8 bytes of an element: the files of a series share most."""
 
 
 def _scan(buffer: bytes, size: int, *, explicit: bool) -> _Scan:
     places: dict[int, tuple[int, int, bytes]] = {}
     nested: list[tuple[int, int]] = []
-    heads, end, at = _heads[explicit], len(buffer), 0
-    if len(heads) > _MOST_HEADS:
-        heads.clear()
+    heads, end, at = heads_of(explicit=explicit), len(buffer), 0
     while at < end:
         known = heads.get(buffer[at : at + 8])
         if known is not None:
@@ -168,20 +162,10 @@ def _after(
 
 
 def _head(buffer: bytes, at: int, *, explicit: bool) -> tuple[int, bytes, int, int]:
-    """Tag and VR of an element, where its value begins, and its length."""
-    if explicit:
-        group, element, vr, length = _EXPLICIT(buffer, at)
-        offset = VALUE_AT.get(vr)
-        if offset is None:
-            raise _OddError
-        if offset == 12:
-            length = _LONG(buffer, at + 8)[0]
-    else:
-        group, element, length = _IMPLICIT(buffer, at)
-        vr, offset = b"", 8
-    if group in (0, 0xFFFE):
+    found = head(buffer, at, explicit=explicit)
+    if found is None or found[0] >> 16 in (0, 0xFFFE):
         raise _OddError
-    return group << 16 | element, vr, at + offset, length
+    return found
 
 
 def _after_items(buffer: bytes, at: int, *, explicit: bool, depth: int) -> int:

@@ -62,6 +62,8 @@ class FileTransport(Transport):
         self.duplicates = 0
         """Files of the series last listed that repeat an instance byte for byte."""
         self._seen: dict[str, _Seen] = {}
+        self._whole: tuple[SeriesReference | None, dict[str, Listed]] = (None, {})
+        """The series that was expected last, as it was listed then."""
 
     def find(self, address: Address) -> list[SeriesReference]:
         """See the protocol."""
@@ -76,6 +78,7 @@ class FileTransport(Transport):
         if series.plain:
             return plainfiles.expected(_plain(_path(series.address)))
         listing = self._list(_path(series.address))
+        self._whole = series, listing.whole(series)
         expected = listing.expected(series)
         self.duplicates = listing.duplicates
         return expected
@@ -91,7 +94,9 @@ class FileTransport(Transport):
         if series.plain:
             yield from plainfiles.missing(_plain(_path(series.address)), expected, have)
             return
-        listed = self._list(_path(series.address)).whole(series)
+        known, listed = self._whole
+        if known != series:
+            listed = self._list(_path(series.address)).whole(series)
         for uid in expected:
             if uid in listed and uid not in have:
                 yield self._unchanged(listed[uid])
@@ -139,6 +144,7 @@ class FileTransport(Transport):
     def close(self) -> None:
         """See the protocol."""
         self._seen.clear()
+        self._whole = (None, {})
 
     def _folder(self, root: Path, instances: Sequence[Instance], name: str | None) -> Path:
         if name is not None:
@@ -152,6 +158,7 @@ class FileTransport(Transport):
     def _list(self, root: Path) -> Listing:
         """Look at every file; only what is new or changed since the last look is read."""
         listing = Listing("file")
+        cut = len(str(root).rstrip("/")) + 1
         for path, state, error in _files(root):
             listing.total += 1
             seen = _Seen(state, None, error) if error else self._look(path, state)
@@ -160,7 +167,7 @@ class FileTransport(Transport):
             elif seen.part10 is None:
                 listing.passed_over += 1
             else:
-                listing.add(_listed(listing.total, root, path, seen.part10))
+                listing.add(_listed(listing.total, path, path[cut:], seen.part10))
         self.passed_over = listing.passed_over
         return listing
 
@@ -199,9 +206,8 @@ def _state(status: os.stat_result) -> tuple[int, int, int, int]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _listed(number: int, root: Path, path: str, part10: Part10) -> Listed:
+def _listed(number: int, path: str, name: str, part10: Part10) -> Listed:
     payload = FileSlice(path, part10.data_set_offset, part10.size)
-    name = path.removeprefix(str(root)).lstrip("/")
     return Listed(number, name, part10.header, part10.transfer_syntax_uid, payload)
 
 

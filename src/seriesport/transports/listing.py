@@ -90,7 +90,7 @@ class Listing:
         """
         key = (series.patient_id, series.study_instance_uid, series.series_instance_uid)
         found: dict[str, Listed] = {}
-        for one in sorted(self.series.get(key, []), key=lambda one: one.instance.order):
+        for one in sorted(self.series.get(key, []), key=lambda one: one.header.order):
             first = found.setdefault(one.header.sop_instance_uid, one)
             if first is not one:
                 self._require_same(first, one)
