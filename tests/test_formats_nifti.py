@@ -10,6 +10,7 @@ import SimpleITK
 import arrays
 import data
 import images
+from seriesport import Series
 from seriesport.errors import SeriesportError
 from seriesport.formats import convert, read, write
 from seriesport.formats.nifti import read_sidecar
@@ -266,3 +267,18 @@ def test_a_file_that_is_cut_is_refused(tmp_path: Path, suffix: str) -> None:
 def test_analyze_is_refused_with_a_reason(tmp_path: Path) -> None:
     nibabel.AnalyzeImage(VALUES, np.eye(4)).to_filename(tmp_path / "x.img")
     assert refusal(tmp_path / "x.hdr").code == "image-unsupported"
+
+
+def test_a_single_volume_has_its_b_value_and_direction(tmp_path: Path) -> None:
+    path = tmp_path / "one.nii"
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 5, 6), np.int16), np.diag([-2, 2, 2, 1])), path)
+    (tmp_path / "one.bval").write_text("1000\n")
+    (tmp_path / "one.bvec").write_text("0\n0.6\n0.8\n")
+    si = Series(path)
+    assert si.axes == ("slice", "row", "column")
+    assert si.bvalues is not None
+    assert float(si.bvalues) == 1000
+    np.testing.assert_allclose(si.bvectors, [0, -0.6, 0.8])
+    si.write(tmp_path / "again.nii.gz")
+    assert (tmp_path / "again.bvec").read_text().split() == ["0", "0.6", "0.8"]
+    si.write(tmp_path / "dicom")

@@ -239,7 +239,7 @@ def _with_gradients(axes: Axes, main: Path, affine: Affine | None, *, named: boo
     lengths = [len(axes.tags[name]) for name in order]
     bval, bvec = (main.with_name(_stem(main) + suffix) for suffix in (".bval", ".bvec"))
     values, vectors = gradients.read(bval, bvec, affine, math.prod(lengths))
-    if values is None or not order:
+    if values is None:
         return axes
     back = [*map(order.index, axes.lead)]
     if vectors is not None:
