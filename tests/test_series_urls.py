@@ -241,11 +241,12 @@ def test_page_and_resolution_of_a_document_are_chosen() -> None:
 
 
 def test_postscript_in_a_folder_is_not_run_unasked(here: Path) -> None:
-    (here / "found").mkdir()
-    (here / "found" / "figure.ps").write_text(FIGURE)
-    with pytest.raises(SeriesportError) as caught:
-        Series("found")
-    assert caught.value.code == "postscript-off"
+    for folder in ("found", "found.ps"):
+        (here / folder).mkdir()
+        (here / folder / "figure.ps").write_text(FIGURE)
+        with pytest.raises(SeriesportError) as caught:
+            Series(folder)
+        assert caught.value.code == "postscript-off"
 
 
 WRITERS: dict[str, Callable[[Any, Path], str]] = {

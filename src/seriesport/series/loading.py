@@ -124,7 +124,8 @@ def _allowed(source: Any, opts: Mapping[str, Any]) -> Mapping[str, Any]:
     """A PostScript file that is named itself is meant; what lies in folders is not run unasked."""
     if isinstance(source, (str, Path)):
         address = address_of(source)
-        if isinstance(address, FileAddress) and address.path.suffix.lower() in _POSTSCRIPT:
+        path = address.path if isinstance(address, FileAddress) else None
+        if path and path.suffix.lower() in _POSTSCRIPT and not path.is_dir():
             return {"postscript": True, **opts}
     return opts
 
