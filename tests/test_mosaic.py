@@ -62,6 +62,22 @@ def items(header: bytes, wanted: str) -> Iterator[tuple[int, int]]:
             at += (length + 3) // 4 * 4
 
 
+def older(header: bytes) -> bytes:
+    """A CSA header of the second kind as one of the first."""
+    made, at = bytearray(header[8:16]), 16
+    first = struct.unpack_from("<i", header, at + 76)[0]
+    for _ in range(struct.unpack_from("<i", header, 8)[0]):
+        made += header[at : at + 84]
+        number = struct.unpack_from("<i", header, at + 76)[0]
+        at += 84
+        for _ in range(number):
+            length = struct.unpack_from("<4i", header, at)[1]
+            end = at + 16 + (length + 3) // 4 * 4
+            made += struct.pack("<4i", length + first, length, 77, length) + header[at + 16 : end]
+            at = end
+    return bytes(made)
+
+
 def rewrite(dataset: Any, name: str, values: list[str]) -> None:
     """Give a CSA element other values, no longer than those that it has."""
     header = bytearray(dataset[CSA].value)
@@ -148,3 +164,17 @@ def test_a_mosaic_is_still_shown_where_it_cannot_be_taken_apart(tmp_path: Path) 
     source = Source([REAL / "0.dcm"], tmp_path)
     assert [(f.rows, f.columns) for f in source.frames] == [(256, 256)]
     assert pydicom.dcmread(REAL / "0.dcm").pixel_array.shape == (256, 256)
+
+
+def test_a_csa_header_of_the_first_kind_says_the_same(tmp_path: Path) -> None:
+    newer = Image.read(unpacked(tmp_path / "newer", "siemens_dwi_1000.dcm"))
+    paths = unpacked(tmp_path / "older", "siemens_dwi_1000.dcm")
+
+    def change(dataset: Any, _: int) -> None:
+        dataset[CSA].value = older(dataset[CSA].value)
+
+    image = Image.read(images.vary(paths, change))
+    images.agrees_with_nifti(image, nifti(paths, tmp_path / "out"))
+    np.testing.assert_array_equal(image.array, newer.array)
+    np.testing.assert_allclose(image.affine_lps, newer.affine_lps)
+    np.testing.assert_allclose(image.bvectors, newer.bvectors)

@@ -39,20 +39,26 @@ def siemens_header(look: Lookup) -> dict[str, list[float]]:
 
 
 def _fields(data: bytes) -> dict[str, list[float]]:
-    """Elements of a CSA header of the second kind; what is broken ends it."""
+    """Elements of a CSA header of either kind; what is broken ends it.
+
+    In the older kind each length counts the items of the first element too (as SPM reads it).
+    """
     found: dict[str, list[float]] = {}
-    if data[:4] != b"SV10":
-        return found
+    newer = data[:4] == b"SV10"
+    at, excess = 8 if newer else 0, 0
     try:
-        count, at = struct.unpack_from("<i", data, 8)[0], 16
-        for _ in range(min(count, 1024)):
+        (count,) = struct.unpack_from("<i", data, at)
+        at += 8
+        for element in range(min(count, 1024)):
             name, _, _, _, items, check = _TAG(data, at)
             if check not in _CHECKS:
                 break
             at += 84
+            if not newer and element == 0:
+                excess = items
             values: list[float] = []
             for _ in range(items):
-                length = _ITEM(data, at)[1]
+                length = _ITEM(data, at)[1] if newer else _ITEM(data, at)[0] - excess
                 text = data[at + 16 : at + 16 + length].partition(b"\0")[0].strip()
                 if length < 0 or at + 16 + length > len(data):
                     return found
