@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from seriesport.formats.guard import damaged
+from seriesport.imaging.geometry import SPATIAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 MAX_TAG_BYTES = 16 << 20
 """Longest text of tag values that is read."""
 _NAME = re.compile(r"[^\s\x00-\x1f/\\]{1,64}")
-_VOLUME = ("slice", "row", "column", "rgb")
+_VOLUME = (*SPATIAL, "rgb")
 _SPATIAL = (_VOLUME, _VOLUME[:3], _VOLUME[1:], _VOLUME[1:3])
 _MOST_AXES = 12
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     Vector = NDArray[np.float64]
     Affine = NDArray[np.float64]
 
+SPATIAL = ("slice", "row", "column")
+"""The axes of a volume, in the order of an affine's columns."""
 ANGLE_TOLERANCE = 1e-3
 """Largest difference of direction cosines that counts as rounding."""
 POSITION_TOLERANCE = 0.05

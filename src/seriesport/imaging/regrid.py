@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seriesport.imaging.geometry import spacing_of
-from seriesport.series.indexing import SPATIAL
+from seriesport.imaging.geometry import SPATIAL, spacing_of
 
 if TYPE_CHECKING:
     from seriesport.imaging.geometry import Affine

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from seriesport.series.indexing import SPATIAL
+from seriesport.imaging.geometry import SPATIAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 
 from seriesport.formats.axes import tag_axes
-from seriesport.imaging.geometry import spacing_of
+from seriesport.imaging.geometry import SPATIAL, spacing_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from seriesport.imaging.geometry import Affine
     from seriesport.imaging.image import Array, Image
 
-SPATIAL = ("slice", "row", "column")
 Part: TypeAlias = "int | slice[Any, Any, Any]"
 """What selects along one axis."""
 
