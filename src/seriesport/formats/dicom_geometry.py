@@ -76,6 +76,29 @@ class Geometry:
         self._gap = gap_of(image)
         self._tags = tags_of(image)
         self._names = tuple(a for a in image.axes if a in image.tags)
+        self._moved = self._all_moved()
+        if self._planes:
+            plane = np.array(self._planes[0])
+            rows, columns = float(np.linalg.norm(plane[3:6])), float(np.linalg.norm(plane[6:]))
+            down, right = plane[3:6] / rows, plane[6:] / columns
+            self._across = np.cross(right, down)
+            step = np.asarray(image.affine_lps, dtype=np.float64)[:3, 0]
+            self._depth = abs(float(step @ self._across))
+            cosines = (round(float(c), 12) + 0.0 for c in (*right, *down))
+            self._orientation = number(b"DS", *cosines)
+            self._spacing = _lengths(rows, columns)
+        seal_gap = self._seal.gap if self._seal is not None else 0.0
+        self._same_gap = bool(np.isclose(self._gap, seal_gap, rtol=1e-6))
+
+    def _all_moved(self) -> list[bool]:
+        """For each slice whether it lies elsewhere than its header says."""
+        seal = self._seal
+        if seal is None or bool(seal.planes) != self.placed:
+            return [True] * len(self._tags)
+        if not self.placed:
+            return [False] * len(self._tags)
+        differs = ~np.isclose(self._planes, seal.planes, rtol=_SAME, atol=_SAME)
+        return [bool(row.any()) for row in differs]
 
     @property
     def placed(self) -> bool:
@@ -91,12 +114,7 @@ class Geometry:
 
     def moved(self, index: int) -> bool:
         """Whether a slice lies elsewhere than its header says."""
-        seal = self._seal
-        if seal is None or bool(seal.planes) != self.placed:
-            return True
-        return self.placed and not np.allclose(
-            self._planes[index], seal.planes[index], rtol=_SAME, atol=_SAME
-        )
+        return self._moved[index]
 
     def place(self, elements: Elements, index: int, *, anew: bool) -> None:
         """Write plane and distances of a slice; `anew` even where the header has them already."""
@@ -106,23 +124,18 @@ class Geometry:
             if self._seal is None and self._image.spacing is not None:
                 elements[_NOMINAL_SPACING] = _lengths(*self._image.spacing[1:])
             return
-        plane = np.array(self._planes[index])
-        rows, columns = float(np.linalg.norm(plane[3:6])), float(np.linalg.norm(plane[6:]))
-        across = np.cross(plane[6:] / columns, plane[3:6] / rows)
-        step = np.asarray(self._image.affine_lps, dtype=np.float64)[:3, 0]
-        gap = abs(float(step @ across))
-        seal_gap = self._seal.gap if self._seal is not None else 0.0
         if anew or POSITION not in elements:
-            elements[POSITION] = _lengths(*plane[:3])
-            cosines = (*(plane[6:] / columns), *(plane[3:6] / rows))
-            elements[ORIENTATION] = number(b"DS", *(round(float(c), 12) + 0.0 for c in cosines))
-            elements[SPACING] = _lengths(rows, columns)
-            elements[LOCATION] = _lengths(float(across @ plane[:3]))
-        if not np.isclose(self._gap, seal_gap, rtol=1e-6):
-            elements[BETWEEN] = _lengths(gap)
+            position = self._planes[index][:3]
+            elements[POSITION] = _lengths(*position)
+            elements[ORIENTATION], elements[SPACING] = self._orientation, self._spacing
+            elements[LOCATION] = _lengths(float(self._across @ np.array(position)))
+        if not self._same_gap:
+            gap = _lengths(self._depth)
+            elements[BETWEEN] = gap
+            seal_gap = self._seal.gap if self._seal is not None else 0.0
             strides = self._gap / seal_gap if seal_gap else 0.5
             if THICKNESS not in elements or abs(strides - round(strides)) > 1e-3 or strides < 1:
-                elements[THICKNESS] = _lengths(gap)
+                elements[THICKNESS] = gap
 
     def tell(self, elements: Elements, index: int, *, anew: bool) -> Elements:
         """Write what tells a slice's volume from the others: times, echoes, b-values.

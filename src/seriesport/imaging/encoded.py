@@ -23,7 +23,7 @@ from seriesport.errors import SeriesportError
 from seriesport.imaging.decimals import decimal_string
 from seriesport.imaging.frames import BAD_DATA, quiet, read_header
 from seriesport.part10.elements import UNDEFINED, VALUE_AT, Syntax
-from seriesport.part10.quickscan import scan
+from seriesport.part10.quickscan import heads_of, scan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -206,24 +206,24 @@ def split(data: bytes) -> Elements:
 
 def _split(data: bytes) -> Elements:
     found: Elements = {}
-    at, end = 0, len(data)
-    unpack, value_at = _SHORT.unpack_from, VALUE_AT.get
+    heads, at, end = heads_of(explicit=True), 0, len(data)
     while at < end:
-        group, number, vr, length = unpack(data, at)
-        offset = value_at(vr)
-        if offset is None:
-            raise _PlainError
-        start = at + offset
-        if offset == 12:
-            length = _LENGTH.unpack_from(data, at + 8)[0]
+        known = heads.get(data[at : at + 8])
+        if known is not None:
+            start = at + 8
+            vr, at = data[at + 4 : at + 6], start + known[1]
+            if known[0] & 0xFFFF:
+                found[known[0]] = Element(vr, data[start:at])
+            continue
+        tag, vr, length, start = _head(data, at)
         undefined = length == UNDEFINED
         if undefined and vr != b"SQ":
             raise _PlainError
         at = _past_sequence(data, start, 0) if undefined else start + length
-        if at > end:
-            raise _PlainError
-        if number:
-            found[group << 16 | number] = Element(vr, data[start:at], undefined)
+        if tag & 0xFFFF:
+            found[tag] = Element(vr, data[start:at], undefined)
+    if at > end:
+        raise _PlainError
     return found
 
 

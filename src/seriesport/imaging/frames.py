@@ -19,7 +19,6 @@ import numpy as np
 import pydicom
 from pydicom.datadict import keyword_for_tag
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from seriesport.errors import SeriesportError
 from seriesport.imaging.diffusion import diffusion_of
@@ -27,9 +26,9 @@ from seriesport.imaging.geometry import Plane
 from seriesport.imaging.headers import Header, quick_header
 from seriesport.imaging.lookup import Lookup, number, numbers
 from seriesport.imaging.mosaic import tiles
+from seriesport.imaging.native import Native, native_of
 from seriesport.imaging.tags import tags_of
 from seriesport.imaging.window import Window, window_of
-from seriesport.part10.elements import UNDEFINED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -59,22 +58,6 @@ _NESTED = (
 """Sequences whose content is needed, so that pydicom has to read the header."""
 _PLACES = ("StackID", "InStackPositionNumber", "ImagePositionPatient", "FrameNumber")
 """Dimensions that are places, not tags."""
-_PIXEL_DATA = 0x7FE00010
-_AS_THEY_ARE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
-
-
-@dataclass(frozen=True, slots=True)
-class Native:
-    """Pixels of one frame that lie in a file as they are (PS3.5 section 8)."""
-
-    path: Path
-    offset: int
-    dtype: str
-    """Of NumPy."""
-    shape: tuple[int, int]
-    """Rows and columns of the whole picture."""
-    unused: int
-    """Bits at the top that are no part of the value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +106,6 @@ class _Origin:
     instance: int
     native: Native | None
     """Of the first frame."""
-
-    def nth(self, index: int) -> Native | None:
-        """How another frame lies in the file."""
-        native = self.native
-        if native is None or not index:
-            return native
-        size = math.prod(native.shape) * np.dtype(native.dtype).itemsize
-        return replace(native, offset=native.offset + index * size)
 
 
 @contextmanager
@@ -206,7 +181,7 @@ def frames_of(quick: Header | None, file: Callable[[], Path], instance: int) -> 
         header = quick
     if not header.get("Rows") or not header.get("Columns"):
         return []
-    native = None if quick is None else _native(quick)
+    native = None if quick is None else native_of(quick)
     origin = _Origin(file() if native is None else native.path, instance, native)
     made = _frames(header, origin)
     if "MOSAIC" not in (header.get("ImageType") or []):
@@ -230,31 +205,6 @@ def _tiles(header: Header | Dataset, frame: Frame) -> list[Frame]:
         )
         for corner, plane in slices
     ]
-
-
-def _native(header: Header) -> Native | None:
-    """How the pixels of the first frame lie in the file, if plainly."""
-    bits, stored, high = (header.get(k) for k in ("BitsAllocated", "BitsStored", "HighBit"))
-    pixels = header.plain.pixels
-    shape = (int(header.get("Rows")), int(header.get("Columns")))
-    if (
-        pixels is None
-        or pixels.element != _PIXEL_DATA
-        or pixels.length == UNDEFINED
-        or header.plain.transfer_syntax_uid not in _AS_THEY_ARE
-        or (header.get("SamplesPerPixel") or 1) != 1
-        or not str(header.get("PhotometricInterpretation") or "MONOCHROME2").startswith(
-            "MONOCHROME"
-        )
-        or bits not in (8, 16, 32)
-        or high != stored - 1
-        or not 0 < stored <= bits
-        or pixels.length < math.prod(shape) * (bits // 8) * _count(header)
-    ):
-        return None
-    kind = "i" if header.get("PixelRepresentation") else "u"
-    offset = header.start + pixels.offset
-    return Native(Path(header.path), offset, f"<{kind}{bits // 8}", shape, bits - stored)
 
 
 def _photometric(header: Header | Dataset) -> str:
@@ -331,7 +281,7 @@ def _frame(
         dimensions={
             name: int(v) for name, v in zip(dimensions, values, strict=False) if name not in _PLACES
         },
-        native=origin.nth(index),
+        native=origin.native and origin.native.nth(index),
     )
 
 

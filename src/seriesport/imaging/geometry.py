@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import operator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,11 +66,7 @@ class Plane:
         Raises:
             SeriesportError: geometry-irregular.
         """
-        row, column = self.orientation[:3], self.orientation[3:]
-        unit = all(
-            math.isclose(math.hypot(*v), 1, abs_tol=10 * ANGLE_TOLERANCE) for v in (row, column)
-        )
-        if not unit or abs(sum(map(operator.mul, row, column))) > 10 * ANGLE_TOLERANCE:
+        if not _perpendicular(self.orientation):
             raise _irregular("Image Orientation is not a pair of perpendicular unit vectors")
         if not all(0 < s < math.inf for s in self.spacing):
             raise _irregular("Pixel Spacing is not positive")
@@ -92,6 +89,14 @@ class Plane:
             return True
         distance = float(np.linalg.norm(np.subtract(self.position, other.position)))
         return distance <= max(POSITION_ROUNDING, POSITION_TOLERANCE * min(self.spacing)) * 2
+
+
+@lru_cache(maxsize=256)
+def _perpendicular(orientation: tuple[float, float, float, float, float, float]) -> bool:
+    """Whether an orientation is a pair of perpendicular unit vectors, up to rounding."""
+    row, column = orientation[:3], orientation[3:]
+    unit = all(math.isclose(math.hypot(*v), 1, abs_tol=10 * ANGLE_TOLERANCE) for v in (row, column))
+    return unit and abs(sum(map(operator.mul, row, column))) <= 10 * ANGLE_TOLERANCE
 
 
 def _irregular(problem: str) -> SeriesportError:

@@ -47,17 +47,16 @@ class Header:
         return Syntax.of(self.plain.transfer_syntax_uid).explicit
 
     def __contains__(self, keyword: str) -> bool:
-        return _tag_and_vr(keyword)[0] in self.plain.places
+        return _tag_and_vr(keyword)[0] in self.plain.values
 
     def get(self, keyword: str) -> Any:
         """The value of an attribute: a number, text, a list of them, or None. Sequences are
         true or false only.
         """
         tag, vr = _tag_and_vr(keyword)
-        place = self.plain.places.get(tag)
-        if place is None:
+        raw = self.plain.values.get(tag)
+        if raw is None:
             return None
-        raw = self.plain.buffer[place[0] : place[0] + place[1]]
         if vr == "SQ":
             return raw[:4] == b"\xfe\xff\x00\xe0"
         return decoded(raw, vr)

@@ -23,11 +23,13 @@ class Lookup:
 
     def get(self, macro: str, keyword: str, classic: str | None = None) -> Any:
         """An attribute of a macro, or of the data set itself where no group has it."""
+        name = keyword if classic is None else classic
+        if not self.groups:
+            return self.header.get(name) if name else None
         for group in self.groups:
             items = group.get(macro)
             if items and items[0].get(keyword) is not None:
                 return items[0].get(keyword)
-        name = keyword if classic is None else classic
         return self.header.get(name) if name else None
 
     def private(self, creator: str, group: int, element: int, vr: str = "") -> Any:
@@ -47,12 +49,14 @@ def numbers(value: Any) -> tuple[float, ...]:
         return (value,)
     if value is None or value == "":
         return ()
-    values = list(value) if isinstance(value, (MultiValue, list)) else [value]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] pydicom's values are untyped
-    return tuple(float(v) for v in values)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] as above
+    values = value if isinstance(value, (list, MultiValue)) else [value]  # pyright: ignore[reportUnknownVariableType] pydicom's values are untyped
+    return tuple(map(float, values))  # pyright: ignore[reportUnknownArgumentType] as above
 
 
 def number(value: Any) -> float | None:
     """The first number of a value."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
     values = numbers(value)
     return values[0] if values and math.isfinite(values[0]) else None
 

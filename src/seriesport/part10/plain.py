@@ -52,8 +52,8 @@ class Plain:
     transfer_syntax_uid: str
     size: int
     """Of the data set, in bytes."""
-    places: dict[int, tuple[int, int, bytes]]
-    """For each tag its value's offset and length, and its VR where it is written."""
+    values: dict[int, bytes]
+    """By tag, encoded; a sequence with its items."""
     nested: list[tuple[int, int]]
     """Where sequences begin and end that are to be looked into."""
     pixels: Stored | None
@@ -65,17 +65,16 @@ class Plain:
 
     def raw(self, tag: int) -> bytes:
         """The bytes of a value, none where the element is missing."""
-        offset, length, _ = self.places.get(tag, (0, 0, b""))
-        return self.buffer[offset : offset + length]
+        return self.values.get(tag, b"")
 
     @property
     def whole(self) -> bool:
         """Whether `check_whole` is certain to accept the data set; else it has to be asked."""
-        pixels, places = self.pixels, self.places
+        pixels, known = self.pixels, self.values
         if pixels is None or pixels.offset + pixels.length != self.size:
             return False
-        values = {tag: self.raw(tag) for tag in VALUES if tag in places}
-        lengths = {tag: places[tag][1] for tag in CONTENT if tag in places}
+        values = {tag: known[tag] for tag in VALUES if tag in known}
+        lengths = {tag: len(known[tag]) for tag in CONTENT if tag in known}
         lengths[pixels.element] = pixels.length
         if any(len(value) > MAX_VALUE for value in values.values()):
             return False
@@ -108,46 +107,46 @@ def read_plain(fd: int, offset: int, size: int, transfer_syntax_uid: str) -> Pla
     for room in _ROOMS:
         buffer = os.pread(fd, min(room, size), offset)
         try:
-            places, nested, pixels, end = _scan(buffer, size, explicit=syntax.explicit)
+            values, nested, pixels, end = _scan(buffer, size, explicit=syntax.explicit)
         except _OddError:
             return None
         except (struct.error, IndexError):  # the buffer ends first
             if len(buffer) < room:
                 return None
         else:
-            return Plain(buffer[:end], transfer_syntax_uid, size, places, nested, pixels)
+            return Plain(buffer[:end], transfer_syntax_uid, size, values, nested, pixels)
     return None
 
 
-_Scan = tuple[dict[int, tuple[int, int, bytes]], list[tuple[int, int]], Stored | None, int]
+_Scan = tuple[dict[int, bytes], list[tuple[int, int]], Stored | None, int]
 
 
 def _scan(buffer: bytes, size: int, *, explicit: bool) -> _Scan:
-    places: dict[int, tuple[int, int, bytes]] = {}
+    values: dict[int, bytes] = {}
     nested: list[tuple[int, int]] = []
     heads, end, at = heads_of(explicit=explicit), len(buffer), 0
     while at < end:
         known = heads.get(buffer[at : at + 8])
         if known is not None:
-            tag, length, vr = known
-            places[tag] = (at + 8, length, vr)
-            at += 8 + length
+            start = at + 8
+            at = start + known[1]
+            values[known[0]] = buffer[start:at]
             continue
-        head = at
+        first = at
         tag, vr, start, length = _head(buffer, at, explicit=explicit)
         if tag >> 16 == _PIXEL_GROUP:
             if vr == b"SQ" or start > end or tag not in _PIXELS:
                 raise _OddError
-            return places, nested, Stored(tag, head, start, length), start
+            return values, nested, Stored(tag, first, start, length), start
         at = _after(buffer, vr, start, length, explicit=explicit)
-        places[tag] = (start, at - start, vr)
+        values[tag] = buffer[start:at]
         if length == UNDEFINED or (vr == b"SQ" and length):
-            nested.append((head, at))
-        elif start == head + 8:
-            heads[buffer[head:start]] = (tag, length, vr)
+            nested.append((first, at))
+        elif start == first + 8:
+            heads[buffer[first:start]] = (tag, length)
     if at > end or end < size:
         raise IndexError
-    return places, nested, None, end
+    return values, nested, None, end
 
 
 def _after(

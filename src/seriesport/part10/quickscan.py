@@ -18,12 +18,12 @@ _IMPLICIT = struct.Struct("<HHL").unpack_from
 _LONG = struct.Struct("<L").unpack_from
 _MOST = 8192
 
-Heads = dict[bytes, tuple[int, int, bytes]]
+Heads = dict[bytes, tuple[int, int]]
 _heads: dict[bool, Heads] = {True: {}, False: {}}
 
 
 def heads_of(*, explicit: bool) -> Heads:
-    """Tag, length and VR of plain elements by their first 8 bytes, as met so far: the files of a
+    """Tag and length of plain elements by their first 8 bytes, as met so far: the files of a
     series share most, and a look-up takes a third of the time of decoding."""
     heads = _heads[explicit]
     if len(heads) > _MOST:
@@ -66,15 +66,16 @@ def scan(
     while at <= size:
         known = heads.get(buffer[at : at + 8])
         if known is not None:
-            tag, length, _ = known
+            tag, length = known
             start = at + 8
         else:
             found = head(buffer, at, explicit=explicit)
-            if found is None:
-                return None
-            tag, vr, start, length = found
+            if found is None:  # also where a data set in another syntax follows
+                later = int.from_bytes(buffer[at : at + 2], "little") > last_group
+                return (values, at) if later else None
+            tag, _, start, length = found
             if start == at + 8 and 0xFFFF < tag < end and length != UNDEFINED:
-                heads[buffer[at:start]] = (tag, length, vr)
+                heads[buffer[at:start]] = (tag, length)
         if tag >= end:
             return values, at
         at = start + length
