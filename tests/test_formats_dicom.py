@@ -394,6 +394,20 @@ def test_true_and_false_are_no_ct(tmp_path: Path) -> None:
     np.testing.assert_array_equal(Image.read(paths).array, mask.array)
 
 
+def test_a_slope_says_what_its_values_are(tmp_path: Path) -> None:
+    pet = data.pet(tmp_path / "pet", data.identity("slope"))
+    image, header = read(pet)
+    for path in save(write(image, header, modality="OT"), tmp_path / "sc"):
+        assert errors(path) == []
+        assert pydicom.dcmread(path).RescaleType == "US"
+    ct = data.ct(tmp_path / "ct", data.identity("units"), slices=2)
+    vary(ct.paths, lambda dataset, _: dataset.pop("RescaleType"))
+    image, header = read(ct)
+    changed = replace(image, array=image.array * 1.5)
+    for path in save(write(changed, header), tmp_path / "hounsfield"):
+        assert "RescaleType" not in pydicom.dcmread(path)
+
+
 def test_a_stated_modality_decides(tmp_path: Path) -> None:
     header = Header.of_files(data.ct(tmp_path / "in", data.identity("stated")).paths).as_template(4)
     paths = save(write(image_of(noise(4, 6, 7)), header, modality="OT"), tmp_path / "sc")

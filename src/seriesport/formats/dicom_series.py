@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from seriesport.formats.dicom_modules import CT, PET, is_overlay, uid_in
+from seriesport.formats.dicom_modules import CT, PET, SC, is_overlay, uid_in
 from seriesport.formats.dicom_pixels import Scale, Source, Storage
 from seriesport.imaging.encoded import Element, Elements, number, sequence, text
 from seriesport.imaging.sealing import checksum
@@ -100,10 +100,15 @@ def describe_pixels(elements: Elements, image: Image, storage: Storage, index: i
     elements[_STORED] = number(b"US", storage.bits)
     elements[_HIGH] = number(b"US", storage.bits - 1)
     elements[_SIGNED] = number(b"US", int(storage.dtype.kind == "i"))
+    chosen, scaled = uid_in(elements, SOP_CLASS), _SLOPE in elements
     if not storage.as_read:
         for tag in elements.keys() & _OF_STORED_VALUES:
             del elements[tag]
         _write_scale(elements, storage, index)
+    # PET has no Rescale Type, and a CT's slope without one is of Hounsfield units.
+    untyped = chosen == PET or (chosen == CT and scaled) or (chosen != SC and storage.as_read)
+    if _SLOPE in elements and not untyped:
+        elements.setdefault(_RESCALE_TYPE, text(b"LO", "US"))
     for tag in [t for t in elements if is_overlay(t)]:
         if image.colour or not _fits(elements, tag, size):
             del elements[tag]
@@ -134,8 +139,6 @@ def _write_scale(elements: Elements, storage: Storage, index: int) -> None:
         return
     elements[_SLOPE] = number(b"DS", scale.slope)
     elements[_INTERCEPT] = number(b"DS", scale.intercept)
-    if uid_in(elements, SOP_CLASS) != PET:
-        elements.setdefault(_RESCALE_TYPE, text(b"LO", "US"))
 
 
 def _fits(elements: Elements, tag: int, image: tuple[int, int]) -> bool:
