@@ -58,7 +58,7 @@ __all__ = ["Encoded", "with_geometry", "write"]
 
 _STUDY, _SERIES, _FRAME_OF_REFERENCE = 0x0020000D, 0x0020000E, 0x00200052
 _POSITION_REFERENCE = 0x00201040
-_NUMBER, _IMAGE_INDEX, _SLICES = 0x00200013, 0x00541330, 0x00540081
+_IMAGE_INDEX, _SLICES = 0x00541330, 0x00540081
 _MAC = 0x4FFE0001
 _SMALL_HEAD = 8192
 """Longest head that is kept until its instance is opened, in bytes; longer ones are made again."""
@@ -136,7 +136,8 @@ class _Plan:
             image, first, template=self._template, modality=options.modality
         )
         self._mosaic = not self._template and b"MOSAIC" in _value(first, series.IMAGE_TYPE)
-        self._frames = not self._template and any(map(header.multi_frame, range(len(header))))
+        self._past = series.Past() if header.template else series.Past.of(header)
+        self._frames = self._past.frames
         self._unplaced = self._mosaic or (self._frames and not header.grouped())
         self._apart = self._mosaic or self._frames
         self._moved = any(self._geometry.moved(i) for i in range(len(header)))
@@ -156,7 +157,7 @@ class _Plan:
             return choose_colour(self._slices)
         return choose(
             self._slices,
-            series.sources_of(self._header),
+            self._past.sources,
             wide=self._class == modules.SC,
             centred=self._class == modules.PET,
             nan=self._options.nan,
@@ -171,8 +172,7 @@ class _Plan:
         counted = list(range(1, len(self._header) + 1))
         if self._template or self._apart:
             return counted
-        texts = [_value(self._header.original(i), _NUMBER).strip() for i in range(len(counted))]
-        numbers = [int(t) for t in texts if t.isdigit()]
+        numbers = [int(t) for t in self._past.numbers if t.isdigit()]
         return numbers if len(set(numbers)) == len(counted) else counted
 
     def _name_uids(self, content: bytes) -> None:
@@ -238,7 +238,7 @@ class _Plan:
         listed = replace(
             self._listed,
             sop_instance_uid=self._instances[index],
-            instance_number=int(_value(elements, _NUMBER) or 0),
+            instance_number=int(_value(elements, series.INSTANCE_NUMBER) or 0),
         )
         encoded = Encoded(length, partial(self._encode, index, kept))
         return Instance(listed, EXPLICIT_LITTLE, encoded)
@@ -304,7 +304,7 @@ class _Plan:
                 series.name_source(elements, source, frame, derived=self._derived)
 
     def _number(self, elements: Elements, index: int) -> None:
-        elements[_NUMBER] = number(b"IS", self._numbers[index])
+        elements[series.INSTANCE_NUMBER] = number(b"IS", self._numbers[index])
         if self._class == modules.PET:
             slices = len(self._header) // max(1, self._geometry.volumes)
             elements[_SLICES] = number(b"US", slices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from seriesport.formats.dicom_modules import CT, PET, SC, is_overlay, uid_in
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from seriesport.imaging.template import Header
 
 IMAGE_TYPE, SOP_CLASS, SOP_INSTANCE = 0x00080008, 0x00080016, 0x00080018
+INSTANCE_NUMBER = 0x00200013
 _DERIVATION, _SOURCES = 0x00082111, 0x00082112
 _PURPOSE, _FRAME_NUMBER = 0x0040A170, 0x00081160
 _REFERENCED_CLASS, _REFERENCED_INSTANCE = 0x00081150, 0x00081155
@@ -42,35 +44,52 @@ _OF_STORED_VALUES = (
 real world value mapping."""
 _OF_VALUES = frozenset({0x00280108, 0x00280109, 0x00280110, 0x00280111, 0x00880200})
 """Contradict other values: extremes of the series, the icon."""
+_NOT_RESCALED = _PALETTE | {_MODALITY_LUT}
 _LOSSY_SYNTAXES = frozenset(
     "1.2.840.10008.1.2.4." + n for n in ("50", "51", "81", "91", "93", "112", "203")
 )
 
 
-def sources_of(header: Header) -> tuple[Source, ...]:
-    """How the slices of a header were stored; empty where their values were not just rescaled."""
-    found: list[Source] = []
-    for i in range(len(header)):
-        elements = header.original(i)
-        if header.template or elements.keys() & (_PALETTE | {_MODALITY_LUT}):
-            return ()
-        allocated, bits, signed = (_short(elements, t) for t in (_ALLOCATED, _STORED, _SIGNED))
-        if (
-            allocated not in (8, 16, 32)
-            or not 0 < bits <= allocated
-            or _short(elements, 0x280002) > 1
-        ):
-            return ()
-        slope, intercept = _decimal(elements, _SLOPE, 1.0), _decimal(elements, _INTERCEPT, 0.0)
-        if not slope:
-            return ()
-        kind = (
-            f"<{'i' if signed else 'u'}{allocated // 8}"
-            if allocated > 8
-            else f"{'i' if signed else 'u'}1"
-        )
-        found.append(Source(kind, bits, Scale(slope, intercept)))
-    return tuple(found)
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What the slices of a header were, found in one pass."""
+
+    sources: tuple[Source, ...] = ()
+    """How each was stored; empty where their values were not just rescaled."""
+    numbers: tuple[bytes, ...] = ()
+    """Instance Number of each."""
+    frames: bool = False
+    """Whether any is a frame of an instance that may have several."""
+
+    @classmethod
+    def of(cls, header: Header) -> Past:
+        """Look at every slice of a header that is no template."""
+        sources: list[Source | None] = []
+        numbers: list[bytes] = []
+        frames = False
+        for i in range(len(header)):
+            elements = header.original(i)
+            sources.append(_source_of(elements))
+            stated = elements.get(INSTANCE_NUMBER)
+            numbers.append(b"" if stated is None else stated.value.strip())
+            frames = frames or header.multi_frame(i)
+        known = tuple(s for s in sources if s is not None)
+        return cls(known if len(known) == len(sources) else (), tuple(numbers), frames=frames)
+
+
+def _source_of(elements: Elements) -> Source | None:
+    """How a slice was stored; None where its values were not just rescaled."""
+    if not elements.keys().isdisjoint(_NOT_RESCALED):
+        return None
+    allocated, bits, signed = (_short(elements, t) for t in (_ALLOCATED, _STORED, _SIGNED))
+    if allocated not in (8, 16, 32) or not 0 < bits <= allocated or _short(elements, 0x280002) > 1:
+        return None
+    slope, intercept = _decimal(elements, _SLOPE, 1.0), _decimal(elements, _INTERCEPT, 0.0)
+    if not slope:
+        return None
+    order = "<" if allocated > 8 else ""
+    kind = f"{order}{'i' if signed else 'u'}{allocated // 8}"
+    return Source(kind, bits, Scale(slope, intercept))
 
 
 def _short(elements: Elements, tag: int) -> int:
