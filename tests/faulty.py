@@ -15,6 +15,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
+from math import inf
 from pathlib import Path
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any
@@ -144,12 +145,17 @@ class FaultyArchive(Archive):
         self.sent: list[str] = []
         """SOP Instance UIDs of the instances that went out whole."""
         self.associations = 0
+        self.bears: float = inf
+        """How many associations at one time it does not refuse as busy."""
+        self.at_once = 0
+        """The most associations that there were at one time."""
+        self.open = 0
         self.stopping = Event()
         self._faults: dict[Fault, tuple[float, dict[str, Any]]] = {}
-        self._guard = Lock()
+        self.guard = Lock()
 
     def _make(self, sock: socket.socket, catalog: Catalog, aet: str) -> Session:
-        with self._guard:
+        with self.guard:
             self.associations += 1
         return FaultySession(sock, catalog, aet, self)
 
@@ -160,12 +166,12 @@ class FaultyArchive(Archive):
 
     def fail(self, fault: Fault, times: float = 1, **options: Any) -> None:
         """Let the next so many requests fail this way (inf: all)."""
-        with self._guard:
+        with self.guard:
             self._faults[fault] = (times, options)
 
     def heal(self) -> None:
         """No more faults."""
-        with self._guard:
+        with self.guard:
             self._faults.clear()
 
     def forget(self) -> None:
@@ -176,7 +182,7 @@ class FaultyArchive(Archive):
 
     def take(self, fault: Fault) -> dict[str, Any] | None:
         """The options of a fault that is due, counted off; None where it is not."""
-        with self._guard:
+        with self.guard:
             times, options = self._faults.get(fault, (0, {}))
             if times <= 0:
                 return None
@@ -239,9 +245,21 @@ class FaultySession(Session):
         self._sending = 0
         self._total = 0
 
+    def run(self) -> None:
+        with self.archive.guard:
+            self.archive.open += 1
+        try:
+            super().run()
+        finally:
+            with self.archive.guard:
+                self.archive.open -= 1
+
     def negotiate(self) -> bool:
         due = self.archive.take_one(*_STARTS)
+        if due is None and self.archive.open > self.archive.bears:
+            due = Fault.BUSY, {}
         if due is None:
+            self.archive.at_once = max(self.archive.at_once, self.archive.open)
             return super().negotiate()
         self.reader.control()
         if due[0] is Fault.REFUSED:

@@ -10,12 +10,13 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seriesport.demo import lay_out
+from seriesport.records import read_records
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -84,6 +85,10 @@ class Project:
         """The rows of results/cohort.tsv."""
         with (self.results / "cohort.tsv").open(newline="") as stream:
             return list(csv.DictReader(stream, dialect="excel-tab"))
+
+    def deliveries(self, row: Mapping[str, str]) -> list[dict[str, Any]]:
+        """The receipts of a row of the table, one for each destination and format."""
+        return read_records(self.results / row["receipts"])[row["key"]]["deliveries"]
 
     def bundles(self) -> dict[str, tuple[int, int]]:
         """Inode and modification time of every bundle by key: they change when one is made anew."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import nibabel
@@ -70,8 +69,8 @@ cohort:
         bundle = project.results / rows[label]["bundle"].split()[0]
         fetched = {one.uid: one.payload.open().read() for one in read_bundle(bundle)}
         assert fetched == made.datasets
-        receipts = json.loads((project.results / rows[label]["receipts"]).read_text())
-        assert all(d["delivered"] == len(made.uids) for d in receipts["deliveries"])
+        delivered = [d["delivered"] for d in project.deliveries(rows[label])]
+        assert delivered == [len(made.uids)] * 2
     sent = {data.dataset_bytes(path) for path in dcmqrscp.files()}
     assert {*ct.datasets.values(), *mr.datasets.values()} <= sent
     shapes = {

@@ -227,7 +227,7 @@ def test_a_file_that_is_gone_is_not_called_complete_and_is_made_again(
     plan(results, ENTRY)
     everything(results)
     assert judged(results) == set()
-    suffix = {FETCHED: ".zip", CONVERTED: ".png", UPLOADED: ".json"}[step]
+    suffix = {FETCHED: ".zip", CONVERTED: ".png", UPLOADED: "receipts.jsonl"}[step]
     path = next(results.step(step, SHARD).glob(f"*{suffix}"))
     content = path.read_bytes()
     path.unlink()
@@ -264,7 +264,7 @@ def test_a_format_that_is_no_longer_wanted_takes_its_files_with_it(results: Resu
     (folder / f".{next(folder.glob('*.npz')).name}.seriesport-part").touch()
     (line,) = convert_shard(results, SHARD, ["preview"], ["dicom"])
     assert line.status is Status.COMPLETE
-    assert sorted(p.suffix for p in folder.iterdir()) == [".json", ".png", ".tsv"]
+    assert sorted(p.suffix for p in folder.iterdir()) == [".jsonl", ".png", ".tsv"]
 
 
 def test_files_of_an_older_bundle_do_not_stay_beside_those_of_a_new_one(

@@ -11,6 +11,8 @@ from urllib.parse import quote, unquote_to_bytes
 from seriesport.errors import SeriesportError
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_UNRESERVED = re.compile("[A-Za-z0-9._~-]*")
+"""Of which URLs have text as it is (RFC 3986 section 2.3); nearly all identifiers are."""
 _SLIP = re.compile(r"\s*(file|zip|dicom|xnat):", re.IGNORECASE)
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _UID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*)){2,}")
@@ -148,7 +150,11 @@ def _join(scheme: str, server: str, port: int | None, parts: list[str]) -> str:
     while parts and not parts[-1]:
         parts = parts[:-1]
     authority = server if port is None else f"{server}:{port}"
-    return "/".join([f"{scheme}://{authority}", *(quote(part, safe="") for part in parts)])
+    return "/".join([f"{scheme}://{authority}", *map(_quote, parts)])
+
+
+def _quote(part: str) -> str:
+    return part if _UNRESERVED.fullmatch(part) else quote(part, safe="")
 
 
 def _quote_path(path: Path) -> str:
@@ -272,6 +278,8 @@ def _decode_path(piece: str, name: str, at: int) -> str:
 
 
 def _decode(piece: str, name: str, at: int) -> str:
+    if _UNRESERVED.fullmatch(piece):
+        return piece
     try:
         text = _unquote(piece, name, at).decode("utf-8")
     except UnicodeDecodeError:

@@ -145,7 +145,7 @@ def write_bundle(
         raise SeriesportError("incomplete", "there are no instances to bundle")
     rows: list[Member] = []
     entries: list[bytes] = []
-    with writing(path) as stream, _hashed(stream) as sink:
+    with writing(path, sync_name=False) as stream, _hashed(stream) as sink:
         for number, item in enumerate(ordered, 1):
             digest = (digests or {}).get(item.uid) or digest_member(item)
             member, meta = _member(number, item, digest, sink.position)
@@ -166,7 +166,7 @@ def write_bundle(
         sink.position,
         __version__,
     )
-    write_text(manifest_path(path), manifest.to_json())
+    write_text(manifest_path(path), manifest.to_json())  # which syncs both names
     return manifest
 
 

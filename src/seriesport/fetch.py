@@ -42,8 +42,9 @@ def fetch_series(
             instance-conflict, or what the transport raised.
     """
     with Staging(staging, series) as stage:
-        retrying = (patience or Patience()).retrying()
-        expected = retrying(_attempt, transport, series, stage, flow or Flow())
+        flow = flow or Flow()
+        retrying = (patience or Patience()).retrying(flow)
+        expected = retrying(_attempt, transport, series, stage, flow)
         manifest = write_bundle(
             bundle,
             stage.items(expected),

@@ -10,13 +10,14 @@ import shutil
 import socket
 import time
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import zip_longest
 from typing import TYPE_CHECKING, BinaryIO
 
 from seriesport.errors import SeriesportError
 from seriesport.lease import lease
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator, Iterable
     from pathlib import Path
 
 PART_SUFFIX = ".seriesport-part"
@@ -122,6 +123,31 @@ def write_if_changed(path: Path, data: bytes, *, private: bool = False) -> None:
     """
     if not path.is_file() or path.read_bytes() != data:
         write_bytes(path, data, private=private)
+
+
+def write_lines_if_changed(
+    path: Path, lines: Callable[[], Iterable[bytes]], *, private: bool = False
+) -> None:
+    """`write_if_changed` for a large file: `lines` gives its lines, twice where it is written.
+
+    Raises:
+        SeriesportError: file-unwritable.
+    """
+    if path.is_file() and _has_lines(path, lines()):
+        return
+    pending = bytearray()
+    with writing(path, private=private) as stream:
+        for line in lines():
+            pending += line
+            if len(pending) > COPY_CHUNK:
+                write_all(stream, bytes(pending))
+                pending.clear()
+        write_all(stream, bytes(pending))
+
+
+def _has_lines(path: Path, lines: Iterable[bytes]) -> bool:
+    with path.open("rb") as stream:
+        return all(a == b for a, b in zip_longest(stream, lines))
 
 
 def write_all(stream: BinaryIO, data: bytes | memoryview) -> None:

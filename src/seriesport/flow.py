@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from tenacity import (
+    RetryCallState,
     Retrying,
     retry_if_exception,
     stop_after_attempt,
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from seriesport.instance import Item, Payload
     from seriesport.settings import Server, Settings
 
+REFUSALS = frozenset({"association-busy", "dimse-refused", "server-busy"})
+"""What a server says that has too much to do: nobody should ask it for a while."""
 _LONGEST_WAIT = 60.0
 _Item = TypeVar("_Item", bound="Item")
 
@@ -38,9 +41,21 @@ class Patience:
     attempts: int = 3
     backoff: float = 1.0
 
-    def retrying(self) -> Retrying:
-        """A retry of what may succeed later, with exponential backoff and jitter."""
+    def retrying(self, flow: Flow | None = None) -> Retrying:
+        """A retry of what may succeed later, with exponential backoff and jitter.
+
+        Once the server refuses, all that use `flow` wait before they ask it again.
+        """
+        shared = flow or Flow()
+
+        def refused(state: RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome is not None else None
+            if isinstance(error, SeriesportError) and error.code in REFUSALS:
+                shared.hold(min(_LONGEST_WAIT, self.backoff * 2 ** (state.attempt_number - 1)))
+
         return Retrying(
+            before=lambda _: shared.wait(),
+            after=refused,
             retry=retry_if_exception(_is_worth_a_retry),
             stop=stop_after_attempt(self.attempts),
             wait=wait_exponential(self.backoff, max=_LONGEST_WAIT)
@@ -65,7 +80,18 @@ class Flow:
         self._interval = 1 / per_second if per_second else 0.0
         self._seen = seen
         self._due = 0.0
+        self._held_until = 0.0
         self._lock = threading.Lock()
+
+    def hold(self, seconds: float) -> None:
+        """Let nobody ask the server for so long."""
+        with self._lock:
+            self._held_until = max(self._held_until, time.monotonic() + seconds)
+
+    def wait(self) -> None:
+        """Wait until the server may be asked again."""
+        while (seconds := self._held_until - time.monotonic()) > 0:
+            time.sleep(seconds)
 
     def receive(self, instances: Iterator[Item]) -> Generator[Item]:
         """Let instances pass on their way in; the source waits meanwhile.

@@ -73,23 +73,17 @@ def read_ledger(path: Path) -> dict[str, LedgerLine]:
     """
     try:
         with path.open(encoding="utf-8", newline="") as stream:
-            return {row["key"]: _line(row) for row in csv.DictReader(stream, dialect="excel-tab")}
-    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
-        raise SeriesportError(
-            "file-unreadable",
-            f"{path} is not a ledger ({type(error).__name__}); remove it and run again",
-        ) from error
+            header, *lines = csv.reader(stream, dialect="excel-tab")
+            if header == _COLUMNS:
+                return {row[0]: _line(row) for row in lines}
+            problem = "other columns"
+    except (OSError, ValueError, csv.Error) as error:
+        problem = type(error).__name__
+    what = f"{path} is not a ledger ({problem}); remove it and run again"
+    raise SeriesportError("file-unreadable", what)
 
 
-def _line(row: dict[str, str]) -> LedgerLine:
-    return LedgerLine(
-        key=row["key"],
-        status=Status(row["status"]),
-        code=row["code"],
-        detail=row["detail"],
-        expected=int(row["expected"]),
-        done=int(row["done"]),
-        size=int(row["size"]),
-        files=row["files"],
-        sha256=row["sha256"],
-    )
+def _line(row: list[str]) -> LedgerLine:
+    key, status, code, detail, *numbers, files, sha256 = row
+    expected, done, size = map(int, numbers)
+    return LedgerLine(key, Status(status), code, detail, expected, done, size, files, sha256)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from seriesport.address import FileAddress, ZipAddress, parse, source_root
 from seriesport.errors import SeriesportError
-from seriesport.files import write_if_changed
+from seriesport.files import write_if_changed, write_lines_if_changed
 from seriesport.keys import series_key
 from seriesport.resolve import Answer, Found, ask, fingerprint
 from seriesport.transports.protocol import SeriesReference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from seriesport.address import Address
     from seriesport.cohort import Entry
@@ -117,12 +117,12 @@ def make_plan(
     for enough to have at most about 200 shards.
     """
     known = _known(previous)
-    asked = {fingerprint(e): e for e in entries if fingerprint(e) not in known}
+    names = [fingerprint(entry) for entry in entries]
+    asked = {n: e for n, e in zip(names, entries, strict=True) if n not in known}
     found = known | ask(list(asked.items()), settings)
     merged: dict[str, PlannedSeries] = {}
     problems: list[Problem] = []
-    for entry in entries:
-        name = fingerprint(entry)
+    for name, entry in zip(names, entries, strict=True):
         answer = found[name]
         if isinstance(answer, SeriesportError):
             problems.append(Problem(entry.line, entry.label, answer.code, answer.message))
@@ -254,17 +254,19 @@ class PlanFolder:
         write_if_changed(self.folder / "places.tsv", text.encode())
         shards = plan.shards()
         for name, rows in shards.items():
-            write_if_changed(self.shard_file(name), _dump(map(_to_json, rows)), private=True)
+            write_if_changed(self.shard_file(name), b"".join(map(_line, rows)), private=True)
         for path in (self.folder / "shards").iterdir():
             if path.stem not in shards:
                 path.unlink()
         write_if_changed(
-            self.folder / "problems.jsonl", _dump(map(asdict, plan.problems)), private=True
+            self.folder / "problems.jsonl",
+            b"".join(_encoded(asdict(problem)) for problem in plan.problems),
+            private=True,
         )
         index = (_index_line(name, rows) for name, rows in shards.items())
         write_if_changed(self.index, "".join(index).encode())
-        write_if_changed(
-            self.folder / "series.jsonl", _dump(map(_to_json, plan.series)), private=True
+        write_lines_if_changed(
+            self.folder / "series.jsonl", lambda: map(_line, plan.series), private=True
         )
 
     def read(self) -> Plan | None:
@@ -339,8 +341,12 @@ def delivers_files(upload: Sequence[str] | None) -> bool | None:
     return None if upload is None else bool(set(upload) - {DICOM})
 
 
-def _dump(rows: Iterable[Mapping[str, Any]]) -> bytes:
-    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+def _encoded(row: Mapping[str, Any]) -> bytes:
+    return f"{json.dumps(row)}\n".encode()
+
+
+def _line(row: PlannedSeries) -> bytes:
+    return _encoded(_to_json(row))
 
 
 _Row = TypeVar("_Row")

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from seriesport.files import write_text
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
+    from seriesport.records import Record
     from seriesport.transports.protocol import Receipt
 
 _FORMAT = 1
@@ -57,19 +54,17 @@ def delivery(
     return Delivery(destination, kind, content, len(rows), delivered, rows)
 
 
-def read_receipts(path: Path) -> dict[tuple[str, str], Delivery]:
-    """The complete deliveries of a series by destination and content; empty without any."""
+def deliveries(record: Record) -> dict[tuple[str, str], Delivery]:
+    """The complete deliveries of a series, by destination and content; empty without any."""
     try:
-        data = json.loads(path.read_text("utf-8"))
-        if data["format"] != _FORMAT:
+        if record["format"] != _FORMAT:
             return {}
-        found = [Delivery(**row) for row in data["deliveries"]]
-    except (OSError, ValueError, KeyError, TypeError):
+        found = [Delivery(**row) for row in record["deliveries"]]
+    except (KeyError, TypeError):
         return {}
     return {(d.destination, d.content): d for d in found if d.complete}
 
 
-def write_receipts(path: Path, deliveries: Sequence[Delivery]) -> None:
-    """Write the deliveries of a series."""
-    data = {"format": _FORMAT, "deliveries": [asdict(d) for d in deliveries]}
-    write_text(path, json.dumps(data, indent=1) + "\n")
+def receipts(delivered: Sequence[Delivery]) -> Record:
+    """The record of a series' deliveries."""
+    return {"format": _FORMAT, "deliveries": [asdict(d) for d in delivered]}

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from seriesport.bundle import read_manifest, unpack, write_bundle
 from seriesport.errors import SeriesportError
-from seriesport.files import PART_SUFFIX, write_text
+from seriesport.files import PART_SUFFIX
 from seriesport.formats import Output, convert, dicom
 from seriesport.ledger import LedgerLine, Status, read_ledger
 from seriesport.plan import DICOM
+from seriesport.records import Records
 from seriesport.scratch import scratch
 from seriesport.series import Series
 from seriesport.steps.fetch import bundles
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from seriesport.plan import PlannedSeries
+    from seriesport.records import Record
 
 _FORMAT = 1
 _log = logging.getLogger("seriesport")
@@ -57,6 +58,7 @@ def convert_shard(
     rows = results.plan.read_shard(shard)
     ledger = read_ledger(results.ledger(FETCHED, shard))
     folder = results.step(CONVERTED, shard)
+    records = Records(results.records(CONVERTED, shard))
 
     def work(row: PlannedSeries) -> LedgerLine:
         source = line_of(ledger, row.key)
@@ -69,9 +71,9 @@ def convert_shard(
         if row.template and DICOM not in wanted:
             wanted.insert(0, DICOM)
         bundle = results.step(FETCHED, shard) / f"{row.key}.zip"
-        return _convert(row, source, bundle, folder, wanted, opts)
+        return _convert(row, source, bundle, folder, records, wanted, opts)
 
-    return run_shard(results.ledger(CONVERTED, shard), rows, work)
+    return run_shard(results.ledger(CONVERTED, shard), rows, work, records=records)
 
 
 def _convert(
@@ -79,11 +81,12 @@ def _convert(
     source: LedgerLine,
     bundle: Path,
     folder: Path,
+    records: Records,
     wanted: Sequence[str],
     opts: Mapping[str, object],
 ) -> LedgerLine:
     key, content = row.key, content_of(row, source, bundle.parent)
-    old = made_of(folder, key, content)
+    old = made_of(records.get(key), content)
     made = {name: old[name] for name in wanted if name in old and _intact(folder, old[name])}
     failures: list[SeriesportError] = []
     todo = [name for name in wanted if name not in made]
@@ -99,7 +102,7 @@ def _convert(
     if todo or made != old:
         _remove_stale(folder, key, made)
     if made != old:
-        _write_record(folder / _record(key), content, made)
+        records.put(key, _record(content, made))
     return _line(key, wanted, made, failures)
 
 
@@ -134,9 +137,14 @@ def _instances(
     return unpack(room / "made.zip", room / "dicom")
 
 
-def made_of(folder: Path, key: str, content: str) -> Made:
-    """What was made of a series, by the record in the shard's folder; empty where nothing was."""
-    return _read_record(folder / _record(key), content)
+def made_of(record: Record, content: str) -> Made:
+    """What was made of a series, by its record; empty where nothing was."""
+    try:
+        if (record["record"], record["content"]) != (_FORMAT, content):
+            return {}
+        return {name: [Output(**o) for o in rows] for name, rows in record["made"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def _make(name: str, key: str, files: Sequence[Path], folder: Path, scratch: Path) -> list[Output]:
@@ -192,25 +200,10 @@ def _remove_stale(folder: Path, key: str, made: Made) -> None:
     """Remove what other formats, another bundle or a killed run left of a series."""
     names = {output.name for outputs in made.values() for output in outputs}
     for path in (*folder.glob(f"{key}*"), *folder.glob(f".{key}*{PART_SUFFIX}")):
-        if path.name not in names and path.name != _record(key):
+        if path.name not in names:
             path.unlink(missing_ok=True)
 
 
-def _record(key: str) -> str:
-    return f"{key}.converted.json"
-
-
-def _read_record(path: Path, content: str) -> Made:
-    try:
-        data = json.loads(path.read_text("utf-8"))
-        if (data["record"], data["content"]) != (_FORMAT, content):
-            return {}
-        return {name: [Output(**o) for o in rows] for name, rows in data["made"].items()}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-
-
-def _write_record(path: Path, content: str, made: Made) -> None:
+def _record(content: str, made: Made) -> Record:
     rows = {name: [asdict(output) for output in outputs] for name, outputs in made.items()}
-    data = {"record": _FORMAT, "content": content, "made": rows}
-    write_text(path, json.dumps(data, indent=1, sort_keys=True) + "\n")
+    return {"record": _FORMAT, "content": content, "made": rows}

@@ -60,7 +60,8 @@ def fetch_shard(results: Results, shard: str, settings: Settings) -> list[Ledger
                 flow=flows.get(address),
             )
 
-        return run_shard(results.ledger(FETCHED, shard), rows, work, at_once)
+        ledger = results.ledger(FETCHED, shard)
+        return run_shard(ledger, rows, work, at_once, make_room=transports.close)
 
 
 def bundles(row: PlannedSeries) -> dict[str, SeriesReference]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from seriesport.bundle import Manifest, read_manifest, verify_bundle
 from seriesport.errors import SeriesportError
 from seriesport.files import make_folder, remove_parts, unwritable
+from seriesport.flow import REFUSALS
 from seriesport.lease import lease
 from seriesport.ledger import LedgerLine, Status, write_ledger
 from seriesport.plan import PlanFolder
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from seriesport.address import Address
     from seriesport.plan import PlannedSeries
+    from seriesport.records import Records
     from seriesport.settings import Settings
     from seriesport.transports.protocol import Transport
 
@@ -67,6 +69,11 @@ class Results:
         """The ledger of a step over a shard."""
         return self.step(step, shard) / "ledger.tsv"
 
+    def records(self, step: str, shard: str) -> Path:
+        """What a step keeps of a shard's series: what it made of them, or their receipts."""
+        name = "receipts.jsonl" if step == UPLOADED else "records.jsonl"
+        return self.step(step, shard) / name
+
 
 class Transports:
     """Transports that are open in this process: one per thread and address. A context manager."""
@@ -81,9 +88,16 @@ class Transports:
 
     def __exit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
         if exc_type is None or issubclass(exc_type, Exception):
-            for transport in self._open.values():
-                transport.close()
+            self.close()
         # An interrupted process leaves them to its end: other threads are still at work on them.
+
+    def close(self) -> None:
+        """Close what no thread is at work with; it opens again where it is asked for."""
+        with self._lock:
+            transports = list(self._open.values())
+            self._open.clear()
+        for transport in transports:
+            transport.close()
 
     def get(self, address: Address) -> Transport:
         """The transport of the calling thread for an address."""
@@ -100,8 +114,13 @@ def run_shard(
     rows: Sequence[PlannedSeries],
     work: Callable[[PlannedSeries], LedgerLine],
     workers: int = 1,
+    records: Records | None = None,
+    make_room: Callable[[], None] = lambda: None,
 ) -> list[LedgerLine]:
-    """Bring every series of a shard to an end, good or bad, and write the ledger.
+    """Bring every series of a shard to an end, good or bad, and write `records` and the ledger.
+
+    A server may bear fewer connections than it is said to: series that it refused have another
+    turn, one at a time, once `make_room` has closed the connections of the others.
 
     Raises:
         SeriesportError: shard-busy, where another job is at the same step of the same shard.
@@ -115,6 +134,15 @@ def run_shard(
             lines = (
                 _in_threads(rows, work, workers) if several else [guarded(r, work) for r in rows]
             )
+            if several and any(line.code in REFUSALS for line in lines):
+                _log.info("once more, one at a time, what the server refused")
+                make_room()
+                lines = [
+                    guarded(row, work) if line.code in REFUSALS else line
+                    for row, line in zip(rows, lines, strict=True)
+                ]
+            if records is not None:
+                records.write(line.key for line in lines)
             write_ledger(ledger, lines)
     except OSError as error:
         raise unwritable(error) from error

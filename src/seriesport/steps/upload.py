@@ -16,7 +16,8 @@ from seriesport.instance import FileSlice, Instance, PlainFile
 from seriesport.keys import keyed_hash, load_secret
 from seriesport.ledger import LedgerLine, Status, read_ledger
 from seriesport.plan import DICOM
-from seriesport.receipts import Delivery, delivery, read_receipts, write_receipts
+from seriesport.receipts import Delivery, deliveries, delivery, receipts
+from seriesport.records import Records, read_records
 from seriesport.steps.convert import content_of, made_of
 from seriesport.steps.shard import (
     CONVERTED,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from seriesport.formats import Output
     from seriesport.instance import Item
     from seriesport.plan import PlannedSeries
+    from seriesport.records import Record
     from seriesport.settings import Settings
     from seriesport.steps.convert import Made
     from seriesport.transports.protocol import Receipt, SeriesReference, Transport
@@ -46,7 +48,7 @@ _RESOURCES = {"preview": "SNAPSHOTS"}
 _log = logging.getLogger("seriesport")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Upload:
     """What the uploads of one shard share."""
 
@@ -55,6 +57,12 @@ class _Upload:
     secret: bytes
     transports: Transports
     flows: Flows
+    receipts: Records
+
+    @cached_property
+    def made(self) -> dict[str, Record]:
+        """What the step before made of the series, by their keys."""
+        return read_records(self.results.records(CONVERTED, self.shard))
 
 
 def upload_shard(
@@ -69,14 +77,17 @@ def upload_shard(
     addresses = [parse(url) for row in rows for url in row.destinations]
     at_once = workers(addresses, settings, len(rows))
     flows = Flows(settings, workers=at_once)
+    secret, records = load_secret(results.secret), Records(results.records(UPLOADED, shard))
     with Transports(settings) as transports:
-        shared = _Upload(results, shard, load_secret(results.secret), transports, flows)
+        shared = _Upload(results, shard, secret, transports, flows, records)
 
         def work(row: PlannedSeries) -> LedgerLine:
             wanted = upload if row.upload is None else row.upload
             return _deliver(shared, row, line_of(ledger, row.key), wanted)
 
-        return run_shard(results.ledger(UPLOADED, shard), rows, work, at_once)
+        return run_shard(
+            results.ledger(UPLOADED, shard), rows, work, at_once, records, transports.close
+        )
 
 
 class _Images:
@@ -150,8 +161,7 @@ def _deliver(
         return not_attempted(source)
     if not row.destinations:
         return LedgerLine(row.key, Status.NOTHING)
-    path = upload.results.step(UPLOADED, upload.shard) / f"{row.key}.json"
-    done = read_receipts(path)
+    done = deliveries(upload.receipts.get(row.key))
     ended: list[Delivery] = []
     failures: list[SeriesportError] = []
     parcels = _parcels(upload, row, source, wanted, failures)
@@ -176,7 +186,7 @@ def _deliver(
                 failures.append(SeriesportError(error.code, what))
     if not parcels and not failures:
         return LedgerLine(row.key, Status.NOTHING)
-    write_receipts(path, ended)
+    upload.receipts.put(row.key, receipts(ended))
     return LedgerLine(
         row.key,
         Status.FAILED if failures else Status.COMPLETE,
@@ -185,7 +195,7 @@ def _deliver(
         expected=expected,
         done=sum(delivered.delivered for delivered in ended),
         size=size,
-        files=f"{row.key}.json",
+        files=upload.results.records(UPLOADED, upload.shard).name,
     )
 
 
@@ -203,7 +213,7 @@ def _parcels(
     formats = [form for form in wanted if form != DICOM]
     made: Made = {}
     if formats or row.template:
-        made = made_of(folder, row.key, content_of(row, source, fetched))
+        made = made_of(upload.made.get(row.key, {}), content_of(row, source, fetched))
     if DICOM in wanted and row.template is None:
         parcels.append(_Images(row, fetched / f"{row.key}.zip", source.sha256, source.expected))
     elif DICOM in wanted:
@@ -260,7 +270,7 @@ def _store(
             raise _incomplete(done)
         return done
 
-    return patience(address, upload.transports.settings).retrying()(attempt)
+    return patience(address, upload.transports.settings).retrying(flow)(attempt)
 
 
 def _incomplete(done: Delivery) -> SeriesportError:

@@ -124,26 +124,27 @@ def _plan(results: Results) -> Plan:
 def _outcomes(results: Results, plan: Plan) -> list[Outcome]:
     found = [_unplanned(problem) for problem in plan.problems]
     for shard, rows in plan.shards().items():
-        ledgers = [read_ledger(results.ledger(step, shard)) for step in STEPS]
+        ledgers = [
+            (step, str(results.step(step, shard)), read_ledger(results.ledger(step, shard)))
+            for step in STEPS
+        ]
         for row in rows:
-            lines = (line_of(ledger, row.key) for ledger in ledgers)
             steps = (
-                _standing(results.step(step, shard), line)
-                for step, line in zip(STEPS, lines, strict=True)
+                _standing(step, folder, line_of(ledger, row.key))
+                for step, folder, ledger in ledgers
             )
             found.append(_planned(row, tuple(steps)))
     return sorted(found, key=lambda outcome: outcome.lines)
 
 
-def _standing(folder: Path, line: LedgerLine) -> LedgerLine:
+def _standing(step: str, folder: str, line: LedgerLine) -> LedgerLine:
     """A ledger's line, as far as its files are there still."""
     if not line.ok or not line.files:
         return line
     try:
-        sizes = [(folder / name).stat().st_size for name in line.files.split()]
+        sizes = [os.stat(f"{folder}/{name}").st_size for name in line.files.split()]  # noqa: PTH116 - ten times as fast
     except OSError:
         sizes = []
-    step = folder.parent.name
     # The ledger has the size of the bundle, of all converted files, and of what was delivered.
     size = {FETCHED: sum(sizes[:1]), CONVERTED: sum(sizes), UPLOADED: line.size}[step]
     if sizes and size == line.size:

@@ -1,0 +1,95 @@
+"""Archives are not overrun: back-off is shared, and what they refuse gets another turn."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import data
+from faulty import Fault, FaultyArchive
+from seriesport.errors import SeriesportError
+from seriesport.flow import Flow, Patience
+from seriesport.ledger import Status
+from seriesport.settings import DicomServer, Settings
+from seriesport.steps.fetch import fetch_shard
+from seriesport.steps.plan import plan_cohort
+from seriesport.steps.shard import Results
+
+
+def _refused_at_first(calls: list[float]) -> None:
+    calls.append(time.monotonic())
+    if len(calls) == 1:
+        raise SeriesportError("association-busy", "not now")
+
+
+def test_after_a_refusal_all_threads_wait_before_they_ask_again() -> None:
+    flow, patience = Flow(), Patience(attempts=2, backoff=0.5)
+    refused: list[float] = []
+    other: list[float] = []
+    asking = threading.Thread(target=patience.retrying(flow), args=(_refused_at_first, refused))
+    asking.start()
+    time.sleep(0.1)
+    patience.retrying(flow)(other.append, 0.0)
+    assert time.monotonic() - refused[0] >= 0.5
+    asking.join()
+    assert len(refused) == 2
+
+
+def test_what_is_no_refusal_holds_up_nobody() -> None:
+    flow = Flow()
+
+    def cut() -> None:
+        raise SeriesportError("association-aborted", "gone")
+
+    with pytest.raises(SeriesportError):
+        Patience(attempts=1, backoff=5.0).retrying(flow)(cut)
+    started = time.monotonic()
+    flow.wait()
+    assert time.monotonic() - started < 1
+
+
+@pytest.mark.parametrize("bears", [1, 2])
+def test_an_archive_that_bears_less_than_it_is_said_to_gives_every_series(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bears: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    who = data.identity("low limit")
+    made = [data.mr(tmp_path / str(n), who.series(n), times=1, slices=2) for n in range(1, 7)]
+    with FaultyArchive([path for one in made for path in one.paths]) as archive:
+        server = DicomServer("pacs", archive.host, archive.port, attempts=2, backoff=0.05)
+        settings = Settings(servers={"pacs": server})
+        cohort = tmp_path / "cohort.yaml"
+        entry = f"{{source: dicom://pacs/FAULTY, study: {who.study_instance_uid}}}"
+        cohort.write_text(f"cohort: [{entry}]")
+        cohort.chmod(0o600)
+        results = Results(Path("results"))
+        assert len(plan_cohort(results, cohort, settings, shard_size=10).series) == len(made)
+        archive.bears = bears
+        lines = fetch_shard(results, "pacs-0001", settings)
+        assert {line.status for line in lines} == {Status.COMPLETE}
+        assert archive.at_once <= bears
+        assert len(archive.sent) == 2 * len(made)
+
+
+def test_an_archive_that_goes_on_refusing_is_told_for_each_series(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    who = data.identity("refuses")
+    made = [data.mr(tmp_path / str(n), who.series(n), times=1, slices=1) for n in (1, 2)]
+    with FaultyArchive([path for one in made for path in one.paths]) as archive:
+        server = DicomServer("pacs", archive.host, archive.port, attempts=1, backoff=0.01)
+        settings = Settings(servers={"pacs": server})
+        cohort = tmp_path / "cohort.yaml"
+        cohort.write_text(
+            f"cohort: [{{source: dicom://pacs/FAULTY, study: {who.study_instance_uid}}}]"
+        )
+        cohort.chmod(0o600)
+        results = Results(Path("results"))
+        plan_cohort(results, cohort, settings, shard_size=10)
+        archive.fail(Fault.BUSY, 100)
+        lines = fetch_shard(results, "pacs-0001", settings)
+        assert [line.code for line in lines] == ["association-busy"] * 2
