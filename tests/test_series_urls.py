@@ -198,6 +198,39 @@ def test_nifti_goes_to_a_resource_of_its_scan(
     np.testing.assert_array_equal(np.asarray(nifti), np.asarray(si))
 
 
+def test_dicom_and_nifti_of_one_write_are_of_one_scan(
+    here: Path, xnat_server: Xnat, request: pytest.FixtureRequest
+) -> None:
+    project = project_of(request)
+    data.ct(here / "ct", data.identity(project))
+    xnat_server.add_project(project)
+    si = Series(here / "ct") * 2
+    si.write(f"xnat://xnat.server/{project}/s/{project}_e", formats=["nifti", "dicom"])
+    (scan,) = xnat_server.scans(project, f"{project}_e")
+    made = xnat_server.resources(project, f"{project}_e", scan)
+    assert sorted(made) == ["DICOM", "NIFTI"]
+
+
+@pytest.mark.parametrize("kind", ["orthanc", "dcmqrscp"])
+def test_a_changed_series_is_not_taken_for_that_of_its_kept_uids_in_an_archive(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    made = data.ct(tmp_path / "ct", data.identity(f"kept {kind}"), slices=3)
+    url = stored(request.getfixturevalue(kind), made)
+    si = Series(tmp_path / "ct")
+    copied = si.write(url, keep_uid=True)
+    assert copied is not None
+    assert not any(entry.sent for entry in copied.entries)
+    for changed in (si + 1, si[::2], Series(si)):
+        changed.seriesDescription = "other"
+        with pytest.raises(SeriesportError) as caught:
+            changed.write(url, keep_uid=True)
+        assert caught.value.code == "destination-conflict"
+    with pytest.raises(SeriesportError) as caught:
+        (si * 2).write(url, keep_uid=True)
+    assert caught.value.code == "destination-conflict"
+
+
 def test_a_postscript_figure_becomes_a_series_that_an_archive_renders(
     here: Path, orthanc: Orthanc
 ) -> None:

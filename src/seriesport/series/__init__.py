@@ -110,14 +110,16 @@ class Series(ArrayLike, Attributes):
             url: Address or path.
             formats: One or several; without it the path's suffix decides, else it is DICOM.
             opts: Options of the format, see its module; "resource" names the one of XNAT.
-            keep_uid: Keep Series and SOP Instance UIDs, for a copy of what was read.
+            keep_uid: Keep Series and SOP Instance UIDs, for a copy of what was read. A changed
+                series is not sent to an archive that has them already.
 
         Returns:
             The receipt of the DICOM instances, or of the files at an XNAT; None where files were
             written alone.
 
         Raises:
-            SeriesportError: what the destination refused; format-unknown, format-unfit;
+            SeriesportError: what the destination refused; destination-conflict where it has
+                something else under a kept UID, or may have; format-unknown, format-unfit;
                 files-unsupported where an archive is to take other formats than DICOM.
         """
         return deliver(

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seriesport import formats as files
-from seriesport.address import FileAddress, XnatAddress, ZipAddress, source_root
+from seriesport.address import DicomAddress, FileAddress, XnatAddress, ZipAddress, source_root
 from seriesport.errors import SeriesportError
 from seriesport.flow import Flows, patience
 from seriesport.formats import dicom
+from seriesport.imaging.sealing import Seal
 from seriesport.instance import FileSlice, PlainFile
 from seriesport.scratch import scratch
 from seriesport.series.loading import DICOM, address_of
@@ -54,15 +55,20 @@ def deliver(
         problem = f"no format is called {unknown[0]!r} (known: {known})"
         raise SeriesportError("format-unknown", problem)
     _require_place(address, names)
+    instances: list[Instance] = []
+    if DICOM in names:
+        instances = _instances(image, header, address, opts, keep_uid=keep_uid)
+    series = _reference(header, instances, address)
     receipts: list[Receipt] = []
     for name in names:
         if name == DICOM:
-            instances = _instances(image, header, address, opts, keep_uid=keep_uid)
             receipts.append(_store(instances, address, settings))
+            if keep_uid and isinstance(address, DicomAddress):
+                _require_same(image, header, receipts[-1])
         elif isinstance(address, FileAddress):
             files.write(image, address.path, name, opts)
         else:
-            receipts.append(_store_files(image, header, address, name, opts, settings))
+            receipts.append(_store_files(image, series, name, opts, settings))
     return Receipt(tuple(e for r in receipts for e in r.entries)) if receipts else None
 
 
@@ -119,10 +125,24 @@ def _single(instances: Sequence[Instance], path: Path) -> Receipt:
     return Receipt((write_instance(path, instances[0]),)).require_complete()
 
 
+def _require_same(image: Image, header: Header, receipt: Receipt) -> None:
+    """An archive that lists the old UIDs tells nothing of what it has under them.
+
+    Raises:
+        SeriesportError: destination-conflict where it may be something else.
+    """
+    there = sum(not entry.sent for entry in receipt.entries)
+    if there and (header.changes or header.seal != Seal.of(image)):
+        problem = (
+            f"the archive has {there} of {len(receipt.entries)} instances by their old UIDs, and"
+            " what is written differs from what was read"
+        )
+        raise SeriesportError("destination-conflict", problem)
+
+
 def _store_files(
     image: Image,
-    header: Header,
-    address: Address,
+    series: SeriesReference,
     name: str,
     opts: Mapping[str, Any],
     settings: Settings,
@@ -131,18 +151,31 @@ def _store_files(
     with scratch() as room:
         made = files.write(image, room / "files", name, {"stem": "image", **opts})
         plain = [PlainFile(p.name, FileSlice(p, 0, p.stat().st_size)) for p in made]
-        series = _reference(header, address)
         resource = str(opts.get("resource") or name.upper())
         return _delivered(
-            address,
+            series.address,
             settings,
             lambda transport, flow: transport.store_files(
-                flow.send(plain), address, resource, series
+                flow.send(plain), series.address, resource, series
             ),
         )
 
 
-def _reference(header: Header, address: Address) -> SeriesReference:
+def _reference(header: Header, instances: Sequence[Instance], address: Address) -> SeriesReference:
+    """The series that files belong to: that of the instances beside them, else what was read."""
+    if instances:
+        new = instances[0].header
+        return SeriesReference(
+            address,
+            new.patient_id,
+            new.study_instance_uid,
+            new.series_instance_uid,
+            new.accession_number,
+            new.modality,
+            new.series_number,
+            new.series_description,
+        )
+
     def text(keyword: str) -> str:
         return str(header.get(keyword, ""))
 
