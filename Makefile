@@ -9,14 +9,15 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --
 
 .PHONY: demo test everyday check peers lock clean
 
-demo: $(VENV)/run.stamp  ## The main job on public images; XNAT=1 adds a leg with a test XNAT.
+demo: $(VENV)/run.stamp $(if $(XNAT),$(VENV)/test.stamp)  ## The main job on public images; XNAT=1 adds a leg with a test XNAT.
 	$(BIN)/python -m seriesport.demo demo
 	-@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --unlock --quiet all
 	PATH="$(CURDIR)/$(BIN):$$PATH" seriesport serve demo/archive --aet ARCHIVE --name demo -- \
 		snakemake --quiet all
 	@echo "The table is results/cohort.tsv; images and previews lie below results/converted."
 ifdef XNAT
-	-@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --unlock --quiet all --directory demo/xnat
+	@[ ! -d demo/xnat/.snakemake ] || \
+		PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --unlock --quiet all --directory demo/xnat
 	PATH="$(CURDIR)/$(BIN):$$PATH" seriesport serve demo/archive --aet ARCHIVE --name demo -- \
 		python tests/demo_xnat.py demo/xnat -- snakemake --quiet all --directory demo/xnat
 endif
