@@ -9,6 +9,7 @@ import dcm2niix
 import nibabel
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
 
 import data
 import images
@@ -128,6 +129,34 @@ def test_directions_along_the_images_own_axes_are_turned_as_dcm2niix_turns_them(
     tmp_path: Path, vendor: Callable[..., None], phase: str, plane: str
 ) -> None:
     agrees_with_dcm2niix(series(tmp_path / "in", vendor, phase, plane), tmp_path / "out")
+
+
+@pytest.mark.parametrize("maker", ["CANON_MEC", "GE MEDICAL SYSTEMS"])
+def test_directions_of_enhanced_instances_are_the_patients(tmp_path: Path, maker: str) -> None:
+    made = data.enhanced(tmp_path / "in", data.identity("enhanced dwi"), frames=12)
+
+    def group(item: Dataset, i: int) -> None:
+        volume, place = divmod(i, 3)
+        item.PlanePositionSequence[0].ImagePositionPatient = [0, 0, 3.0 * place]
+        item.FrameContentSequence[0].TemporalPositionIndex = volume + 1
+        images.macro(item, "MRFOVGeometrySequence", InPlanePhaseEncodingDirection="COLUMN")
+        kind = "DIRECTIONAL" if volume else "NONE"
+        told = {"DiffusionBValue": B[volume], "DiffusionDirectionality": kind}
+        images.macro(item, "MRDiffusionSequence", **told)
+        if volume:
+            direction = Dataset()
+            direction.DiffusionGradientOrientation = list(DIRECTIONS[volume])
+            item.MRDiffusionSequence[0].DiffusionGradientDirectionSequence = [direction]
+
+    def change(dataset: Any, _: int) -> None:
+        dataset.Manufacturer, dataset.PatientPosition = maker, "HFS"
+        images.frame_groups(dataset, group)
+
+    paths = images.vary(made.paths, change)
+    image = Image.read(paths)
+    np.testing.assert_allclose(image.bvectors, DIRECTIONS)
+    if maker.startswith("CANON"):  # dcm2niix writes no directions of this GE
+        agrees_with_dcm2niix(paths, tmp_path / "out")
 
 
 def test_volumes_are_sorted_by_b_value_and_direction_when_asked(tmp_path: Path) -> None:

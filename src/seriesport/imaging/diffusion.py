@@ -23,10 +23,11 @@ Direction = tuple[float, float, float]
 Diffusion = tuple[float | None, Direction | None]
 """b-value (s/mm²) and direction."""
 
-_MACRO = "MRDiffusionSequence"
+_MACRO, _DIRECTIONS = "MRDiffusionSequence", "DiffusionGradientDirectionSequence"
 _NO_DIRECTION = ("NONE", "ISOTROPIC")
 _RELATIVE = ("GE", "CANON")
-"""Vendors whose directions are relative to the image, whatever element holds them."""
+"""Vendors whose directions are relative to the image in classic instances, whatever element holds
+them; in the functional groups of Enhanced ones they are the patient's."""
 _SIGNS = ((-1, -1, -1), (1, -1, 1), (1, 1, 1))
 """Of their frequency, phase and slice components, in sagittal, coronal and axial images."""
 _GE_OFFSET = 100_000
@@ -47,7 +48,8 @@ def diffusion_of(look: Lookup, plane: Plane | None) -> Diffusion:
         return None, None
     if b == 0 or str(look.get(_MACRO, "DiffusionDirectionality")) in _NO_DIRECTION:
         return b, (0.0, 0.0, 0.0)
-    if direction is not None and maker.startswith(_RELATIVE):
+    relative = maker.startswith(_RELATIVE) and not look.get(_MACRO, _DIRECTIONS, "")
+    if direction is not None and relative:
         direction = _in_patient(direction, look, plane)
     return b, None if direction is None else _unit(direction)
 
@@ -84,7 +86,7 @@ def _unit(vector: Direction) -> Direction:
 def _standard(look: Lookup) -> Diffusion:
     """MR Diffusion macro (PS3.3 section C.8.13.5.9), which some write into classic images."""
     b = number(look.get(_MACRO, "DiffusionBValue"))
-    items = look.get(_MACRO, "DiffusionGradientDirectionSequence", "")
+    items = look.get(_MACRO, _DIRECTIONS, "")
     found = items[0].get("DiffusionGradientOrientation") if items else None
     return b, triple(found or look.header.get("DiffusionGradientOrientation"))
 
