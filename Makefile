@@ -16,7 +16,7 @@ demo: $(VENV)/run.stamp $(if $(XNAT),$(VENV)/test.stamp)  ## The main job on pub
 		snakemake --quiet all
 	@echo "The table is results/cohort.tsv; images and previews lie below results/converted."
 ifdef XNAT
-	@[ ! -d demo/xnat/.snakemake ] || \
+	-@[ ! -f demo/xnat/config/config.yaml ] || \
 		PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --unlock --quiet all --directory demo/xnat
 	PATH="$(CURDIR)/$(BIN):$$PATH" seriesport serve demo/archive --aet ARCHIVE --name demo -- \
 		python tests/demo_xnat.py demo/xnat -- snakemake --quiet all --directory demo/xnat
