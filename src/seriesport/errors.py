@@ -299,7 +299,8 @@ REASONS: dict[str, Reason] = {
     ),
     "geometry-irregular": Reason(
         "The slices do not form a regular grid.",
-        "Look at the series for missing, doubled or tilted slices.",
+        "Look at the series for missing, doubled or tilted slices. In Python, opts may accept_gantry_tilt,"
+        " accept_uneven_spacing or accept_duplicate_tag.",
     ),
     "format-unknown": Reason(
         "No format is known that these files have, or that this name means.",

@@ -165,7 +165,9 @@ def _tagged(
     slices, count = len(positions), len(positions[0])
     if input_order == "none" or (input_order == "auto" and count == 1):
         if count > 1:
-            raise _irregular(f"there are {count} images at each position; an input order tells")
+            raise _irregular(
+                f"{count} images are at each position, and no input_order tells them apart"
+            )
         return _objects([p[0] for p in positions], (slices,)), {}
     doubled = accepted(opts, "accept_duplicate_tag")
     if input_order != "auto":
@@ -282,6 +284,6 @@ def _problem(positions: list[Group], keys: tuple[Key, ...]) -> str:
             return f"not all images have a value to order them by ({key.name})"
     names = ", ".join(k.name for k in keys)
     return (
-        f"{len(positions)} positions of {len(positions[0])} images are no grid of ({names}); "
-        "images that have the same value need another tag, or accept_duplicate_tag"
+        f"{len(positions[0])} images at each of {len(positions)} positions are no grid of"
+        f" ({names}); those of one value need another tag, or accept_duplicate_tag"
     )
