@@ -64,6 +64,20 @@ def test_a_job_that_the_cluster_ends_before_the_window_gives_up_at_once() -> Non
     assert caught.value.code == "window-closed"
 
 
+def test_slurm_is_asked_when_the_job_ends_where_it_does_not_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    squeue = tmp_path / "squeue"
+    squeue.write_text(
+        '#!/bin/sh\n[ "$2" = --jobs=77 ] && date -d "now + 1 hour" +%Y-%m-%dT%H:%M:%S\n'
+    )
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(SeriesportError) as caught:
+        wait_until_open(NIGHT, say=pytest.fail, now=lambda: at(12), environ={"SLURM_JOB_ID": "77"})
+    assert caught.value.code == "window-closed"
+
+
 def test_a_window_stands_in_the_config(tmp_path: Path) -> None:
     server = {"host": "pacs", "port": 104, "window": "19:00-06:00"}
     config = Config.from_mapping({"servers": {"pacs": server}}, {})

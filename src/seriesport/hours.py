@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import subprocess
 import threading
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from seriesport.errors import SeriesportError
@@ -99,7 +102,27 @@ def _sleep(seconds: float) -> None:
 
 def _time_left(environ: Mapping[str, str]) -> float:
     """Seconds until SLURM ends this job; infinite elsewhere."""
+    told = environ.get("SLURM_JOB_END_TIME", "")
+    if told.isdigit():
+        return float(told) - time.time()
+    job = environ.get("SLURM_JOB_ID", "")
+    return _end_by_squeue(job) - time.time() if job else float("inf")
+
+
+@lru_cache(maxsize=1)
+def _end_by_squeue(job: str) -> float:
+    """When a job ends, in seconds since 1970.
+
+    SLURM 22.05 does not tell its jobs, and Snakemake's plugin takes most of SLURM_* from them.
+    """
+    squeue = shutil.which("squeue")
+    if squeue is None:
+        return float("inf")
+    command = [squeue, "--noheader", f"--jobs={job}", "--format=%e"]
     try:
-        return float(environ["SLURM_JOB_END_TIME"]) - time.time()
-    except (KeyError, ValueError):
+        done = subprocess.run(  # noqa: S603 - a number that SLURM gave
+            command, capture_output=True, text=True, timeout=60, check=True
+        )
+        return datetime.fromisoformat(done.stdout.strip()).timestamp()
+    except (OSError, subprocess.SubprocessError, ValueError):
         return float("inf")
