@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -102,9 +103,8 @@ def _sleep(seconds: float) -> None:
 
 def _time_left(environ: Mapping[str, str]) -> float:
     """Seconds until SLURM ends this job; infinite elsewhere."""
-    told = environ.get("SLURM_JOB_END_TIME", "")
-    if told.isdigit():
-        return float(told) - time.time()
+    with suppress(KeyError, ValueError):
+        return float(environ["SLURM_JOB_END_TIME"]) - time.time()
     job = environ.get("SLURM_JOB_ID", "")
     return _end_by_squeue(job) - time.time() if job else float("inf")
 
