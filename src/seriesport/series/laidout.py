@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Source:
+class LaidOut:
     """One series, as long as the context lasts."""
 
     files: Sequence[Path] = ()

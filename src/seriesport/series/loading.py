@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from seriesport.imaging.image import Array
     from seriesport.imaging.orders import InputOrder
     from seriesport.imaging.sorting import Grid
-    from seriesport.series.laidout import Source
+    from seriesport.series.laidout import LaidOut
     from seriesport.settings import Settings
 
 DICOM, ARRAY = "dicom", "array"
@@ -86,7 +86,7 @@ def load(
 @contextmanager
 def located(
     source: Any, settings: Settings | None, opts: Mapping[str, Any], *, plain: bool = False
-) -> Generator[Source]:
+) -> Generator[LaidOut]:
     """The files of an address, a path, or a list of paths."""
     if isinstance(source, (list, tuple)):
         with opened_files([_local_path(one) for one in source]) as there:  # pyright: ignore[reportUnknownVariableType] what a user gave
@@ -130,7 +130,7 @@ def _allowed(source: Any, opts: Mapping[str, Any]) -> Mapping[str, Any]:
     return opts
 
 
-def _of_instances(there: Source, input_order: InputOrder, opts: Mapping[str, Any]) -> Loaded:
+def _of_instances(there: LaidOut, input_order: InputOrder, opts: Mapping[str, Any]) -> Loaded:
     frames, records = there.scan(files=needs_files(input_order, opts))
     image = Image.of(arrange(frames, input_order, opts))
     assert image.frames is not None

@@ -24,7 +24,7 @@ from seriesport.instance import FileSlice
 from seriesport.part10 import load_instance, read_path
 from seriesport.resolve import kind, word
 from seriesport.scratch import scratch
-from seriesport.series.laidout import Source, write_file
+from seriesport.series.laidout import LaidOut, write_file
 from seriesport.settings import Settings
 from seriesport.transports.listing import Listed, Listing
 from seriesport.transports.registry import open_transport
@@ -81,7 +81,7 @@ def _within_limits(path: Path, settings: Settings) -> bool:
 @contextmanager
 def opened(
     address: Address, given: Settings | None, opts: Mapping[str, Any], *, plain: bool = False
-) -> Generator[Source]:
+) -> Generator[LaidOut]:
     """The files of the one series that an address means.
 
     Args:
@@ -100,12 +100,12 @@ def opened(
     with ExitStack() as stack:
         room = stack.enter_context(scratch())
         if plain and isinstance(address, FileAddress | ZipAddress):
-            yield Source(_plain_files(address, settings, room))
+            yield LaidOut(_plain_files(address, settings, room))
             return
         transport = stack.enter_context(open_transport(source_root(address), settings))
         series = _one(transport.find(address), address, opts, plain=plain)
         if series is None:
-            yield Source(_plain_files(address, settings, room))
+            yield LaidOut(_plain_files(address, settings, room))
         elif isinstance(address, FileAddress | ZipAddress):
             yield from _local(transport, series, room)
         else:
@@ -113,7 +113,7 @@ def opened(
 
 
 @contextmanager
-def opened_files(paths: Sequence[Path]) -> Generator[Source]:
+def opened_files(paths: Sequence[Path]) -> Generator[LaidOut]:
     """The series that a list of files is; of other formats, the files that belong together.
 
     Raises:
@@ -123,7 +123,7 @@ def opened_files(paths: Sequence[Path]) -> Generator[Source]:
     if not paths:
         raise SeriesportError("not-found", "the list of files is empty")
     if read_path(paths[0]) is None:
-        yield Source(list(paths))
+        yield LaidOut(list(paths))
         return
     listing = Listing("file", total=len(paths))
     for number, path in enumerate(paths, 1):
@@ -137,7 +137,7 @@ def opened_files(paths: Sequence[Path]) -> Generator[Source]:
     assert series is not None
     instances = [one.instance for one in listing.whole(series).values()]
     with scratch() as room:
-        yield Source(instances=instances, room=room)
+        yield LaidOut(instances=instances, room=room)
 
 
 def _one(
@@ -173,7 +173,7 @@ def _one(
 
 def _fetched(
     transport: Transport, series: SeriesReference, settings: Settings, room: Path
-) -> Source:
+) -> LaidOut:
     bundle = room / "bundle.zip"
     manifest = fetch_series(
         transport,
@@ -184,15 +184,15 @@ def _fetched(
         flow=Flows(settings).get(series.address),
     )
     if manifest.plain:
-        return Source(unpack(bundle, room / "files"))
-    return Source(instances=read_bundle(bundle), room=room, checked=True)
+        return LaidOut(unpack(bundle, room / "files"))
+    return LaidOut(instances=read_bundle(bundle), room=room, checked=True)
 
 
-def _local(transport: Transport, series: SeriesReference, room: Path) -> Generator[Source]:
+def _local(transport: Transport, series: SeriesReference, room: Path) -> Generator[LaidOut]:
     before = transport.expect(series)
     instances = cast("list[Instance]", list(transport.fetch(series, before, (), room)))
     states = _states(instances)
-    yield Source(instances=instances, room=room)
+    yield LaidOut(instances=instances, room=room)
     _require_same(before, transport.expect(series))
     if _states(instances) != states:
         raise SeriesportError("source-changed", "a file changed while it was read")
