@@ -7,9 +7,11 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 import data
 from faulty import Fault, FaultyArchive
+from project import SNAKEMAKE, Project
 from seriesport.errors import SeriesportError
 from seriesport.flow import Flow, Patience
 from seriesport.ledger import Status
@@ -57,7 +59,7 @@ def test_an_archive_that_bears_less_than_it_is_said_to_gives_every_series(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     who = data.identity("low limit")
-    made = [data.mr(tmp_path / str(n), who.series(n), times=1, slices=2) for n in range(1, 7)]
+    made = [data.mr(tmp_path / str(n), who.series(n), times=1, slices=2) for n in range(1, 6)]
     with FaultyArchive([path for one in made for path in one.paths]) as archive:
         server = DicomServer("pacs", archive.host, archive.port, attempts=2, backoff=0.05)
         settings = Settings(servers={"pacs": server})
@@ -93,3 +95,31 @@ def test_an_archive_that_goes_on_refusing_is_told_for_each_series(
         archive.fail(Fault.BUSY, 100)
         lines = fetch_shard(results, "pacs-0001", settings)
         assert [line.code for line in lines] == ["association-busy"] * 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("grouped", [False, True])
+def test_the_limit_of_an_archive_holds_over_all_jobs(tmp_path: Path, grouped: bool) -> None:
+    who = data.identity("jobs")
+    made = [data.mr(tmp_path / str(n), who.series(n), times=1, slices=20) for n in range(1, 6)]
+    project = Project.clone(tmp_path / "clone", demo=False)
+    with FaultyArchive([path for one in made for path in one.paths]) as archive:
+        server = {
+            "host": archive.host,
+            "port": archive.port,
+            "associations": 2,
+            "instances_per_second": 40,  # slow enough for jobs to meet
+        }
+        config = {"shard_size": 1, "formats": [], "servers": {"pacs": server}}
+        (project.folder / "config" / "config.yaml").write_text(yaml.safe_dump(config))
+        project.write_cohort(
+            f"cohort: [{{source: dicom://pacs/FAULTY, study: {who.study_instance_uid}}}]"
+        )
+        assert project.run(*SNAKEMAKE, "results/plan/shards.tsv").returncode == 0
+        archive.at_once = 0
+        groups = ("--groups", "fetch=g", "--group-components", "g=3") if grouped else ()
+        ledgers = [f"results/dicom/pacs-{n:04d}/ledger.tsv" for n in range(1, 6)]
+        done = project.run("snakemake", "--cores", "6", *ledgers, *groups)
+        assert done.returncode == 0, done.stderr
+        assert archive.at_once in ((1, 2) if grouped else (2,))
+        assert len(archive.sent) == 20 * len(made)
