@@ -14,6 +14,7 @@ import data
 import images
 from seriesport.imaging.headers import quick_header
 from seriesport.imaging.image import Image
+from seriesport.part10 import check_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,6 +87,38 @@ def test_mangled_headers_are_none_or_read_and_never_hang(
     header = quick_header(path)
     if header is not None:
         assert sum(map(len, header.plain.values.values())) <= len(header.plain.buffer)
+
+
+@given(st.data())
+def test_what_the_quick_look_calls_whole_the_full_check_accepts(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.mktemp("damaged") / "x.dcm"
+    content = bytearray(PLAIN[data.draw(st.integers(0, len(PLAIN) - 1))].read_bytes())
+    start = 132 + int.from_bytes(content[140:144], "little")
+    for _ in range(data.draw(st.integers(0, 3))):
+        content[data.draw(st.integers(start, min(start + 3000, len(content)) - 1))] = data.draw(
+            st.integers(0, 255)
+        )
+    cut = data.draw(st.sampled_from([0, 0, 1, 2, 8, 1000]))
+    path.write_bytes(content[: len(content) - cut])
+    header = quick_header(path)
+    if header is not None and header.plain.whole:
+        data_set = path.read_bytes()[header.start :]
+        check_whole(data_set, len(data_set), header.plain.transfer_syntax_uid)
+
+
+def test_the_quick_look_calls_most_native_images_whole_and_none_that_is_cut(
+    tmp_path: Path,
+) -> None:
+    for path in data.ct(tmp_path, data.identity("whole"), slices=2, size=16).paths:
+        header = quick_header(path)
+        assert header is not None
+        assert header.plain.whole
+        path.write_bytes(path.read_bytes()[:-2])
+        cut = quick_header(path)
+        assert cut is not None
+        assert not cut.plain.whole
 
 
 def test_pixels_read_as_they_lie_are_what_pydicom_decodes(tmp_path: Path) -> None:
