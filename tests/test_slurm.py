@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ import yaml
 
 import data
 from faulty import FaultyArchive
-from peers import PeerMissingError, wait_until
+from peers import PeerMissingError, often, wait_until
 from peers.slurm import Slurm
 from project import SNAKEMAKE, Project, tree
 from seriesport.bundle import read_bundle
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm"), pytest.mark.timeout(400)]
 
-PROFILE = ("snakemake", "--profile", "profiles/slurm")
 # A cluster of a test is looked at more often.
+PROFILE = (sys.executable, str(Path(often.__file__)), "--profile", "profiles/slurm")
 OFTEN = (
     "--slurm-init-seconds-before-status-checks=1",
     "--seconds-between-status-checks=1",
@@ -98,9 +99,13 @@ def _canaries(*made: data.Made) -> list[str]:
     return sorted(every)
 
 
-def _serve(project: Project, place: tuple[str, int], **limits: Any) -> None:
+def _serve(project: Project, place: tuple[str, int], *, shard_size: int = 1, **limits: Any) -> None:
     server = {"host": place[0], "port": place[1], **limits}
-    config = {"formats": ["nifti", "preview"], "shard_size": 1, "servers": {"source": server}}
+    config = {
+        "formats": ["nifti", "preview"],
+        "shard_size": shard_size,
+        "servers": {"source": server},
+    }
     (project.folder / "config" / "config.yaml").write_text(yaml.safe_dump(config))
 
 
@@ -214,7 +219,7 @@ def test_a_cohort_through_the_profile_gives_what_it_gives_here(
     place = (orthanc.host, orthanc.port)
     here, there = (Project.clone(tmp_path / name, demo=False) for name in ("here", "there"))
     for project in (here, there):
-        _configure(project, place, orthanc.aet, series)
+        _configure(project, place, orthanc.aet, series, shard_size=len(series))
         _same_keys(project)
     with Watch() as watch:
         _on_cluster(
@@ -228,7 +233,7 @@ def test_a_cohort_through_the_profile_gives_what_it_gives_here(
     assert _outputs(there) == _outputs(here)
     assert {row["status"] for row in there.table()} == {"complete"}
     ran = slurm.squeue("%k|%P|%D").splitlines()
-    assert len(ran) == 3 * len(series)
+    assert len(ran) == 3  # one for each step of the shard
     assert {line.split("|")[1] for line in ran if "_fetch_" in line} == {"archives"}
     assert {line.split("|")[1] for line in ran if "_fetch_" not in line} == {"all"}
     _check_nobody_is_named(slurm, there, _canaries(*series), watch)
@@ -263,7 +268,7 @@ def test_killed_fetches_leave_nothing_partial_and_go_on_where_they_were(
         slow = {"instances_per_second": 4, "associations": 4}  # one a second for each job
         _configure(project, place, archive.aet, series, **slow)
         _same_keys(project)
-        assert project.run(*SNAKEMAKE, "results/plan/shards.tsv").returncode == 0
+        assert project.run("seriesport", "plan").returncode == 0
         ledgers = [f"results/dicom/source-{n:04d}/ledger.tsv" for n in (1, 2, 3, 4)]
         with Watch() as watch, _running(project, "--retries=0", *ledgers) as run:
             wait_until(

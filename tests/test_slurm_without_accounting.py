@@ -8,7 +8,7 @@ import pytest
 
 import data
 from peers.slurm import Slurm
-from project import SNAKEMAKE, Project
+from project import Project
 from test_slurm import OFTEN, PROFILE
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def test_the_profile_needs_no_accounting(tmp_path: Path) -> None:
     data.mr(tmp_path / "clone" / "source", data.identity("no accounts"), times=1, slices=3)
     project = Project.clone(tmp_path / "clone", demo=False)
     project.write_cohort("cohort: [{source: source, formats: [], destinations: []}]")
-    assert project.run(*SNAKEMAKE, "results/plan/shards.tsv").returncode == 0
+    assert project.run("seriesport", "plan").returncode == 0
     (tmp_path / "slurm").mkdir()
     with Slurm(tmp_path / "slurm", accounting=False) as slurm:
         done = project.run(*PROFILE, *OFTEN, "results/dicom/local-0001/ledger.tsv")
