@@ -5,7 +5,9 @@ import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pydicom
 import pytest
+from pydicom.dataset import Dataset
 
 import data
 import images
@@ -14,8 +16,6 @@ from seriesport.imaging.image import Image
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from pydicom.dataset import Dataset
 
 
 def shuffled(paths: list[Path]) -> list[Path]:
@@ -276,3 +276,21 @@ def test_reading_takes_the_memory_of_the_array_and_little_more(tmp_path: Path, k
     finally:
         tracemalloc.stop()
     assert peak < series.array.nbytes + 4 * 256 * 256 * 8
+
+
+def test_values_behind_a_modality_table_are_looked_up(tmp_path: Path) -> None:
+    made = data.ct(tmp_path, data.identity("table"), slices=2, size=16)
+    raw = np.array([pydicom.dcmread(path).pixel_array for path in made.paths]).astype(int)
+    low, count = int(raw.min()), int(np.ptp(raw)) + 1
+
+    def tabled(dataset: Dataset, _: int) -> None:
+        table = Dataset()
+        table.LUTDescriptor = [count, low, 16]
+        table.ModalityLUTType = "HU"
+        table.LUTData = [7 * index for index in range(count)]
+        table["LUTData"].VR = "US"
+        dataset.ModalityLUTSequence = [table]
+        del dataset.RescaleSlope, dataset.RescaleIntercept
+
+    looked_up = Image.read(images.vary(made.paths, tabled)).array
+    assert np.array_equal(looked_up, 7 * (raw - low))

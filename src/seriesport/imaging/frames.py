@@ -181,7 +181,8 @@ def frames_of(quick: Header | None, file: Callable[[], Path], instance: int) -> 
         header = quick
     if not header.get("Rows") or not header.get("Columns"):
         return []
-    native = None if quick is None else native_of(quick)
+    # values behind a table are not those that are stored
+    native = None if quick is None or quick.get("ModalityLUTSequence") else native_of(quick)
     origin = _Origin(file() if native is None else native.path, instance, native)
     made = _frames(header, origin)
     if "MOSAIC" not in (header.get("ImageType") or []):
