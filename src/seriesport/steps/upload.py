@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ from seriesport.steps.shard import (
     not_attempted,
     run_shard,
 )
+from seriesport.transports.protocol import SeriesReference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from seriesport.records import Record
     from seriesport.settings import Settings
     from seriesport.steps.convert import Made
-    from seriesport.transports.protocol import Receipt, SeriesReference, Transport
+    from seriesport.transports.protocol import Receipt, Transport
 
 _RESOURCES = {"preview": "SNAPSHOTS"}
 """What XNAT calls the resources of files that are made; else the format's name in capitals."""
@@ -234,17 +235,7 @@ def _series(row: PlannedSeries, folder: Path, made: Made) -> SeriesReference:
     if row.template is None:
         return row.reference
     header = read_bundle(folder / made[DICOM][0].name)[0].header
-    return replace(
-        row.reference,
-        patient_id=header.patient_id,
-        study_instance_uid=header.study_instance_uid,
-        series_instance_uid=header.series_instance_uid,
-        accession_number=header.accession_number,
-        modality=header.modality,
-        series_number=header.series_number,
-        series_description=header.series_description,
-        plain=False,
-    )
+    return SeriesReference.of(header, row.reference.address)
 
 
 def _name(upload: _Upload, address: Address) -> str:

@@ -68,18 +68,8 @@ class Listing:
         return sorted(found, key=_rank)
 
     def _reference(self, address: Address, listed: list[Listed]) -> SeriesReference:
-        header = listed[0].header
-        return SeriesReference(
-            address,
-            header.patient_id,
-            header.study_instance_uid,
-            header.series_instance_uid,
-            accession_number=header.accession_number,
-            modality=header.modality,
-            series_number=header.series_number,
-            series_description=header.series_description,
-            instances=len({one.header.sop_instance_uid for one in listed}),
-        )
+        uids = {one.header.sop_instance_uid for one in listed}
+        return SeriesReference.of(listed[0].header, address, len(uids))
 
     def whole(self, series: SeriesReference) -> dict[str, Listed]:
         """The instances of a series by UID, in order; of exact duplicates the first.

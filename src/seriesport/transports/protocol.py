@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from seriesport.address import Address
-    from seriesport.instance import Instance, Item, PlainFile
+    from seriesport.instance import Header, Instance, Item, PlainFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,21 @@ class SeriesReference:
     """XNAT's quality of the scan."""
     plain: bool = False
     """Whether it is a set of plain files; its address alone tells then which."""
+
+    @classmethod
+    def of(cls, header: Header, address: Address, instances: int | None = None) -> Self:
+        """The series that an instance with this header is of."""
+        return cls(
+            address,
+            header.patient_id,
+            header.study_instance_uid,
+            header.series_instance_uid,
+            accession_number=header.accession_number,
+            modality=header.modality,
+            series_number=header.series_number,
+            series_description=header.series_description,
+            instances=instances,
+        )
 
 
 @dataclass(frozen=True, slots=True)

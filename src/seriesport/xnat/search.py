@@ -197,19 +197,8 @@ def _reference(
             quality=scan.quality,
             plain=True,
         )
-    return SeriesReference(
-        address,
-        header.patient_id,
-        header.study_instance_uid,
-        header.series_instance_uid,
-        accession_number=header.accession_number,
-        modality=header.modality,
-        series_number=header.series_number,
-        series_description=header.series_description,
-        instances=len(files),
-        scan_type=scan.type,
-        quality=scan.quality,
-    )
+    series = SeriesReference.of(header, address, len(files))
+    return replace(series, scan_type=scan.type, quality=scan.quality)
 
 
 def _first_header(
