@@ -18,11 +18,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from archives import Run, run
 from counted_project import CountedProject, write_cohort, write_ledgers
+from peers import often
 from peers.slurm import Slurm
-from project import BIN
 
 SIZES = (1_000, 10_000, 100_000)
-SNAKEMAKE = str(BIN / "snakemake")
+SNAKEMAKE = ("/usr/bin/env", sys.executable, str(Path(often.__file__)))
+# Looked at every second: how long Snakemake waits before it looks is not what is measured.
+_ON_SLURM = (
+    "--profile=profiles/slurm",
+    "--slurm-init-seconds-before-status-checks=1",
+    "--latency-wait=10",
+)
 _STEPS = {
     "plan": "seriesport.steps.plan import plan_cohort as step; from pathlib import Path; "
     "step(results, Path('config/cohort.tsv'), settings)",
@@ -47,7 +53,7 @@ def main() -> None:
         overhead(count)
         if chosen.slurm:
             with tempfile.TemporaryDirectory() as folder, Slurm(Path(folder)):
-                overhead(count, "--profile", "profiles/slurm")
+                overhead(count, *_ON_SLURM)
 
 
 def costs(count: int) -> None:
@@ -93,7 +99,7 @@ def _library(project: CountedProject, step: str) -> Run:
 
 
 def _snakemake(project: CountedProject, *options: str) -> Run:
-    return run([SNAKEMAKE, "--cores", "2", *options], project.environment(), project.folder)
+    return run([*SNAKEMAKE, "--cores", "2", *options], project.environment(), project.folder)
 
 
 if __name__ == "__main__":
