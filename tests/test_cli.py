@@ -86,6 +86,7 @@ def test_a_series_goes_round_by_way_of_archive_zip_and_folder(
     assert [data.dataset_bytes(path) for path in back] == list(series.datasets.values())
 
 
+@pytest.mark.slow
 def test_a_second_copy_sends_nothing(
     seriesport: Terminal, series: data.Made, archive: Archive
 ) -> None:
@@ -203,6 +204,7 @@ def test_explain_tells_what_every_code_means(seriesport: Terminal) -> None:
     assert seriesport("explain", "no-such-code").returncode == 2
 
 
+@pytest.mark.slow
 def test_a_killed_copy_goes_on_where_it_was(
     seriesport: Terminal, tmp_path: Path, archive: Archive
 ) -> None:

@@ -541,6 +541,7 @@ def test_a_table_with_a_mistake_is_refused_with_its_line(desk: Desk, text: str |
     assert "CANARY" not in line
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_rows_are_read_in_little_memory(desk: Desk):
     head = "label\tsource\tpatient\tstudy\tseries\tdestinations\n"
     rows = (

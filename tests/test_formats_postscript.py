@@ -151,6 +151,7 @@ def test_a_document_without_end_is_stopped(
     assert not [c for c in psutil.Process().children() if c.name() == "gs"]
 
 
+@pytest.mark.slow
 def test_a_page_of_too_many_pixels_is_refused(tmp_path: Path) -> None:
     page = "%!PS\n<< /PageSize [9000 9000] >> setpagedevice showpage\n"
     assert refusal(document(tmp_path, page), dpi=100).code == "image-too-large"
