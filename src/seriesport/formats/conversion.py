@@ -16,6 +16,7 @@ from seriesport.files import COPY_CHUNK, unreadable, unwritable, write_all, writ
 from seriesport.formats import dcm2niix, instances, preview
 from seriesport.formats.registry import FORMATS
 from seriesport.formats.source import Source
+from seriesport.outputs import Output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,16 +42,6 @@ CONVERSIONS: dict[str, Writer] = {
     "preview": preview.write,
 }
 """Writers by the name that the config uses: (source, folder, stem)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """One file that was made."""
-
-    name: str
-    format: str
-    size: int
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from seriesport.bundle import read_manifest, unpack, write_bundle
+from seriesport.bundle import unpack, write_bundle
 from seriesport.errors import SeriesportError
 from seriesport.files import PART_SUFFIX
-from seriesport.formats import Output, convert, dicom
+from seriesport.formats import convert, dicom
 from seriesport.ledger import LedgerLine, Status, read_ledger
+from seriesport.outputs import made_of, record_of
 from seriesport.plan import DICOM
 from seriesport.records import Records
 from seriesport.scratch import scratch
 from seriesport.series import Series
-from seriesport.steps.fetch import bundles
+from seriesport.steps.fetch import content_of
 from seriesport.steps.shard import (
     CONVERTED,
     FETCHED,
@@ -31,14 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from seriesport.outputs import Made, Output
     from seriesport.plan import PlannedSeries
-    from seriesport.records import Record
 
-_FORMAT = 1
 _log = logging.getLogger("seriesport")
-
-Made = dict[str, list[Output]]
-"""Outputs by format; an empty list where the series holds nothing that the format can show."""
 
 
 def convert_shard(
@@ -102,17 +98,8 @@ def _convert(
     if todo or made != old:
         _remove_stale(folder, key, made)
     if made != old:
-        records.put(key, _record(content, made))
+        records.put(key, record_of(content, made))
     return _line(key, wanted, made, failures)
-
-
-def content_of(row: PlannedSeries, source: LedgerLine, fetched: Path) -> str:
-    """A hash of all that a series is made from: its bundle, its template's, its geometry's."""
-    beside = [name for name in bundles(row) if name != row.key]
-    if not beside:
-        return source.sha256
-    hashes = [read_manifest(fetched / f"{name}.zip").sha256 for name in beside]
-    return hashlib.sha256(" ".join([source.sha256, *hashes]).encode()).hexdigest()
 
 
 def _instances(
@@ -135,16 +122,6 @@ def _instances(
     )
     write_bundle(room / "made.zip", dicom.write(series.image, series.header), source="made")
     return unpack(room / "made.zip", room / "dicom")
-
-
-def made_of(record: Record, content: str) -> Made:
-    """What was made of a series, by its record; empty where nothing was."""
-    try:
-        if (record["record"], record["content"]) != (_FORMAT, content):
-            return {}
-        return {name: [Output(**o) for o in rows] for name, rows in record["made"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return {}
 
 
 def _make(name: str, key: str, files: Sequence[Path], folder: Path, scratch: Path) -> list[Output]:
@@ -202,8 +179,3 @@ def _remove_stale(folder: Path, key: str, made: Made) -> None:
     for path in (*folder.glob(f"{key}*"), *folder.glob(f".{key}*{PART_SUFFIX}")):
         if path.name not in names:
             path.unlink(missing_ok=True)
-
-
-def _record(content: str, made: Made) -> Record:
-    rows = {name: [asdict(output) for output in outputs] for name, outputs in made.items()}
-    return {"record": _FORMAT, "content": content, "made": rows}

@@ -15,10 +15,11 @@ from seriesport.flow import Flow, Flows, patience, server_of, workers
 from seriesport.instance import FileSlice, Instance, PlainFile
 from seriesport.keys import keyed_hash, load_secret
 from seriesport.ledger import LedgerLine, Status, read_ledger
+from seriesport.outputs import made_of
 from seriesport.plan import DICOM
 from seriesport.receipts import Delivery, deliveries, delivery, receipts
 from seriesport.records import Records, read_records
-from seriesport.steps.convert import content_of, made_of
+from seriesport.steps.fetch import content_of
 from seriesport.steps.shard import (
     CONVERTED,
     FETCHED,
@@ -36,12 +37,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from seriesport.address import Address
-    from seriesport.formats import Output
     from seriesport.instance import Item
+    from seriesport.outputs import Made, Output
     from seriesport.plan import PlannedSeries
     from seriesport.records import Record
     from seriesport.settings import Settings
-    from seriesport.steps.convert import Made
     from seriesport.transports.protocol import Receipt, Transport
 
 _RESOURCES = {"preview": "SNAPSHOTS"}

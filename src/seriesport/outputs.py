@@ -1,0 +1,41 @@
+"""What was made of a series, and its record: without an array in sight, for steps that move it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from seriesport.records import Record
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One file that was made."""
+
+    name: str
+    format: str
+    size: int
+    sha256: str
+
+
+Made = dict[str, list[Output]]
+"""Outputs by format; an empty list where the series holds nothing that the format can show."""
+
+
+def made_of(record: Record, content: str) -> Made:
+    """What was made of a series, by its record; empty where nothing was."""
+    try:
+        if (record["record"], record["content"]) != (_FORMAT, content):
+            return {}
+        return {name: [Output(**o) for o in rows] for name, rows in record["made"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def record_of(content: str, made: Made) -> Record:
+    """The record of what was made of a series from a content."""
+    rows = {name: [asdict(output) for output in outputs] for name, outputs in made.items()}
+    return {"record": _FORMAT, "content": content, "made": rows}
