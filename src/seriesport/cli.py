@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from seriesport.settings import Settings
 
-_CONFIG = Path("config/config.yaml")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,7 +26,7 @@ app = typer.Typer(
 )
 
 AddressArgument = Annotated[
-    str, typer.Argument(help="A path, file://, zip:// or dicom:// address.")
+    str, typer.Argument(help="A path, file://, zip://, dicom:// or xnat:// address.")
 ]
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="config.yaml with servers: and limits.")
@@ -106,8 +105,9 @@ def plan(
 ) -> None:
     """Plan the cohort that config.yaml names, as the workflow would, and show what it means."""
     from seriesport.commands import planning
+    from seriesport.config import CONFIG
 
-    planning.plan(config or _CONFIG, refresh=refresh, as_json=as_json)
+    planning.plan(config or CONFIG, refresh=refresh, as_json=as_json)
 
 
 @app.command(context_settings={"ignore_unknown_options": True})
@@ -143,12 +143,12 @@ def explain(code: Annotated[str, typer.Argument(help="A reason code, or nothing.
 
 
 def _settings(path: Path | None) -> Settings:
-    from seriesport.config import load_config
+    from seriesport.config import CONFIG, load_config
     from seriesport.settings import Settings
 
-    if path is None and not _CONFIG.exists():
+    if path is None and not CONFIG.exists():
         return Settings()
-    return load_config(path or _CONFIG).settings
+    return load_config(path or CONFIG).settings
 
 
 def _fail(message: str, status: int) -> NoReturn:

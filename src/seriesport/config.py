@@ -27,6 +27,8 @@ from seriesport.yamltext import line_of, load_yaml
 if TYPE_CHECKING:
     from jsonschema import ValidationError
 
+CONFIG = Path("config/config.yaml")
+"""Where it is looked for, relative to the working directory, if nothing is said."""
 _CODE = "config-invalid"
 _MAX_BYTES = 1024 * 1024
 _PASSWORD = re.compile(

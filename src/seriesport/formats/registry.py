@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from seriesport.errors import SeriesportError
-from seriesport.files import PART_SUFFIX, make_folder, sync_folder, unreadable, unwritable
+from seriesport.files import PART_SUFFIX, make_folder, move, sync_folder, unreadable, unwritable
 from seriesport.formats.streams import is_compressed, reading
 
 if TYPE_CHECKING:
@@ -212,7 +212,8 @@ def _publish(room: Path, folder: Path) -> list[Path]:
     for path in sorted(room.iterdir()):
         with path.open("rb") as stream:
             os.fsync(stream.fileno())
-        made.append(path.replace(folder / path.name))
+        move(path, folder / path.name)
+        made.append(folder / path.name)
     sync_folder(folder)
     return made
 

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from seriesport.address import DicomAddress, FileAddress, XnatAddress, ZipAddress, source_root
 from seriesport.bundle import read_bundle, unpack
-from seriesport.config import load_config
+from seriesport.config import CONFIG, load_config
 from seriesport.errors import SeriesportError
 from seriesport.fetch import fetch_series
-from seriesport.files import unreadable
 from seriesport.flow import Flows, patience
 from seriesport.instance import FileSlice
 from seriesport.part10 import load_instance, read_path
@@ -28,15 +27,13 @@ from seriesport.series.laidout import LaidOut, write_file
 from seriesport.settings import Settings
 from seriesport.transports.listing import Listed, Listing
 from seriesport.transports.registry import open_transport
-from seriesport.transports.selection import select
-from seriesport.zipfiles.read import check_stored, member_payload
 from seriesport.zipfiles.safe import read_directory
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
     from seriesport.address import Address
-    from seriesport.instance import Instance
+    from seriesport.instance import Instance, PlainFile
     from seriesport.transports.protocol import Expected, SeriesReference, Transport
 
 _LISTED = 10
@@ -46,9 +43,6 @@ _HOW = {
     ZipAddress: "add a folder of the ZIP after '?'",
     FileAddress: "give the folder of one of them",
 }
-
-
-CONFIG = Path("config/config.yaml")
 
 
 def settings_for(address: Address, given: Settings | None) -> Settings:
@@ -105,7 +99,8 @@ def opened(
         transport = stack.enter_context(open_transport(source_root(address), settings))
         series = _one(transport.find(address), address, opts, plain=plain)
         if series is None:
-            yield LaidOut(_plain_files(address, settings, room))
+            local = cast("FileAddress | ZipAddress", address)
+            yield LaidOut(_plain_files(local, settings, room))
         elif isinstance(address, FileAddress | ZipAddress):
             yield from _local(transport, series, room)
         else:
@@ -221,34 +216,18 @@ def _require_same(before: Mapping[str, Expected], after: Mapping[str, Expected])
 # Files of other formats
 
 
-def _plain_files(address: Address, settings: Settings, room: Path) -> list[Path]:
-    if isinstance(address, ZipAddress):
-        files = _members(address, settings, room)
-    else:
-        path = cast("FileAddress", address).path
+def _plain_files(address: FileAddress | ZipAddress, settings: Settings, room: Path) -> list[Path]:
+    """A file, the files of a folder, or members of a ZIP, which are written out."""
+    if isinstance(address, FileAddress):
+        path = address.path
         files = [path] if not path.is_dir() else sorted(p for p in path.rglob("*") if p.is_file())
-    if not files:
-        raise SeriesportError("not-found", "there are no files")
-    return files
-
-
-def _members(address: ZipAddress, settings: Settings, room: Path) -> list[Path]:
-    """The members that a ZIP's selection names, written out under their own names."""
-    files: list[Path] = []
-    try:
-        stream = address.path.open("rb")
-    except OSError as error:
-        raise unreadable(error, "the ZIP") from error
-    with stream:
-        fd = stream.fileno()
-        members = {m.name: m for m in read_directory(fd, settings.zip_limits).members}
-        names = select(members, address.selection) if address.selection else set(members)
-        for name in sorted(names):
-            member = members[name]
-            if member.is_folder:
-                continue
-            member.require_readable()
-            check_stored(fd, member)
-            files.append(room / "members" / name)
-            write_file(files[-1], b"", member_payload(address.path, member, 0))
-    return files
+        if not files:
+            raise SeriesportError("not-found", "there are no files")
+        return files
+    members: list[Path] = []
+    with open_transport(address, settings) as transport:
+        series = transport.find_files(address)
+        for item in transport.fetch(series, transport.expect(series), (), room):
+            members.append(room / "members" / cast("PlainFile", item).name)
+            write_file(members[-1], b"", item.payload)
+    return sorted(members, key=str)

@@ -115,14 +115,8 @@ class _PlainConnection(HTTPConnection):
         super().putrequest(*args, **kwargs)
 
 
-class _SecureConnection(HTTPSConnection):
-    def connect(self) -> None:
-        _watched(self)
-        super().connect()
-
-    def putrequest(self, *args: Any, **kwargs: Any) -> None:
-        _watched(self)
-        super().putrequest(*args, **kwargs)
+class _SecureConnection(_PlainConnection, HTTPSConnection):
+    """What `_PlainConnection` does, before what HTTPS does."""
 
 
 class _PlainPool(HTTPConnectionPool):
