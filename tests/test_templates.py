@@ -139,3 +139,14 @@ def test_postscript_is_run_where_the_config_allows_it(results: Results, room: Pa
     bundle = next(results.folder.glob("converted/*/*.zip"))
     (instance,) = read_bundle(bundle)
     assert instance.header.sop_class_uid == "1.2.840.10008.5.1.4.1.1.7"
+
+
+def test_an_image_of_another_format_beside_the_named_one_is_left_alone(
+    results: Results, room: Path
+) -> None:
+    values = mask(room / "mask.nii.gz")
+    Series(np.zeros((2, 4, 4), np.int16), geometry=np.eye(4)).write("mask.mha")
+    Series(np.zeros((2, 4, 4), np.int16), geometry=np.eye(4)).write("mask.nii")
+    (room / "mask.json").write_text("{}")
+    run(results, "source: mask.nii.gz, template: ct, destinations: [out]")
+    assert len(list((room / "out").rglob("*.dcm"))) == len(values)

@@ -14,18 +14,25 @@ if TYPE_CHECKING:
     from seriesport.address import Address
     from seriesport.instance import Payload
 
-_STEMS = (".nii", ".hdr", ".img", ".mhd", ".mha", ".raw", ".zraw", ".json", ".bval", ".bvec")
+_SIDECARS = (".json", ".bval", ".bvec")
+_BESIDE = {
+    ".nii.gz": _SIDECARS,
+    ".nii": _SIDECARS,
+    ".hdr.gz": (".img.gz", *_SIDECARS),
+    ".hdr": (".img", *_SIDECARS),
+    ".img.gz": (".hdr.gz", *_SIDECARS),
+    ".img": (".hdr", *_SIDECARS),
+    ".mhd": (".raw", ".zraw"),
+}
+"""What may belong to a file beside it, by the ends of their names."""
 
 
 def beside(name: str, names: Iterable[str]) -> list[str]:
     """A file with those beside it that may belong to it: sidecar, gradients, header or pixels."""
-    stem = _stem(name)
-    return [other for other in names if other == name or (stem and _stem(other) == stem)]
-
-
-def _stem(name: str) -> str:
-    plain = name.removesuffix(".gz")
-    return next((plain.removesuffix(s) for s in _STEMS if plain.lower().endswith(s)), "")
+    end = next((end for end in _BESIDE if name.lower().endswith(end)), "")
+    stem = name[: -len(end)] if end else name
+    wanted = {stem + other for other in _BESIDE.get(end, ())}
+    return [other for other in names if other == name or other in wanted]
 
 
 def reference(address: Address, files: Collection[str]) -> SeriesReference:
