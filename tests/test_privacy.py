@@ -7,15 +7,14 @@ import os
 import re
 import signal
 import subprocess
-import threading
 import time
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 
 import data
 from project import SERVE, SNAKEMAKE, Project
+from watch import Watch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,28 +23,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("privacy")]
 
 NAME, PATIENT, ACCESSION = "CANARYNAME^QUITE", "0047CANARY11", "CANARYACC22"
 LABEL = "canarylabel33"
-
-
-class Watch:
-    """Collects the argv of every process while a command runs."""
-
-    def __init__(self) -> None:
-        self.seen: set[str] = set()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._look)
-
-    def __enter__(self) -> Watch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while not self._stop.wait(0.02):
-            for process in psutil.process_iter(["cmdline"]):
-                self.seen.update(process.info["cmdline"] or ())
 
 
 def _cohort(project: Project) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from seriesport.ledger import LedgerLine, Status, write_ledger
 from seriesport.plan import Shard
 from seriesport.settings import DicomServer
+from seriesport.shares import Shares
 from seriesport.sizing import converting, moving
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ WILDCARDS = SimpleNamespace(shard="pacs-0001")
 def _fetch(series: int, instances: int, **limits: float) -> dict[str, int]:
     shard = Shard("pacs-0001", series, ("pacs",), (), instances, delivers_files=None)
     servers = {"pacs": DicomServer("pacs", "host", 104, **limits)}
-    sizes = moving(lambda: {shard.name: shard}, servers, out=False)
-    return {name: size(WILDCARDS, 1) for name, size in sizes.items()}
+    shares = Shares(lambda: {shard.name: shard}, servers, lambda s: s.sources, "none", jobs=1)
+    return {name: moving(shares)[name](WILDCARDS, 1) for name in ("mem_mb", "runtime")}
 
 
 def test_more_instances_and_a_slower_server_get_more_time() -> None:

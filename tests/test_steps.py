@@ -438,21 +438,42 @@ def _instances(series: SeriesReference) -> list[Instance]:
     return list(transport.fetch(series, transport.expect(series), (), Path("spool")))
 
 
-def test_a_fetch_outside_of_the_window_is_left_to_a_later_run(
+def _planned(results: Results, archive: Archive) -> str:
+    study = data.identity("steps").study_instance_uid
+    wanted = f"source: dicom://pacs/ARCHIVE, study: '{study}'"
+    plan(results, wanted, settings=_pacs(archive.port))
+    (shard,) = (path.stem for path in (results.folder / "plan" / "shards").iterdir())
+    return shard
+
+
+def _closed_now() -> Hours:
+    begin, end = (datetime.now() + timedelta(hours=h) for h in (6, 7))  # noqa: DTZ005 - local
+    return Hours.parse(f"{begin:%H:%M}-{end:%H:%M}")
+
+
+def test_a_fetch_that_comes_outside_of_the_window_asks_for_nothing_and_is_sent_again(
     results: Results, room: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Archive(room / "source", "ARCHIVE") as archive:
-        plan(
-            results,
-            f"source: dicom://pacs/ARCHIVE, study: '{data.identity('steps').study_instance_uid}'",
-            settings=_pacs(archive.port),
-        )
-        (shard,) = (path.stem for path in (results.folder / "plan" / "shards").iterdir())
-        later = (datetime.now() + timedelta(hours=6)).strftime("%H:%M")  # noqa: DTZ005 - local
-        end = (datetime.now() + timedelta(hours=7)).strftime("%H:%M")  # noqa: DTZ005 - local
-        closed = _pacs(archive.port, window=Hours.parse(f"{later}-{end}"))
+        shard = _planned(results, archive)
+        closed = _pacs(archive.port, window=_closed_now())
         monkeypatch.setenv("SLURM_JOB_END_TIME", str(time.time() + 3600))
-        (line,) = fetch_shard(results, shard, closed)
-        assert (line.status, line.code) == (Status.FAILED, "window-closed")
+        with pytest.raises(SeriesportError) as caught:
+            fetch_shard(results, shard, closed)
+        assert caught.value.code == "window-closed"
+        assert not results.ledger(FETCHED, shard).exists()
         (line,) = fetch_shard(results, shard, _pacs(archive.port))
         assert line.status is Status.COMPLETE
+        (line,) = fetch_shard(results, shard, closed)  # nothing is left to ask for
+        assert line.status is Status.COMPLETE
+
+
+def test_a_window_that_closes_in_the_middle_leaves_the_rest_to_a_later_run(
+    results: Results, room: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Archive(room / "source", "ARCHIVE") as archive:
+        shard = _planned(results, archive)
+        monkeypatch.setenv("SLURM_JOB_END_TIME", str(time.time() + 3600))
+        monkeypatch.setattr("seriesport.steps.fetch.is_closed", lambda _: False)
+        (line,) = fetch_shard(results, shard, _pacs(archive.port, window=_closed_now()))
+        assert (line.status, line.code) == (Status.FAILED, "window-closed")

@@ -6,7 +6,6 @@ import hashlib
 import itertools
 import time
 from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,7 +24,6 @@ from seriesport.steps.fetch import fetch_shard
 from seriesport.steps.plan import plan_cohort
 from seriesport.steps.shard import Results
 from seriesport.transports.xnat import XnatTransport
-from seriesport.workflow import fetching, granted, limits, uploading
 from seriesport.xnat.credentials import find_credentials
 
 if TYPE_CHECKING:
@@ -621,23 +619,3 @@ def test_a_cohort_of_scans_is_planned_and_fetched_and_not_fetched_again(
     for shard in plan.shards():
         fetch_shard(results, shard, place.settings)
     assert not place.server.requests
-
-
-def test_the_workflow_holds_an_xnats_connections_over_all_jobs(tmp_path: Path):
-    index = tmp_path / "shards.tsv"
-    rows = ("x-0001\t1\tx\t", "h.example-0001\t3\th_example\t", "local-0001\t1\tlocal\tx")
-    index.write_text("".join(f"{row}\t5\tno\n" for row in rows))
-    servers = {"x": XnatServer("x", "https://h", connections=5)}
-    assert limits(servers) == {"archive_unnamed": 4, "archive_x": 5}
-
-    def taken(shard: str, kind: Any) -> dict[str, int]:
-        wildcards = SimpleNamespace(shard=shard)
-        counts = kind(str(index), servers)
-        return {name: counts[name](wildcards) for name in ("archive_unnamed", "archive_x")}
-
-    assert taken("x-0001", fetching) == {"archive_unnamed": 0, "archive_x": 3}
-    assert taken("h.example-0001", fetching) == {"archive_unnamed": 3, "archive_x": 0}
-    assert taken("local-0001", fetching) == {"archive_unnamed": 0, "archive_x": 0}
-    assert taken("local-0001", uploading) == {"archive_unnamed": 0, "archive_x": 3}
-    alone = granted(Settings(servers), {"archive_x": 3}).servers["x"]
-    assert alone.at_once == 3

@@ -15,7 +15,8 @@ import yaml
 import data
 from peers.xnat import Fault, Xnat
 from project import SNAKEMAKE, Project, tree
-from test_privacy import Watch, leaks
+from test_privacy import leaks
+from watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

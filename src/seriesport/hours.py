@@ -53,21 +53,31 @@ class Hours:
     def __str__(self) -> str:
         return "-".join(f"{at // 60:02d}:{at % 60:02d}" for at in (self.opens, self.closes))
 
-    def seconds_until_open(self, now: datetime) -> float:
-        """How long it is closed yet, by a local time; 0 while it is open."""
+    def opening(self, now: datetime) -> datetime | None:
+        """When it opens next, by the local clock; None while it is open."""
         minute = now.hour * 60 + now.minute
         if self.opens < self.closes:
             is_open = self.opens <= minute < self.closes
         else:
             is_open = minute >= self.opens or minute < self.closes
         if is_open:
-            return 0.0
+            return None
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
         opening = midnight + timedelta(minutes=self.opens)
-        if opening <= now:
-            opening += timedelta(days=1)
+        return opening if opening > now else opening + timedelta(days=1)
+
+    def seconds_until_open(self, now: datetime) -> float:
+        """How long it is closed yet, by a local time; 0 while it is open."""
+        opening = self.opening(now)
+        if opening is None:
+            return 0.0
         # by the clock on the wall: a night in which it is set has one hour more or less
         return (opening.astimezone() - now.astimezone()).total_seconds()
+
+
+def is_closed(hours: Hours | None, *, now: Callable[[], datetime] = datetime.now) -> bool:
+    """Whether a server may not be asked at this time."""
+    return hours is not None and hours.opening(now()) is not None
 
 
 def wait_until_open(

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seriesport.ledger import read_ledger
-from seriesport.plan import safe_name
+from seriesport.plan import resource_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from seriesport.plan import Shard
     from seriesport.settings import Server
+    from seriesport.shares import Shares
 
 _MIB = 1 << 20
 # Measured by sacct on SLURM 22.05: a job of a few small series takes 350 MiB at its highest, of
@@ -38,28 +38,32 @@ _MB_PER_SECOND = 5.0
 Sizes = dict[str, "Callable[..., int]"]
 
 
-def moving(
-    shards: Callable[[], Mapping[str, Shard]], servers: Mapping[str, Server], *, out: bool
-) -> Sizes:
-    """Memory (MB) and run time (minutes) of a job that fetches a shard, or sends it out.
+def moving(shares: Shares) -> Sizes:
+    """Connections, memory (MB) and run time (minutes) of a job that fetches or uploads a shard.
 
-    Both grow with every attempt.
+    Memory and run time grow with every attempt.
     """
 
+    def connections(name: str) -> Callable[..., int]:
+        def count(wildcards: Any) -> int:
+            return shares.of(wildcards.shard).get(name, 0)
+
+        return count
+
     def mem_mb(wildcards: Any, attempt: int) -> int:
-        shard = shards()[wildcards.shard]
-        at_once = max((one.at_once for one in _talking(shard, servers, out=out)), default=1)
-        return attempt * (_MEMORY + _LARGEST_INSTANCE * min(shard.series, at_once))
+        at_once = max(shares.of(wildcards.shard).values(), default=1)
+        series = min(shares.shard(wildcards.shard).series, at_once)
+        return attempt * (_MEMORY + _LARGEST_INSTANCE * series)
 
     def runtime(wildcards: Any, attempt: int) -> int:
-        shard = shards()[wildcards.shard]
-        count = max(shard.instances, _INSTANCES * shard.series)
-        paces = (_pace(shard, server) for server in _talking(shard, servers, out=out))
-        pace = min(paces, default=_INSTANCES_PER_SECOND)
-        times = max(1, len(shard.destinations)) if out else 1
-        return _minutes(shard.series, times * count / pace, attempt)
+        shard = shares.shard(wildcards.shard)
+        count = max(shard.instances, _INSTANCES * shard.series) * max(1, len(shares.used(shard)))
+        taken = shares.of(shard.name).items()
+        paces = (_pace(shares.servers[name], share) for name, share in taken)
+        return _minutes(shard.series, count / min(paces, default=_INSTANCES_PER_SECOND), attempt)
 
-    return {"mem_mb": mem_mb, "runtime": runtime}
+    taken = {resource_name(name): connections(name) for name in shares.servers}
+    return {**taken, "mem_mb": mem_mb, "runtime": runtime}
 
 
 def converting(ledger: str) -> Sizes:
@@ -87,13 +91,8 @@ def _minutes(series: int, seconds: float, attempt: int) -> int:
     return attempt * math.ceil(_START + _EACH * series + seconds / 60)
 
 
-def _talking(shard: Shard, servers: Mapping[str, Server], *, out: bool) -> list[Server]:
-    names = shard.destinations if out else shard.sources
-    return [server for name, server in servers.items() if safe_name(name) in names]
-
-
-def _pace(shard: Shard, server: Server) -> float:
+def _pace(server: Server, connections: int) -> float:
     if server.instances_per_second is None:
         return _INSTANCES_PER_SECOND
-    share = min(shard.series, server.at_once) / server.at_once
+    share = connections / server.at_once
     return min(_INSTANCES_PER_SECOND, server.instances_per_second * share)

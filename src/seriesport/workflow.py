@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seriesport.errors import SeriesportError
 from seriesport.plan import (
-    LOCAL,
-    UNNAMED,
     Shard,
     delivers_files,
     read_index,
     resource_name,
     safe_name,
 )
-from seriesport.settings import DicomServer, Server, Settings, XnatServer
+from seriesport.settings import Server, Settings
+from seriesport.shares import Shares, every
 from seriesport.sizing import Sizes, moving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from seriesport.hours import Hours
 
 
 @lru_cache(maxsize=1)
@@ -46,9 +47,9 @@ def limits(servers: Mapping[str, Server]) -> dict[str, int]:
     Raises:
         SeriesportError: config-invalid, where the names of two servers give one resource.
     """
-    every = _every(servers)
-    found = {resource_name(name): server.at_once for name, server in every.items()}
-    if len(found) < len(every):
+    servers = every(servers)
+    found = {resource_name(name): server.at_once for name, server in servers.items()}
+    if len(found) < len(servers):
         raise SeriesportError(
             "config-invalid", "two names below servers: differ in nothing but '.', '-' and '_'"
         )
@@ -71,16 +72,41 @@ def granted(settings: Settings, resources: Mapping[str, object]) -> Settings:
     return replace(settings, servers=servers)
 
 
-def fetching(index: str, servers: Mapping[str, Server]) -> Sizes:
-    """Connections, memory and run time of a job that fetches a shard, by Snakemake resource."""
-    sizes = moving(lambda: shards(index), _every(servers), out=False)
-    return _resources(index, servers, lambda shard: shard.sources) | sizes
+def fetching(
+    index: str, servers: Mapping[str, Server], ledger: str, jobs: int
+) -> Mapping[str, Callable[..., int | str]]:
+    """Connections, memory and run time of a job that fetches a shard, by Snakemake resource.
+
+    With a `window`, on SLURM, also when the job may start.
+
+    Args:
+        index: The plan's `shards.tsv`.
+        servers: What config.yaml has.
+        ledger: Path of a shard's ledger of this step, with `{shard}` in it.
+        jobs: How many jobs may run at one time.
+    """
+    shares = Shares(lambda: shards(index), servers, lambda s: s.sources, ledger, jobs)
+    sizes = moving(shares)
+    windows = {name: server.window for name, server in servers.items() if server.window}
+    if not windows:
+        return sizes
+
+    def slurm_extra(wildcards: Any) -> str:
+        return held_back(windows[name] for name in shares.of(wildcards.shard) if name in windows)
+
+    return {**sizes, "slurm_extra": slurm_extra}
 
 
-def uploading(index: str, servers: Mapping[str, Server]) -> Sizes:
-    """Connections, memory and run time of a job that uploads a shard, by Snakemake resource."""
-    sizes = moving(lambda: shards(index), _every(servers), out=True)
-    return _resources(index, servers, lambda shard: shard.destinations) | sizes
+def uploading(index: str, servers: Mapping[str, Server], ledger: str, jobs: int) -> Sizes:
+    """Connections, memory and run time of a job that uploads a shard; see `fetching`."""
+    return moving(Shares(lambda: shards(index), servers, lambda s: s.destinations, ledger, jobs))
+
+
+def held_back(windows: Iterable[Hours], now: datetime | None = None) -> str:
+    """The option that has SLURM start a job when the last of the windows opens."""
+    now = now or datetime.now()  # noqa: DTZ005 - the clock that SLURM reads
+    openings = [opening for window in windows if (opening := window.opening(now)) is not None]
+    return f"--begin={max(openings).isoformat()}" if openings else ""
 
 
 def destinations(index: str, servers: Mapping[str, Server]) -> Callable[..., list[str]]:
@@ -97,31 +123,3 @@ def delivers(index: str, upload: Sequence[str], shard: str) -> bool:
     """Whether a shard's upload needs what is made of its series."""
     said = shards(index)[shard].delivers_files
     return bool(delivers_files(upload)) if said is None else said
-
-
-def _resources(
-    index: str, servers: Mapping[str, Server], used: Callable[[Shard], tuple[str, ...]]
-) -> Sizes:
-    every = _every(servers)
-    named = {LOCAL, *map(safe_name, every)}
-
-    def resource(name: str, server: Server) -> Callable[..., int]:
-        def count(wildcards: Any) -> int:
-            shard = shards(index)[wildcards.shard]
-            talks = name in {n if n in named else UNNAMED for n in used(shard)}
-            return min(server.at_once, shard.series * _for_a_series(server)) if talks else 0
-
-        return count
-
-    return {
-        resource_name(name): resource(safe_name(name), server) for name, server in every.items()
-    }
-
-
-def _for_a_series(server: Server) -> int:
-    # Files of an XNAT scan move several at a time; a second job finds room while the first starts.
-    return math.ceil(server.at_once / 2) if isinstance(server, XnatServer) else 1
-
-
-def _every(servers: Mapping[str, Server]) -> dict[str, Server]:
-    return {UNNAMED: DicomServer(UNNAMED, "", 0), **servers}

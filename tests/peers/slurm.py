@@ -94,6 +94,10 @@ class Slurm:
         """Stop a job and let it begin anew."""
         self.run("scontrol", "requeue", job)
 
+    def release(self, job: str) -> None:
+        """Let a job that waits for its time begin now."""
+        self.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+
     def lose(self, node: str) -> None:
         """Lose a node: its daemon and all that runs there is gone from one moment to the next."""
         self._processes.pop(node).kill()
@@ -217,6 +221,7 @@ ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=1
+JobAcctGatherParams=OverMemoryKill
 MpiDefault=none
 SlurmdParameters=config_overrides
 SelectType=select/cons_tres

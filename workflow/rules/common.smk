@@ -1,5 +1,11 @@
 INDEX = "results/plan/shards.tsv"
 
+# How many jobs share the connections of a server. In a job of a cluster, Snakemake keeps to what
+# it was given when it was sent.
+JOBS = 1
+if workflow.is_main_process:
+    JOBS = workflow.resource_settings.nodes or workflow.resource_settings.cores or 1
+
 
 def ledgers(wildcards):
     index = checkpoints.plan.get().output[0]

@@ -9,6 +9,11 @@ rule fetch:
     conda:
         "../../environment.yml"
     resources:
-        **fetching(INDEX, settings.settings.servers),
+        **fetching(
+            INDEX,
+            settings.settings.servers,
+            "results/dicom/{shard}/ledger.tsv",
+            JOBS,
+        ),
     script:
         "../../scripts/fetch.py"

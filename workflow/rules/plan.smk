@@ -8,6 +8,8 @@ checkpoint plan:
         "results/logs/plan.log",
     conda:
         "../../environment.yml"
+    # What it refuses, it would refuse again.
+    retries: 0
     # The plan runs alone and takes all that there is.
     resources:
         **limits(settings.settings.servers),

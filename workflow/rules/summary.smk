@@ -12,5 +12,6 @@ rule summary:
         "results/logs/summary.log",
     conda:
         "../../environment.yml"
+    retries: 0
     script:
         "../../scripts/summary.py"

@@ -10,7 +10,12 @@ rule upload:
     conda:
         "../../environment.yml"
     resources:
-        **uploading(INDEX, settings.settings.servers),
+        **uploading(
+            INDEX,
+            settings.settings.servers,
+            "results/uploaded/{shard}/ledger.tsv",
+            JOBS,
+        ),
     params:
         upload=settings.upload,
         destinations=destinations(INDEX, settings.settings.servers),

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 import dcm2niix as tool
 
 from seriesport.errors import SeriesportError
+from seriesport.files import move
 from seriesport.formats import sandbox
 from seriesport.formats.streams import PIECE, compressing
 
@@ -122,7 +123,7 @@ def write(source: Source, folder: Path, stem: str) -> None:
         elif made.suffix == ".json":
             _sidecar(made, target, source.identifiers)
         else:
-            made.rename(target)
+            move(made, target)
         made.unlink(missing_ok=True)
 
 

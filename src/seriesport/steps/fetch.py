@@ -11,7 +11,7 @@ from seriesport.bundle import read_bundle, read_files, read_manifest, verify_bun
 from seriesport.errors import SeriesportError
 from seriesport.fetch import fetch_series
 from seriesport.flow import Flows, patience, server_of, workers
-from seriesport.hours import wait_until_open
+from seriesport.hours import is_closed, wait_until_open
 from seriesport.ledger import LedgerLine, Status
 from seriesport.staging import belongs, discard_staging
 from seriesport.steps.shard import FETCHED, Results, Transports, run_shard
@@ -29,9 +29,15 @@ _log = logging.getLogger("seriesport")
 
 
 def fetch_shard(results: Results, shard: str, settings: Settings) -> list[LedgerLine]:
-    """Fetch what is not there yet, and write the shard's ledger."""
+    """Fetch what is not there yet, and write the shard's ledger.
+
+    Raises:
+        SeriesportError: window-closed, where the job came by day and would end before the window
+            opens; the cluster's queue holds it back when it is sent again. shard-busy.
+    """
     rows = results.plan.read_shard(shard)
     folder = results.step(FETCHED, shard)
+    _wait_for_windows(rows, folder, settings)
 
     addresses = [series.address for row in rows for series in bundles(row).values()]
     at_once = workers(addresses, settings, len(rows))
@@ -63,6 +69,19 @@ def fetch_shard(results: Results, shard: str, settings: Settings) -> list[Ledger
 
         ledger = results.ledger(FETCHED, shard)
         return run_shard(ledger, rows, work, at_once, make_room=transports.close)
+
+
+def _wait_for_windows(rows: Sequence[PlannedSeries], folder: Path, settings: Settings) -> None:
+    """Begin nothing while a server is closed that something is to come from."""
+    closed = [server for server in settings.servers.values() if is_closed(server.window)]
+    for server in closed:
+        wanted = (item for row in rows for item in bundles(row).items())
+        if any(
+            server_of(series.address, settings) == server
+            and existing(folder / f"{name}.zip", series) is None
+            for name, series in wanted
+        ):
+            wait_until_open(server.window, say=_log.info)
 
 
 def bundles(row: PlannedSeries) -> dict[str, SeriesReference]:
