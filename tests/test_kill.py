@@ -71,8 +71,6 @@ def _run_and_kill(project: Project, after: float) -> bool:
 
 def test_a_run_killed_at_random_moments_ends_with_the_same_results(tmp_path: Path) -> None:
     project = Project.clone(tmp_path / "clone")
-    config = project.folder / "config" / "config.yaml"
-    config.write_text(config.read_text() + "\nshard_size: 3\n")
     archive = tmp_path / "archive"
     shutil.copytree(project.folder / "demo" / "archive", archive)
 

@@ -223,12 +223,6 @@ def _staged(project: Project) -> dict[str, int]:
     return {folder.name: len([*folder.glob("*.dcm")]) for folder in folders}
 
 
-def _fetches(slurm: Slurm) -> dict[str, str]:
-    """Numbers of the running fetches by node."""
-    lines = [line.split("|") for line in slurm.squeue("%k|%i|%T|%N").splitlines()]
-    return {one[3]: one[1] for one in lines if "rule_fetch" in one[0] and one[2] == "RUNNING"}
-
-
 def _state(slurm: Slurm, job: str) -> str:
     return slurm.jobs()[job]
 
@@ -253,15 +247,14 @@ def test_killed_fetches_leave_nothing_partial_and_go_on_where_they_were(
                 90,
                 "four fetches",
             )
-            every = [line.split("|") for line in slurm.squeue("%i|%k|%T|%N").splitlines()]
-            fetches = [one[0] for one in every if one[2] == "RUNNING"]
-            cancelled, ended, requeued, lost = fetches
-            node = next(one[3] for one in every if one[0] == lost)
+            jobs = [line.split("|") for line in slurm.squeue("%T|%N|%i").splitlines()]
+            running = sorted((node, job) for state, node, job in jobs if state == "RUNNING")
+            (node, cancelled), (_, lost), (_, ended), (_, requeued) = running
             slurm.end_at_once(ended)
             slurm.scancel(cancelled)
             slurm.requeue(requeued)
-            slurm.lose(node)
             wait_until(lambda: _state(slurm, cancelled) == "CANCELLED", 30, "scancel")
+            slurm.lose(node)
             wait_until(lambda: _state(slurm, ended) == "TIMEOUT", 90, "the wall time")
             wait_until(lambda: _state(slurm, lost) == "PENDING", 90, "the loss of a node")
             for job in (requeued, lost):
@@ -281,13 +274,15 @@ def test_killed_fetches_leave_nothing_partial_and_go_on_where_they_were(
         assert min(kept.values()) > 3
         assert not [*project.results.glob("dicom/*/*.zip")]
 
-        _serve(project, place, associations=4)
+        _serve(project, place, associations=2)
         archive.forget()
+        archive.at_once = 0
         assert project.run(*SNAKEMAKE, "--unlock").returncode == 0
         with Watch() as again:
             _on_cluster(project, *ledgers)
         missing = 4 * SLICES - sum(kept.values())
         assert len(archive.sent) == missing
+        assert archive.at_once == 2
         bundles = [*project.results.glob("dicom/*/*.zip")]
         got = {one.uid: one.payload.open().read() for path in bundles for one in read_bundle(path)}
         assert got == {uid: content for one in series for uid, content in one.datasets.items()}
@@ -340,7 +335,7 @@ def test_a_job_that_ran_out_of_memory_is_sent_again_with_more_and_goes_on(
         before = set(slurm.jobs())
         _on_cluster(project, "--set-resources", "fetch:mem_mb=180*attempt*attempt", "--", ledger)
         assert set(archive.sent) == set(made.uids)
-        assert len(archive.sent) <= len(made.uids) + 1  # what was on its way at the kill
+        assert len(archive.sent) - len(made.uids) <= 3  # on its way, or being checked, at the kill
     killed, again = sorted(set(slurm.jobs()) - before, key=int)
     assert f"Job {killed} exceeded memory limit" in slurm.logs()
     assert slurm.jobs()[again] == "COMPLETED"
@@ -352,14 +347,14 @@ def test_the_jobs_of_a_cluster_together_keep_to_the_connections_of_an_xnat(
     tmp_path: Path, slurm: Slurm
 ) -> None:
     series = [
-        data.mr(tmp_path / "mr" / f"{n}", _identity("X").series(n), times=1, slices=6)
+        data.mr(tmp_path / "mr" / f"{n}", _identity("X").series(n), times=1, slices=4)
         for n in range(1, 4)
     ]
     project = Project.clone(tmp_path / "clone", demo=False)
     with Xnat(tmp_path / "xnat") as xnat, Watch() as watch:
         xnat.add_user("researcher", SECRET)
         xnat.add_project("STUDY", researcher="member")
-        xnat.faults.add(Fault("stall", "*", seconds=0.3, times=None))
+        xnat.faults.add(Fault("stall", "*", seconds=0.2, times=None))
         config = {
             "formats": ["preview"],
             "shard_size": 1,

@@ -121,6 +121,18 @@ def test_what_a_kill_left_in_staging_goes_once_the_bundle_is_there(results: Resu
     assert not staging.exists()
 
 
+def test_what_has_arrived_is_kept_while_the_rest_is_on_its_way(room: Path) -> None:
+    made = data.mr(room / "more", data.identity("arriving"), times=1, slices=8)
+    (series,) = _found(room / "more")
+    with Staging(room / "staging", series) as stage:
+        for number, source in enumerate(made.paths, 1):
+            path = stage.spool / f"{number:06d}.dcm"
+            shutil.copy(source, path)
+            stage.accept(replace(load_instance(path), location=path))
+            time.sleep(0.1)
+        assert len(list((room / "staging").glob("*.dcm"))) >= 4  # at most one is being checked
+
+
 def test_an_instance_that_is_refused_again_and_again_is_put_aside_once(room: Path) -> None:
     (series,) = _found(room / "source")
     spool = room / "staging" / "incoming"

@@ -139,7 +139,10 @@ class Staging:
         if not belongs(item, self._series):
             self._put_aside(item, token, "instance-foreign")
             return
-        while len(self._checks) >= _CHECKS_UNDER_WAY:
+        # What is checked gets its name at once, so that a kill loses no more than it must.
+        while self._checks and (
+            len(self._checks) >= _CHECKS_UNDER_WAY or self._checks[0][2].done()
+        ):
             self._finish(*self._checks.pop(0))
         self._checks.append((item, token, self._checker.submit(_check, item)))
 
