@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kill"), pytest.mark.timeout(900)]
 
 KILLS = 20
+START = 4
+"""Seconds in which Snakemake begins its first job."""
 # What tells of a run and not of its result: logs, and the order to repeat something.
 NOT_RESULTS = ("logs", "retry", "again")
 
@@ -81,18 +83,24 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_results(tmp_path: Pat
     results, delivered = tree(project.results, NOT_RESULTS), _delivered(project)
 
     moments = random.Random(2026)
-    killed = 0
+    killed, left = 0, seconds
     _start_anew(project, archive)
     while killed < KILLS:
-        if _run_and_kill(project, moments.uniform(1, seconds)):
+        moment = moments.uniform(1, left)
+        began = time.monotonic()
+        if _run_and_kill(project, moment):
             killed += 1
             project.snakemake("--unlock")
             partial = project.results.glob("*/*/*")
             assert not [p for p in partial if p.suffix == ".zip" and not zipfile.is_zipfile(p)]
-            if killed % 3:
-                continue  # killed again on the way, before it may end
+            if killed % 3:  # killed again on the way, before it may end
+                left = max(left - moment, START)
+                continue
+        elif left == seconds:
+            seconds = time.monotonic() - began  # the machine had more to do at first
         again = project.demo()
         assert again.returncode == 0, again.stdout + again.stderr
         assert tree(project.results, NOT_RESULTS) == results
         assert _delivered(project) == delivered
         _start_anew(project, archive)
+        left = seconds

@@ -282,7 +282,7 @@ def test_killed_fetches_leave_nothing_partial_and_go_on_where_they_were(
             _on_cluster(project, *ledgers)
         missing = 4 * SLICES - sum(kept.values())
         assert len(archive.sent) == missing
-        assert archive.at_once == 2
+        assert archive.at_once <= 2
         bundles = [*project.results.glob("dicom/*/*.zip")]
         got = {one.uid: one.payload.open().read() for path in bundles for one in read_bundle(path)}
         assert got == {uid: content for one in series for uid, content in one.datasets.items()}
