@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from datetime import datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -10,15 +11,19 @@ import pytest
 
 from seriesport.hours import Hours
 from seriesport.settings import DicomServer, Settings, XnatServer
-from seriesport.workflow import fetching, granted, held_back, limits, uploading
+from seriesport.workflow import fetching, granted, limits, uploading
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 SERVERS = {
     "x": XnatServer("x", "https://h", connections=5),
     "pacs": DicomServer("pacs", "h", 104, associations=4),
 }
+
+
+PACS = SimpleNamespace(shard="pacs-0001")
 
 
 @pytest.fixture
@@ -31,9 +36,8 @@ def index(tmp_path: Path) -> Path:
     return path
 
 
-def taken(index: Path, shard: str, *, jobs: int = 1, kind: Any = fetching) -> dict[str, int]:
-    ledger = str(index.parent / "{shard}.tsv")
-    counts = kind(str(index), SERVERS, ledger, jobs)
+def taken(index: Path, shard: str, *, jobs: int | None = 1, kind: Any = fetching) -> dict[str, int]:
+    counts = kind(str(index), SERVERS, jobs)
     wildcards = SimpleNamespace(shard=shard)
     found = {name: counts[name](wildcards) for name in counts if name.startswith("archive_")}
     return {name: count for name, count in found.items() if count}
@@ -41,38 +45,47 @@ def taken(index: Path, shard: str, *, jobs: int = 1, kind: Any = fetching) -> di
 
 def test_the_workflow_holds_a_servers_connections_over_all_jobs(index: Path) -> None:
     assert limits(SERVERS) == {"archive_unnamed": 4, "archive_x": 5, "archive_pacs": 4}
-    assert taken(index, "x-0001") == {"archive_x": 3}
+    assert taken(index, "x-0001") == {"archive_x": 2}
     assert taken(index, "h.example-0001") == {"archive_unnamed": 3}
     assert taken(index, "local-0001") == {}
-    assert taken(index, "local-0001", kind=uploading) == {"archive_x": 3}
+    assert taken(index, "local-0001", kind=uploading) == {"archive_x": 2}
     assert granted(Settings(SERVERS), {"archive_x": 3}).servers["x"].at_once == 3
 
 
-@pytest.mark.parametrize(("jobs", "each"), [(1, 4), (2, 2), (3, 2), (100, 1)])
+@pytest.mark.parametrize(("jobs", "each"), [(1, "444"), (2, "222"), (3, "211"), (None, "111")])
 def test_jobs_that_run_at_one_time_share_an_archive_evenly(
-    index: Path, jobs: int, each: int
+    index: Path, jobs: int | None, each: str
 ) -> None:
-    assert taken(index, "pacs-0001", jobs=jobs) == {"archive_pacs": each}
+    shares = [taken(index, f"pacs-{n:04d}", jobs=jobs)["archive_pacs"] for n in (1, 2, 3)]
+    assert "".join(map(str, shares)) == each
 
 
-def test_the_last_shards_get_what_the_others_have_left(index: Path) -> None:
-    for number in range(1, 9):
-        (index.parent / f"pacs-{number:04d}.tsv").touch()
-    assert taken(index, "pacs-0009", jobs=100) == {"archive_pacs": 2}
+@contextmanager
+def _at(monkeypatch: pytest.MonkeyPatch, hour: int) -> Iterator[None]:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, _: object = None) -> datetime:
+            return datetime(2026, 3, 10, hour)  # noqa: DTZ001 - local time is what is asked
+
+    with monkeypatch.context() as patch:
+        patch.setattr("seriesport.hours.datetime", Clock)
+        yield
 
 
-def test_slurm_holds_a_fetch_back_until_the_window_opens() -> None:
-    night, late = Hours.parse("19:00-06:00"), Hours.parse("21:30-23:00")
-    noon, evening = (datetime(2026, 3, 10, hour) for hour in (12, 20))  # noqa: DTZ001
-    assert held_back([night], noon) == "--begin=2026-03-10T19:00:00"
-    assert held_back([night, late], noon) == "--begin=2026-03-10T21:30:00"
-    assert held_back([night], evening) == ""
-    assert held_back([], noon) == ""
+def test_slurm_holds_a_fetch_back_until_the_window_opens_by_the_time_at_which_it_is_sent(
+    index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night = DicomServer("pacs", "h", 104, window=Hours.parse("19:00-06:00"))
+    with _at(monkeypatch, 20):
+        option = fetching(str(index), {**SERVERS, "pacs": night}, None)["slurm_extra"](PACS)
+        assert f"sbatch {option}" == "sbatch --begin=now"
+    with _at(monkeypatch, 12):
+        assert f"sbatch {option}" == "sbatch --begin=2026-03-10T19:00:00"
 
 
 def test_a_fetch_from_a_server_without_a_window_is_never_held_back(index: Path) -> None:
     hours = Hours.parse("00:00-00:01")
     servers = {**SERVERS, "pacs": DicomServer("pacs", "h", 104, window=hours)}
-    extra = fetching(str(index), servers, "none", 1)["slurm_extra"]
+    extra = fetching(str(index), servers, None)["slurm_extra"]
     assert extra(SimpleNamespace(shard="x-0001")) == ""
-    assert "slurm_extra" not in fetching(str(index), SERVERS, "none", 1)
+    assert "slurm_extra" not in fetching(str(index), SERVERS, None)

@@ -20,7 +20,7 @@ WILDCARDS = SimpleNamespace(shard="pacs-0001")
 def _fetch(series: int, instances: int, **limits: float) -> dict[str, int]:
     shard = Shard("pacs-0001", series, ("pacs",), (), instances, delivers_files=None)
     servers = {"pacs": DicomServer("pacs", "host", 104, **limits)}
-    shares = Shares(lambda: {shard.name: shard}, servers, lambda s: s.sources, "none", jobs=1)
+    shares = Shares(lambda: {shard.name: shard}, servers, lambda s: s.sources, jobs=1)
     return {name: moving(shares)[name](WILDCARDS, 1) for name in ("mem_mb", "runtime")}
 
 

@@ -343,6 +343,24 @@ def test_a_job_that_ran_out_of_memory_is_sent_again_with_more_and_goes_on(
     assert {one.uid for one in read_bundle(bundle)} == set(made.uids)
 
 
+@pytest.mark.usefixtures("slurm")
+def test_the_jobs_of_a_cluster_together_keep_to_the_associations_of_an_archive(
+    tmp_path: Path,
+) -> None:
+    series = [data.mr(tmp_path / f"mr{n}", _identity(f"T{n}"), times=1, slices=8) for n in range(6)]
+    project = Project.clone(tmp_path / "clone", demo=False)
+    with FaultyArchive([path for one in series for path in one.paths]) as archive:
+        limits = {"associations": 3, "instances_per_second": 6}
+        place = (archive.host, archive.port)
+        _configure(project, place, archive.aet, series, shard_size=3, **limits)
+        assert project.run("seriesport", "plan").returncode == 0
+        archive.at_once = 0
+        ledgers = [f"results/dicom/source-{n:04d}/ledger.tsv" for n in (1, 2)]
+        _on_cluster(project, *ledgers)
+        assert sorted(archive.sent) == sorted(uid for one in series for uid in one.uids)
+        assert archive.at_once == 3
+
+
 def test_the_jobs_of_a_cluster_together_keep_to_the_connections_of_an_xnat(
     tmp_path: Path, slurm: Slurm
 ) -> None:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from seriesport.errors import SeriesportError
 
@@ -73,6 +73,27 @@ class Hours:
             return 0.0
         # by the clock on the wall: a night in which it is set has one hour more or less
         return (opening.astimezone() - now.astimezone()).total_seconds()
+
+
+class Begin(str):
+    """The option of sbatch by which a job begins once a window is open.
+
+    Snakemake works out what its jobs need long before it sends the last of them: the time is filled
+    in where the option is put into a command line.
+    """
+
+    hours: Hours
+    __slots__ = ("hours",)
+
+    def __new__(cls, hours: Hours) -> Self:
+        """The option for one server's hours."""
+        made = super().__new__(cls, "--begin=now")
+        made.hours = hours
+        return made
+
+    def __format__(self, _: str) -> str:
+        opening = self.hours.opening(datetime.now())  # noqa: DTZ005 - the clock that SLURM reads
+        return f"--begin={opening.isoformat()}" if opening else str(self)
 
 
 def is_closed(hours: Hours | None, *, now: Callable[[], datetime] = datetime.now) -> bool:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seriesport.plan import LOCAL, UNNAMED, safe_name
@@ -20,14 +17,14 @@ class Shares:
     """The connections of the jobs of one step.
 
     Jobs that run at one time share a server evenly, so that it has something to do while one of
-    them starts or ends. What a shard that is done leaves goes to the others.
+    them starts or ends. A share follows from plan and config alone: a job of a cluster works it out
+    once more, since Snakemake does not tell it.
 
     Args:
         shards: The plan's shards by name; another dictionary where the plan is another.
         servers: What config.yaml has.
         used: The names of the servers that a shard talks to in this step.
-        ledger: Path of a shard's ledger of this step, with `{shard}` in it.
-        jobs: How many jobs may run at one time.
+        jobs: How many jobs may run at one time; None on a cluster, for as many as there are.
     """
 
     def __init__(
@@ -35,16 +32,15 @@ class Shares:
         shards: Callable[[], Mapping[str, Shard]],
         servers: Mapping[str, Server],
         used: Callable[[Shard], tuple[str, ...]],
-        ledger: str,
-        jobs: int,
+        jobs: int | None,
     ) -> None:
         self.servers = every(servers)
         self.used = used
         self._shards = shards
-        self._ledger = ledger
         self._jobs = jobs
         self._counted: Mapping[str, Shard] | None = None
-        self._waiting: Counter[str] = Counter()
+        self._users: dict[str, dict[str, int]] = {}
+        """By server, its shards and their numbers."""
 
     def shard(self, name: str) -> Shard:
         """One of the plan's shards."""
@@ -53,23 +49,22 @@ class Shares:
     def of(self, shard: str) -> dict[str, int]:
         """The connections that a shard's job takes, by the names of the servers it talks to."""
         found = self._shards()
-        talking = self._talking(found[shard])
-        if self._jobs > 1 and self._counted is not found:
-            self._waiting = self._count(found)
+        if self._counted is not found:
+            self._users = {name: {} for name in self.servers}
+            for one in found.values():
+                for name in self._talking(one):
+                    self._users[name][one.name] = len(self._users[name])
             self._counted = found
-        return {name: self._share(found[shard], name) for name in talking}
+        return {name: self._share(found[shard], name) for name in self._talking(found[shard])}
 
     def _share(self, shard: Shard, name: str) -> int:
-        server = self.servers[name]
+        server, users = self.servers[name], self._users[name]
         # Files of an XNAT scan move several at a time; a second job finds room while it starts.
-        one = math.ceil(server.at_once / 2) if isinstance(server, XnatServer) else 1
-        jobs = max(1, min(self._jobs, self._waiting[name]))
-        return min(server.at_once, shard.series * one, max(one, math.ceil(server.at_once / jobs)))
-
-    def _count(self, shards: Mapping[str, Shard]) -> Counter[str]:
-        """How many shards that have yet to be done talk to each server."""
-        left = [s for s in shards.values() if not Path(self._ledger.format(shard=s.name)).exists()]
-        return Counter(name for shard in left for name in self._talking(shard))
+        one = max(1, server.at_once // 2) if isinstance(server, XnatServer) else 1
+        jobs = min(self._jobs or len(users), len(users))
+        share, left = divmod(server.at_once, jobs)
+        share += users[shard.name] % jobs < left
+        return min(server.at_once, shard.series * one, max(one, share))
 
     def _talking(self, shard: Shard) -> list[str]:
         used = self.used(shard)

@@ -139,7 +139,7 @@ class Staging:
         if not belongs(item, self._series):
             self._put_aside(item, token, "instance-foreign")
             return
-        # What is checked gets its name at once, so that a kill loses no more than it must.
+        # What is checked has its name before the next, so that a kill loses no more than it must.
         while self._checks and (
             len(self._checks) >= _CHECKS_UNDER_WAY or self._checks[0][2].done()
         ):

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seriesport.errors import SeriesportError
+from seriesport.hours import Begin
 from seriesport.plan import (
     Shard,
     delivers_files,
     read_index,
     resource_name,
     safe_name,
+    shard_server,
 )
 from seriesport.settings import Server, Settings
 from seriesport.shares import Shares, every
 from seriesport.sizing import Sizes, moving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from seriesport.hours import Hours
+    from collections.abc import Callable, Mapping, Sequence
 
 
 @lru_cache(maxsize=1)
@@ -73,7 +72,7 @@ def granted(settings: Settings, resources: Mapping[str, object]) -> Settings:
 
 
 def fetching(
-    index: str, servers: Mapping[str, Server], ledger: str, jobs: int
+    index: str, servers: Mapping[str, Server], jobs: int | None
 ) -> Mapping[str, Callable[..., int | str]]:
     """Connections, memory and run time of a job that fetches a shard, by Snakemake resource.
 
@@ -82,31 +81,23 @@ def fetching(
     Args:
         index: The plan's `shards.tsv`.
         servers: What config.yaml has.
-        ledger: Path of a shard's ledger of this step, with `{shard}` in it.
-        jobs: How many jobs may run at one time.
+        jobs: How many jobs may run at one time; None on a cluster.
     """
-    shares = Shares(lambda: shards(index), servers, lambda s: s.sources, ledger, jobs)
-    sizes = moving(shares)
-    windows = {name: server.window for name, server in servers.items() if server.window}
+    sizes = moving(Shares(lambda: shards(index), servers, lambda s: s.sources, jobs))
+    windows = {safe_name(name): server.window for name, server in servers.items() if server.window}
     if not windows:
         return sizes
 
     def slurm_extra(wildcards: Any) -> str:
-        return held_back(windows[name] for name in shares.of(wildcards.shard) if name in windows)
+        window = windows.get(shard_server(wildcards.shard))
+        return Begin(window) if window else ""
 
     return {**sizes, "slurm_extra": slurm_extra}
 
 
-def uploading(index: str, servers: Mapping[str, Server], ledger: str, jobs: int) -> Sizes:
+def uploading(index: str, servers: Mapping[str, Server], jobs: int | None) -> Sizes:
     """Connections, memory and run time of a job that uploads a shard; see `fetching`."""
-    return moving(Shares(lambda: shards(index), servers, lambda s: s.destinations, ledger, jobs))
-
-
-def held_back(windows: Iterable[Hours], now: datetime | None = None) -> str:
-    """The option that has SLURM start a job when the last of the windows opens."""
-    now = now or datetime.now()  # noqa: DTZ005 - the clock that SLURM reads
-    openings = [opening for window in windows if (opening := window.opening(now)) is not None]
-    return f"--begin={max(openings).isoformat()}" if openings else ""
+    return moving(Shares(lambda: shards(index), servers, lambda s: s.destinations, jobs))
 
 
 def destinations(index: str, servers: Mapping[str, Server]) -> Callable[..., list[str]]:

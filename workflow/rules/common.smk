@@ -1,10 +1,10 @@
 INDEX = "results/plan/shards.tsv"
 
-# How many jobs share the connections of a server. In a job of a cluster, Snakemake keeps to what
-# it was given when it was sent.
-JOBS = 1
-if workflow.is_main_process:
-    JOBS = workflow.resource_settings.nodes or workflow.resource_settings.cores or 1
+# How many jobs share a server's connections. On a cluster every job works out its share once more,
+# by what it knows as well.
+JOBS = None
+if workflow.is_main_process and not workflow.resource_settings.nodes:
+    JOBS = workflow.resource_settings.cores
 
 
 def ledgers(wildcards):

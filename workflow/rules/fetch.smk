@@ -9,11 +9,6 @@ rule fetch:
     conda:
         "../../environment.yml"
     resources:
-        **fetching(
-            INDEX,
-            settings.settings.servers,
-            "results/dicom/{shard}/ledger.tsv",
-            JOBS,
-        ),
+        **fetching(INDEX, settings.settings.servers, JOBS),
     script:
         "../../scripts/fetch.py"

@@ -6,10 +6,10 @@ checkpoint plan:
         INDEX,
     log:
         "results/logs/plan.log",
-    conda:
-        "../../environment.yml"
     # What it refuses, it would refuse again.
     retries: 0
+    conda:
+        "../../environment.yml"
     # The plan runs alone and takes all that there is.
     resources:
         **limits(settings.settings.servers),

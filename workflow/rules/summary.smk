@@ -10,8 +10,8 @@ rule summary:
         ),
     log:
         "results/logs/summary.log",
+    retries: 0
     conda:
         "../../environment.yml"
-    retries: 0
     script:
         "../../scripts/summary.py"

@@ -10,12 +10,7 @@ rule upload:
     conda:
         "../../environment.yml"
     resources:
-        **uploading(
-            INDEX,
-            settings.settings.servers,
-            "results/uploaded/{shard}/ledger.tsv",
-            JOBS,
-        ),
+        **uploading(INDEX, settings.settings.servers, JOBS),
     params:
         upload=settings.upload,
         destinations=destinations(INDEX, settings.settings.servers),

@@ -13,6 +13,7 @@ from seriesport.fetch import fetch_series
 from seriesport.flow import Flows, patience, server_of, workers
 from seriesport.hours import is_closed, wait_until_open
 from seriesport.ledger import LedgerLine, Status
+from seriesport.plan import safe_name, shard_server
 from seriesport.staging import belongs, discard_staging
 from seriesport.steps.shard import FETCHED, Results, Transports, run_shard
 
@@ -37,7 +38,7 @@ def fetch_shard(results: Results, shard: str, settings: Settings) -> list[Ledger
     """
     rows = results.plan.read_shard(shard)
     folder = results.step(FETCHED, shard)
-    _wait_for_windows(rows, folder, settings)
+    _wait_for_window(shard, rows, folder, settings)
 
     addresses = [series.address for row in rows for series in bundles(row).values()]
     at_once = workers(addresses, settings, len(rows))
@@ -71,15 +72,14 @@ def fetch_shard(results: Results, shard: str, settings: Settings) -> list[Ledger
         return run_shard(ledger, rows, work, at_once, make_room=transports.close)
 
 
-def _wait_for_windows(rows: Sequence[PlannedSeries], folder: Path, settings: Settings) -> None:
-    """Begin nothing while a server is closed that something is to come from."""
-    closed = [server for server in settings.servers.values() if is_closed(server.window)]
-    for server in closed:
-        wanted = (item for row in rows for item in bundles(row).items())
-        if any(
-            server_of(series.address, settings) == server
-            and existing(folder / f"{name}.zip", series) is None
-            for name, series in wanted
+def _wait_for_window(
+    shard: str, rows: Sequence[PlannedSeries], folder: Path, settings: Settings
+) -> None:
+    """Begin nothing while the server is closed that some of the series are to come from."""
+    ours = [s for s in settings.servers.values() if safe_name(s.name) == shard_server(shard)]
+    for server in ours:
+        if is_closed(server.window) and any(
+            existing(folder / f"{row.key}.zip", row.reference) is None for row in rows
         ):
             wait_until_open(server.window, say=_log.info)
 
