@@ -6,6 +6,7 @@ import hashlib
 import logging
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import TYPE_CHECKING
 
 from seriesport.address import parse, scheme, source_root
@@ -166,25 +167,22 @@ def _deliver(
     ended: list[Delivery] = []
     failures: list[SeriesportError] = []
     parcels = _parcels(upload, row, source, wanted, failures)
-    images = DICOM in wanted
     expected = size = 0
-    for number, address in enumerate(map(parse, row.destinations), 1):
-        for parcel in parcels:
-            try:
-                transport = upload.transports.get(source_root(address))
-                if isinstance(parcel, _Files) and images and not transport.takes_files:
-                    continue  # archives and ZIPs get the images alone
-                name = _name(upload, address)
-                delivered = done.get((name, parcel.content)) or _store(upload, row, address, parcel)
-                ended.append(delivered)
-                expected += delivered.expected
-                size += parcel.size if delivered.complete else 0
-                if not delivered.complete:
-                    failures.append(_incomplete(delivered))
-            except SeriesportError as error:
-                expected += parcel.count
-                what = f"destination {number}: {error.message}"
-                failures.append(SeriesportError(error.code, what))
+    for (number, address), parcel in product(enumerate(map(parse, row.destinations), 1), parcels):
+        try:
+            if not _takes(upload, address, parcel, wanted):
+                continue
+            delivered = done.get((_name(upload, address), parcel.content))
+            delivered = delivered or _store(upload, row, address, parcel)
+        except SeriesportError as error:
+            expected += parcel.count
+            failures.append(SeriesportError(error.code, f"destination {number}: {error.message}"))
+            continue
+        ended.append(delivered)
+        expected += delivered.expected
+        size += parcel.size if delivered.complete else 0
+        if not delivered.complete:
+            failures.append(_incomplete(delivered))
     if not parcels and not failures:
         return LedgerLine(row.key, Status.NOTHING)
     upload.receipts.put(row.key, receipts(ended))
@@ -198,6 +196,14 @@ def _deliver(
         size=size,
         files=upload.results.records(UPLOADED, upload.shard).name,
     )
+
+
+def _takes(
+    upload: _Upload, address: Address, parcel: _Images | _Files, wanted: Sequence[str]
+) -> bool:
+    """Whether a destination gets a parcel: archives and ZIPs get the images alone, if there are."""
+    transport = upload.transports.get(source_root(address))
+    return transport.takes_files or not (isinstance(parcel, _Files) and DICOM in wanted)
 
 
 def _parcels(
