@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from seriesport.address import parse
+from seriesport.flow import server_of
 from seriesport.hours import Hours
 from seriesport.settings import DicomServer, Settings, XnatServer
 from seriesport.workflow import fetching, granted, limits, uploading
@@ -31,6 +33,7 @@ def index(tmp_path: Path) -> Path:
     """A plan: ten shards of an archive, and one each of an XNAT, a host, and a folder."""
     rows = [f"pacs-{n:04d}\t100\tpacs\t" for n in range(1, 11)]
     rows += ["x-0001\t1\tx\t", "h.example-0001\t3\th_example\t", "local-0001\t1\tlocal\tx"]
+    rows += ["local-0002\t1\tlocal,pacs\t"]  # with a template from the archive
     path = tmp_path / "shards.tsv"
     path.write_text("".join(f"{row}\t5\tno\n" for row in rows))
     return path
@@ -49,7 +52,12 @@ def test_the_workflow_holds_a_servers_connections_over_all_jobs(index: Path) -> 
     assert taken(index, "h.example-0001") == {"archive_unnamed": 3}
     assert taken(index, "local-0001") == {}
     assert taken(index, "local-0001", kind=uploading) == {"archive_x": 2}
-    assert granted(Settings(SERVERS), {"archive_x": 3}).servers["x"].at_once == 3
+    settings = granted(Settings(SERVERS), {"archive_x": 3, "archive_unnamed": 1})
+    assert settings.servers["x"].at_once == 3
+    for address in ("dicom://h.example:104/A", "xnat://h.example/P"):
+        server = server_of(parse(address), settings)
+        assert server is not None
+        assert server.at_once == 1
 
 
 @pytest.mark.parametrize(("jobs", "each"), [(1, "444"), (2, "222"), (3, "211"), (None, "111")])
@@ -77,15 +85,17 @@ def test_slurm_holds_a_fetch_back_until_the_window_opens_by_the_time_at_which_it
 ) -> None:
     night = DicomServer("pacs", "h", 104, window=Hours.parse("19:00-06:00"))
     with _at(monkeypatch, 20):
-        option = fetching(str(index), {**SERVERS, "pacs": night}, None)["slurm_extra"](PACS)
+        extra = fetching(str(index), {**SERVERS, "pacs": night}, None)["slurm_extra"]
+        option, templates = extra(PACS), extra(SimpleNamespace(shard="local-0002"))
         assert f"sbatch {option}" == "sbatch --begin=now"
     with _at(monkeypatch, 12):
         assert f"sbatch {option}" == "sbatch --begin=2026-03-10T19:00:00"
+        assert f"{templates}" == f"{option}"
 
 
 def test_a_fetch_from_a_server_without_a_window_is_never_held_back(index: Path) -> None:
     hours = Hours.parse("00:00-00:01")
     servers = {**SERVERS, "pacs": DicomServer("pacs", "h", 104, window=hours)}
-    extra = fetching(str(index), servers, None)["slurm_extra"]
-    assert extra(SimpleNamespace(shard="x-0001")) == ""
+    extra = fetching(str(index), servers, None)["slurm_extra"](SimpleNamespace(shard="x-0001"))
+    assert f"sbatch {extra}" == "sbatch --begin=now"
     assert "slurm_extra" not in fetching(str(index), SERVERS, None)

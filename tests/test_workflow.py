@@ -219,6 +219,13 @@ def test_a_config_that_breaks_the_schema_is_refused_with_its_key(project: Projec
     assert "associations" in done.stdout + done.stderr
 
 
+def test_a_limit_that_the_jobs_of_a_cluster_would_not_hear_of_is_refused(project: Project) -> None:
+    done = project.snakemake("--dry-run", "--resources", "archive_demo=1")
+    assert done.returncode != 0
+    assert "archive_demo cannot be given here: set it in config.yaml" in done.stdout + done.stderr
+    assert project.snakemake("--dry-run", "--resources", "archive_demo=4").returncode == 0
+
+
 def test_the_workflow_can_be_used_as_a_module(project: Project, tmp_path: Path) -> None:
     user = tmp_path / "user"
     user.mkdir()

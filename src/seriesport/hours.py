@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 from seriesport.errors import SeriesportError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 _FORM = re.compile("([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])")
 _LAST_MINUTES = 600.0
@@ -76,24 +76,25 @@ class Hours:
 
 
 class Begin(str):
-    """The option of sbatch by which a job begins once a window is open.
+    """The option of sbatch by which a job begins once the last of some windows opens.
 
     Snakemake works out what its jobs need long before it sends the last of them: the time is filled
     in where the option is put into a command line.
     """
 
-    hours: Hours
-    __slots__ = ("hours",)
+    windows: tuple[Hours, ...]
+    __slots__ = ("windows",)
 
-    def __new__(cls, hours: Hours) -> Self:
-        """The option for one server's hours."""
+    def __new__(cls, windows: Iterable[Hours]) -> Self:
+        """The option for a job that asks servers with these windows."""
         made = super().__new__(cls, "--begin=now")
-        made.hours = hours
+        made.windows = tuple(windows)
         return made
 
     def __format__(self, _: str) -> str:
-        opening = self.hours.opening(datetime.now())  # noqa: DTZ005 - the clock that SLURM reads
-        return f"--begin={opening.isoformat()}" if opening else str(self)
+        now = datetime.now()  # noqa: DTZ005 - the clock that SLURM reads
+        openings = [at for window in self.windows if (at := window.opening(now)) is not None]
+        return f"--begin={max(openings).isoformat()}" if openings else str(self)
 
 
 def is_closed(hours: Hours | None, *, now: Callable[[], datetime] = datetime.now) -> bool:

@@ -156,11 +156,6 @@ def safe_name(server: str) -> str:
     return re.sub("[^A-Za-z0-9]", "_", server)
 
 
-def shard_server(shard: str) -> str:
-    """The server that the series of a shard come from, as `safe_name` has it."""
-    return shard.rpartition("-")[0]
-
-
 def _known(previous: Plan | None) -> dict[str, Answer]:
     known: dict[str, Answer] = {}
     for row in previous.series if previous else ():

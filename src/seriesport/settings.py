@@ -181,6 +181,8 @@ class Settings:
 
     servers: Mapping[str, Server] = field(default_factory=lambda: MappingProxyType({}))
     zip_limits: ZipLimits = ZipLimits()
+    unnamed: int | None = None
+    """Most connections at one time to the servers that addresses name by host and port."""
 
     @overload
     def server(self, address: DicomAddress) -> DicomServer: ...
@@ -207,11 +209,13 @@ class Settings:
             raise SeriesportError("server-unknown", what)
         if isinstance(address, XnatAddress):
             place = address.server if address.port is None else f"{address.server}:{address.port}"
-            return XnatServer(place, f"https://{place}")
+            xnat = XnatServer(place, f"https://{place}")
+            return xnat.within(self.unnamed or xnat.at_once)
         if address.port is None:
             names = ", ".join(sorted(self.servers)) or "none"
             what = (
                 f"no server {address.server!r} in the config (it has: {names}), and no port given"
             )
             raise SeriesportError("server-unknown", what)
-        return DicomServer(f"{address.server}:{address.port}", address.server, address.port)
+        archive = DicomServer(f"{address.server}:{address.port}", address.server, address.port)
+        return archive.within(self.unnamed or archive.at_once)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from seriesport.errors import SeriesportError
 from seriesport.hours import Begin
 from seriesport.plan import (
+    UNNAMED,
     Shard,
     delivers_files,
     read_index,
     resource_name,
     safe_name,
-    shard_server,
 )
 from seriesport.settings import Server, Settings
 from seriesport.shares import Shares, every
@@ -68,7 +68,10 @@ def granted(settings: Settings, resources: Mapping[str, object]) -> Settings:
         return replace(server.within(max(1, most)), instances_per_second=rate)
 
     servers = {name: within(name, server) for name, server in settings.servers.items()}
-    return replace(settings, servers=servers)
+    unnamed = resources.get(resource_name(UNNAMED))
+    return replace(
+        settings, servers=servers, unnamed=max(1, unnamed) if isinstance(unnamed, int) else None
+    )
 
 
 def fetching(
@@ -89,8 +92,8 @@ def fetching(
         return sizes
 
     def slurm_extra(wildcards: Any) -> str:
-        window = windows.get(shard_server(wildcards.shard))
-        return Begin(window) if window else ""
+        sources = shards(index)[wildcards.shard].sources
+        return Begin(windows[name] for name in sources if name in windows)
 
     return {**sizes, "slurm_extra": slurm_extra}
 

@@ -13,7 +13,7 @@ from seriesport.fetch import fetch_series
 from seriesport.flow import Flows, patience, server_of, workers
 from seriesport.hours import is_closed, wait_until_open
 from seriesport.ledger import LedgerLine, Status
-from seriesport.plan import safe_name, shard_server
+from seriesport.plan import safe_name, server_name
 from seriesport.staging import belongs, discard_staging
 from seriesport.steps.shard import FETCHED, Results, Transports, run_shard
 
@@ -38,7 +38,7 @@ def fetch_shard(results: Results, shard: str, settings: Settings) -> list[Ledger
     """
     rows = results.plan.read_shard(shard)
     folder = results.step(FETCHED, shard)
-    _wait_for_window(shard, rows, folder, settings)
+    _wait_for_windows(rows, folder, settings)
 
     addresses = [series.address for row in rows for series in bundles(row).values()]
     at_once = workers(addresses, settings, len(rows))
@@ -72,14 +72,16 @@ def fetch_shard(results: Results, shard: str, settings: Settings) -> list[Ledger
         return run_shard(ledger, rows, work, at_once, make_room=transports.close)
 
 
-def _wait_for_window(
-    shard: str, rows: Sequence[PlannedSeries], folder: Path, settings: Settings
-) -> None:
-    """Begin nothing while the server is closed that some of the series are to come from."""
-    ours = [s for s in settings.servers.values() if safe_name(s.name) == shard_server(shard)]
-    for server in ours:
-        if is_closed(server.window) and any(
-            existing(folder / f"{row.key}.zip", row.reference) is None for row in rows
+def _wait_for_windows(rows: Sequence[PlannedSeries], folder: Path, settings: Settings) -> None:
+    """Begin nothing while a server is closed that something is to come from."""
+    for server in settings.servers.values():
+        if not is_closed(server.window):
+            continue
+        here = safe_name(server.name)
+        wanted = (item for row in rows for item in bundles(row).items())
+        if any(
+            server_name(series.address) == here and existing(folder / f"{name}.zip", series) is None
+            for name, series in wanted
         ):
             wait_until_open(server.window, say=_log.info)
 
