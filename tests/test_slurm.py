@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -337,7 +338,7 @@ def test_a_job_that_ran_out_of_memory_is_sent_again_with_more_and_goes_on(
         assert set(archive.sent) == set(made.uids)
         assert len(archive.sent) - len(made.uids) <= 3  # on its way, or being checked, at the kill
     killed, again = sorted(set(slurm.jobs()) - before, key=int)
-    assert f"Job {killed} exceeded memory limit" in slurm.logs()
+    assert re.search(rf"(Job {killed}|StepId={killed}\.\w+) exceeded memory limit", slurm.logs())
     assert slurm.jobs()[again] == "COMPLETED"
     [bundle] = project.results.glob("dicom/*/*.zip")
     assert {one.uid for one in read_bundle(bundle)} == set(made.uids)
