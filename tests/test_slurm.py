@@ -18,7 +18,7 @@ import data
 from faulty import FaultyArchive
 from peers import PeerMissingError, often, wait_until
 from peers.slurm import Slurm
-from peers.xnat import Fault, Xnat
+from peers.xnat import Fault, Logged, Xnat
 from project import SNAKEMAKE, Project, tree
 from seriesport.bundle import read_bundle
 from watch import Watch
@@ -362,6 +362,11 @@ def test_the_jobs_of_a_cluster_together_keep_to_the_associations_of_an_archive(
         assert archive.at_once == 3
 
 
+def _at_once(requests: list[Logged]) -> int:
+    """The most requests at one time, save for the moment in which a reply is on its way."""
+    return max(sum(o.began <= r.began < o.ended - 0.1 for o in requests) for r in requests)
+
+
 def test_the_jobs_of_a_cluster_together_keep_to_the_connections_of_an_xnat(
     tmp_path: Path, slurm: Slurm
 ) -> None:
@@ -395,7 +400,7 @@ def test_the_jobs_of_a_cluster_together_keep_to_the_connections_of_an_xnat(
         )
         assert done.returncode == 0, done.stderr
         _on_cluster(project)
-        assert xnat.busiest == 2
+        assert _at_once(xnat.requests) == 2
         stored = [xnat.stored("STUDY", f"CANARYsession{n}", str(n)) for n in range(1, 4)]
         assert [len(files) for files in stored] == [len(one.uids) for one in series]
         before = xnat.count("PUT", "/files/")
