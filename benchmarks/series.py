@@ -181,7 +181,7 @@ def ours(source: str, order: str, work: str, out: str) -> None:
         series.write(f"{out}/dicom")
     elif work == "all":
         series.write(f"{out}/x.nii")
-    whole_job._tell(time.perf_counter() - start)  # noqa: SLF001 - the same answer
+    whole_job.tell(time.perf_counter() - start)
 
 
 def imagedata(source: str, order: str, work: str, out: str) -> None:
@@ -189,14 +189,8 @@ def imagedata(source: str, order: str, work: str, out: str) -> None:
     here = Path(__file__).parent
     sys.path[:] = [p for p in sys.path if Path(p) not in (here, here.parent / "tests")]
     from imagedata.series import Series
-    from imagedata.transports.dicomtransport import DicomTransport
 
-    ask = DicomTransport._cfind_instances  # noqa: SLF001 - the one place that is patched
-
-    def instances(self: object, study: str, series: str, search: str | None) -> object:
-        return ask(self, study, series, "" if search is None else search)
-
-    DicomTransport._cfind_instances = instances  # noqa: SLF001
+    whole_job.patch_imagedata()
     start = time.perf_counter()
     series = Series(source, order)
     if work in ("nifti", "dicom"):
@@ -205,7 +199,7 @@ def imagedata(source: str, order: str, work: str, out: str) -> None:
         series.write(f"{out}/nifti", formats=["nifti"])
     elif work == "dicom":
         series.write(f"{out}/dicom", formats=["dicom"], opts={"keep_uid": True})
-    whole_job._tell(time.perf_counter() - start)  # noqa: SLF001 - the same answer
+    whole_job.tell(time.perf_counter() - start)
 
 
 if __name__ == "__main__":

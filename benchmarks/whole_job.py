@@ -236,12 +236,23 @@ def ours(results: str, shard: str, formats: str, *steps: str) -> None:
         for line in work[step]():
             if line.status != "complete":
                 raise RuntimeError(f"{step}: {line.status}: {line.detail} [{line.code}]")
-    _tell(time.perf_counter() - start)
+    tell(time.perf_counter() - start)
 
 
 def imagedata(source: str, images: str, destination: str) -> None:
     """One measured run of imagedata; its start-up is not counted."""
     from imagedata.series import Series
+
+    patch_imagedata()
+    start = time.perf_counter()
+    series = Series(source)
+    series.write(images, formats=["nifti"])
+    series.write(destination, formats=["dicom"], opts={"keep_uid": True})
+    tell(time.perf_counter() - start)
+
+
+def patch_imagedata() -> None:
+    """Let imagedata's `dicom://` ask for all instances without the UID `*`."""
     from imagedata.transports.dicomtransport import DicomTransport
 
     ask = DicomTransport._cfind_instances  # noqa: SLF001 - the one place that is patched
@@ -250,14 +261,10 @@ def imagedata(source: str, images: str, destination: str) -> None:
         return ask(self, study, series, "" if search is None else search)
 
     DicomTransport._cfind_instances = instances  # noqa: SLF001
-    start = time.perf_counter()
-    series = Series(source)
-    series.write(images, formats=["nifti"])
-    series.write(destination, formats=["dicom"], opts={"keep_uid": True})
-    _tell(time.perf_counter() - start)
 
 
-def _tell(wall: float) -> None:
+def tell(wall: float) -> None:
+    """The answer of a measured run: its seconds."""
     print(json.dumps({"wall": wall}))  # memory is the runner's: dcm2niix counts as well
 
 

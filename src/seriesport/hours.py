@@ -97,9 +97,10 @@ class Begin(str):
         return f"--begin={max(openings).isoformat()}" if openings else str(self)
 
 
-def is_closed(hours: Hours | None, *, now: Callable[[], datetime] = datetime.now) -> bool:
+def is_closed(hours: Hours | None) -> bool:
     """Whether a server may not be asked at this time."""
-    return hours is not None and hours.opening(now()) is not None
+    now = datetime.now()  # noqa: DTZ005 - local time is what a window has
+    return hours is not None and hours.opening(now) is not None
 
 
 def wait_until_open(
