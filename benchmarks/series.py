@@ -186,8 +186,7 @@ def ours(source: str, order: str, work: str, out: str) -> None:
 
 def imagedata(source: str, order: str, work: str, out: str) -> None:
     """One measured run of imagedata; imports are not counted."""
-    here = Path(__file__).parent
-    sys.path[:] = [p for p in sys.path if Path(p) not in (here, here.parent / "tests")]
+    whole_job.leave_ours_out()
     from imagedata.series import Series
 
     whole_job.patch_imagedata()
