@@ -44,6 +44,7 @@ __all__ = [
     "Member",
     "check_hash",
     "digest_member",
+    "is_bundle",
     "read_bundle",
     "read_files",
     "read_manifest",
@@ -173,6 +174,22 @@ def write_bundle(
 def manifest_path(bundle: Path) -> Path:
     """Where a bundle's manifest lies."""
     return bundle.with_suffix(".json")
+
+
+def is_bundle(path: Path) -> bool:
+    """Return True for a ZIP with a manifest beside it, whole or damaged.
+
+    The JSON beside a ZIP of DICOM that was converted is a BIDS sidecar, which lists no instances.
+    """
+    if path.suffix != ".zip":
+        return False
+    try:
+        data = json.loads(manifest_path(path).read_bytes())
+    except OSError:
+        return False
+    except (ValueError, RecursionError):
+        return True
+    return not isinstance(data, dict) or "instances" in data
 
 
 def read_manifest(bundle: Path) -> Manifest:

@@ -67,6 +67,18 @@ REASONS: dict[str, Reason] = {
         "Run again: only what is missing is asked for. If it fails again, the archive cannot deliver them.",
         transient=True,
     ),
+    "missing-here": Reason(
+        "The checked address lacks instances that the other one has.",
+        "Copy them: seriesport cp OTHER ADDRESS; cp sends only what is missing.",
+    ),
+    "missing-there": Reason(
+        "The other address lacks instances that the checked one has.",
+        "Copy them: seriesport cp ADDRESS OTHER; cp sends only what is missing.",
+    ),
+    "missing-both": Reason(
+        "Each of two compared addresses lacks instances that the other one has.",
+        "Look at the table for what is missing where; seriesport cp sends only what is missing.",
+    ),
     "changed-during-fetch": Reason(
         "The source's list of instances changed while the series was fetched.",
         "The study may still be arriving. Run again when it is complete at the source.",

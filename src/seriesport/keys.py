@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 import secrets
 import stat
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _SECRET_BYTES = 32
 _KEY_LETTERS = 16
+_KEY = re.compile(rf"[a-z2-7]{{{_KEY_LETTERS}}}(\.template|\.geometry)?")
 
 
 def load_secret(path: Path) -> bytes:
@@ -81,6 +83,11 @@ def series_key(secret: bytes, place: str, series: SeriesReference, *made_with: s
         series.series_instance_uid,
         *made_with,
     )
+
+
+def is_key(text: str) -> bool:
+    """Return True for what `keyed_hash` gives, also with `.template` or `.geometry` behind it."""
+    return _KEY.fullmatch(text) is not None
 
 
 def keyed_hash(secret: bytes, *parts: str) -> str:

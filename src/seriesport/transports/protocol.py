@@ -56,6 +56,24 @@ class SeriesReference:
         )
 
 
+class Harm(StrEnum):
+    """Which series may be incomplete, because something could not be listed."""
+
+    NONE = "none"
+    ONE = "one"
+    """A listed one, whose `expect` raises."""
+    ANY = "any"
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Something below an address that looks like a part of a series and cannot be listed."""
+
+    error: SeriesportError
+    """Why; its message says where, by a number or a key."""
+    harm: Harm
+
+
 @dataclass(frozen=True, slots=True)
 class Expected:
     """One instance, or file, that a complete series has, with what the source tells about it."""
@@ -154,6 +172,10 @@ class Transport(Protocol):
     def find(self, address: Address) -> list[SeriesReference]:
         """The series below an address, in a stable order; empty where there are none."""
         ...
+
+    def left_out(self) -> list[LeftOut]:
+        """Give what the last `find` met below its address and could not list."""
+        return []
 
     def find_files(self, address: Address) -> SeriesReference:
         """The plain files at an address, as one set.

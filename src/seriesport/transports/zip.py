@@ -13,7 +13,7 @@ from seriesport.part10 import read_header
 from seriesport.transports import plainfiles
 from seriesport.transports.listing import Listed, Listing
 from seriesport.transports.placing import check_name, choose_folder, place
-from seriesport.transports.protocol import Receipt, Transport
+from seriesport.transports.protocol import LeftOut, Receipt, Transport
 from seriesport.transports.selection import is_glob, select
 from seriesport.zipfiles.append import append
 from seriesport.zipfiles.read import check_stored, member_payload, member_reader
@@ -48,10 +48,17 @@ class ZipTransport(Transport):
         self._state: dict[Path, _State] = {}
         self._directories: dict[Path, Directory] = {}
         self._listings: dict[tuple[Path, str], Listing] = {}
+        self._left_out: list[LeftOut] = []
 
     def find(self, address: Address) -> list[SeriesReference]:
         """See the protocol."""
-        return self._list(cast("ZipAddress", address)).references(address)
+        listing = self._list(cast("ZipAddress", address))
+        self._left_out = listing.left_out()
+        return listing.references(address)
+
+    def left_out(self) -> list[LeftOut]:
+        """See the protocol."""
+        return self._left_out
 
     def find_files(self, address: Address) -> SeriesReference:
         """See the protocol."""
