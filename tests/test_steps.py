@@ -279,6 +279,19 @@ def test_a_format_that_is_no_longer_wanted_takes_its_files_with_it(results: Resu
     assert sorted(p.suffix for p in folder.iterdir()) == [".jsonl", ".png", ".tsv"]
 
 
+def test_a_report_is_converted_to_nothing_and_the_table_says_why(
+    results: Results, room: Path
+) -> None:
+    data.sr(room / "report", data.identity("report"))
+    plan(results, "source: report, formats: [nifti]")
+    fetch(results)
+    (line,) = convert_shard(results, SHARD, ["preview"], [])
+    assert (line.status, line.code, line.done) == (Status.NOTHING, "not-an-image", 0)
+    upload_shard(results, SHARD, ["dicom"], SETTINGS)
+    assert judged(results) == set()
+    assert "nifti: no instance of the series holds an image" in results.table.read_text()
+
+
 def test_files_of_an_older_bundle_do_not_stay_beside_those_of_a_new_one(
     results: Results, room: Path
 ) -> None:

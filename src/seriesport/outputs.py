@@ -19,6 +19,8 @@ class Output:
     format: str
     size: int
     sha256: str
+    software: str = "seriesport"
+    """The program that wrote it."""
 
 
 Made = dict[str, list[Output]]

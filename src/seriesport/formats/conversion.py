@@ -6,7 +6,7 @@ A writer makes its files in a folder under names that start with a stem, and ret
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -32,6 +32,7 @@ def _image_writer(name: str) -> Writer:
 
 
 DICOM = "dicom"
+_OURS = "seriesport"
 
 CONVERSIONS: dict[str, Writer] = {
     DICOM: instances.write,
@@ -97,7 +98,10 @@ def convert(
                 folder.mkdir()
                 CONVERSIONS[name](source, folder, stem)
                 made += [(name, path) for path in sorted(folder.iterdir())]
-            outputs = tuple(_publish(path, target, name) for name, path in made)
+            outputs = tuple(
+                replace(_publish(path, target, name), software=source.software.get(name, _OURS))
+                for name, path in made
+            )
     except OSError as error:
         raise unwritable(error) from error
     return Conversion(outputs, tuple(source.notes))

@@ -15,6 +15,7 @@ from seriesport.errors import SeriesportError
 from seriesport.formats.axes import Axes, spatial_axes, tag_axes, unnamed
 from seriesport.formats.dicom_geometry import with_geometry
 from seriesport.formats.guard import check_affine
+from seriesport.formats.streams import is_compressed
 from seriesport.formats.values import image_of
 from seriesport.imaging.geometry import spacing_of
 from seriesport.imaging.image import Image
@@ -77,10 +78,19 @@ def load(
             raise SeriesportError("not-found", "there are no DICOM instances")
         chosen = [f for f in formats if f != DICOM]
         name = chosen[0] if len(chosen) == 1 else files.detect(there.files)
+        if name == DICOM:
+            raise SeriesportError("not-found", _no_instance(there.files))
         if len(chosen) > 1 and name not in chosen:
             raise SeriesportError("format-unknown", f"the files are none of: {', '.join(chosen)}")
         image = _named(files.read(there.files, name, _allowed(source, opts)), input_order)
         return Loaded(image, Header.empty(slice_count(image)), name or "file")
+
+
+def _no_instance(paths: Sequence[Path]) -> str:
+    """Say what DICOM files are of which none is an instance."""
+    if any(is_compressed(path) for path in paths):
+        return "DICOM within .gz is not read; expand it first, with gunzip"
+    return "a DICOMDIR lists files and is no image; give the folder with the files it lists"
 
 
 @contextmanager

@@ -145,17 +145,22 @@ def _line(
     failures: Sequence[SeriesportError],
 ) -> LedgerLine:
     outputs = [output for name in wanted for output in made.get(name, [])]
+    shown = [name for name in wanted if made.get(name)]
+    status, code = (Status.COMPLETE if outputs else Status.NOTHING), ""
+    detail = "; ".join(failure.message for failure in failures)
     if failures:
         status, code = Status.FAILED, failures[0].code
-    else:
-        status, code = (Status.COMPLETE if outputs else Status.NOTHING), ""
+    elif len(shown) < len(wanted):
+        code = "not-an-image"
+        names = ", ".join(name for name in wanted if name not in shown)
+        detail = f"{names}: no instance of the series holds an image"
     return LedgerLine(
         key,
         status,
         code,
-        "; ".join(failure.message for failure in failures),
+        detail,
         expected=len(wanted),
-        done=len(made),
+        done=len(shown),
         size=sum(output.size for output in outputs),
         files=" ".join(output.name for output in outputs),
         sha256=outputs[0].sha256 if outputs else "",

@@ -50,8 +50,8 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        """Whether every step is proven."""
-        return not self.code
+        """Whether every step is proven; a step with nothing to do may say why in `code`."""
+        return all(step.ok for step in self.steps) if self.steps else not self.code
 
 
 def summarise(results: Results) -> None:
@@ -201,7 +201,8 @@ def _unplanned(problem: Problem) -> Outcome:
 
 def _planned(row: PlannedSeries, steps: tuple[LedgerLine, ...]) -> Outcome:
     bad = [step for step in steps if not step.ok]
-    code, detail = (bad[0].code or "internal", bad[0].detail) if bad else ("", "")
+    told = next((step for step in (*bad, *steps) if step.code), None)
+    code, detail = (told.code, told.detail) if told else ("internal" if bad else "", "")
     modality = kind(row.reference)
     return Outcome(row.labels, row.lines, row.key, row.shard, modality, steps, code, detail)
 
