@@ -6,13 +6,23 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
-from peers import Authority, Certificate, Dcmqrscp, Orthanc, Peer, PeerMissingError, Storescp
+from peers import (
+    Authority,
+    Certificate,
+    Dcmqrscp,
+    Orthanc,
+    Peer,
+    PeerMissingError,
+    Storescp,
+    loopback,
+)
 from peers.xnat import Xnat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PeerT = TypeVar("PeerT", bound=Peer)
+loopback.enter()
 XNAT_PROFILES = ("1.8", "1.6.4")
 
 
