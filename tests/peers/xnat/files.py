@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 import re
-from email.utils import formatdate, parsedate_to_datetime
+from email.utils import formatdate
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -41,7 +41,7 @@ NOT_ACCEPTABLE = (
     "request"
 )
 NOT_YOURS = "User account doesn't have permission to modify this session."
-RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+RANGE = re.compile(r"(\d+)-(\d*)|-(\d+)|")
 
 
 def need_owner(target: Target) -> None:
@@ -250,33 +250,33 @@ def get_file(service: Service, request: Request, target: Target) -> Response:
 
 
 def _file(request: Request, path: Path) -> Response:
+    """A file, or the one range of it that was asked for; no condition is looked at.
+
+    The length that is said is that of the range asked. Only the bytes that there are follow it,
+    and the connection stays open: the client waits for the others.
+    """
     stat = path.stat()
     kind = mimetypes.guess_type(path.name)[0] if path.suffix.islower() else None
     kind = "application/octet-stream" if kind in (None, "application/dicom") else str(kind)
     modified = formatdate(stat.st_mtime, usegmt=True)
     headers = [("Last-Modified", modified), ("Cache-Control", "must-revalidate")]
     answer = Response(200, type=kind, headers=headers, file=path)
-    asked = RANGE.fullmatch(request.headers.get("range", "").replace(" ", ""))
-    condition = request.headers.get("if-range")
-    if asked is None or (condition and not _same(condition, modified)):
+    asked = request.headers.get("range", "")
+    if not asked.startswith("bytes=") or not stat.st_size:
         return answer
-    first, last = asked.groups()
-    if first:
-        start, end = int(first), min(int(last or stat.st_size - 1), stat.st_size - 1)
-    else:
-        start, end = max(stat.st_size - int(last or 0), 0), stat.st_size - 1
-    if start > end or start >= stat.st_size:
-        refused = restlet(416)
-        refused.headers.append(("Content-Range", f"bytes */{stat.st_size}"))
-        return refused
-    answer.status, answer.start = 206, start
-    answer.length = end - start + 1
+    if "," in asked:
+        return restlet(501)
+    parsed = RANGE.fullmatch(asked.removeprefix("bytes="))
+    if parsed is None:
+        answer.status = 500
+        return answer
+    first, last, suffix = parsed.groups()
+    start, end = int(first or 0), int(last) if last else stat.st_size - 1
+    if suffix:
+        start = stat.st_size - int(suffix)
+    elif not first:
+        end = -1
+    answer.status, answer.start, answer.promised = 206, max(start, 0), end - start + 1
+    answer.length = max(min(end + 1, stat.st_size) - answer.start, 0)
     headers.append(("Content-Range", f"bytes {start}-{end}/{stat.st_size}"))
     return answer
-
-
-def _same(condition: str, modified: str) -> bool:
-    try:
-        return parsedate_to_datetime(condition) == parsedate_to_datetime(modified)
-    except ValueError:
-        return False
