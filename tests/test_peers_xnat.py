@@ -333,6 +333,34 @@ def test_a_range_comes_whatever_the_condition(talk: Talk) -> None:
         assert talk("GET", f"{FILES}/a.dcm", **asked) == (206, b"a" * 10)
 
 
+def test_a_name_that_lists_give_to_another_file_is_stored_and_never_listed(
+    xnat: Xnat, talk: Talk
+) -> None:
+    assert talk("PUT", f"{FILES}/c%20d.dcm", b"first") == (200, b"")
+    assert talk("PUT", f"{FILES}/c%2520d.dcm", b"second") == (200, b"")
+    assert talk.names(FILES) == ["a.dcm", "b.dcm", "c%20d.dcm"]
+    assert xnat.orphans("P", "E", "1") == {"c%20d.dcm": b"second"}
+    assert talk("GET", f"{FILES}/c%20d.dcm") == (200, b"first")
+
+
+def test_a_document_gives_the_fields_of_a_session_with_what_is_below_them(
+    xnat: Xnat, talk: Talk
+) -> None:
+    body = (
+        '<xnat:CTSession xmlns:xnat="http://nrg.wustl.edu/xnat" label="OTHER">'
+        "<xnat:note>&lt;b&gt; &amp; \u00fc</xnat:note>"
+        '<xnat:scanner manufacturer="M">S</xnat:scanner></xnat:CTSession>'
+    )
+    sent = {"Content_Type": "text/xml"}
+    assert talk("PUT", f"{SESSION}2?inbody=true", body.encode(), **sent)[0] == 201
+    made = xnat.experiment("P", "E2")
+    assert made is not None
+    assert made.xsi == "xnat:ctSessionData"
+    assert made.fields == {"note": "<b> & \u00fc", "scanner": "S", "scanner/manufacturer": "M"}
+    assert talk("PUT", f"{SESSION}3?inbody=true", b"<nosuch", **sent)[0] == 422
+    assert xnat.experiment("P", "E3") is None
+
+
 def test_1_8_refuses_another_type_for_a_scan(xnat: Xnat, talk: Talk) -> None:
     assert talk("PUT", f"{SCAN}?xsiType=xnat:ctScanData")[0] == 409
     scan = xnat.scan("P", "E", "1")
