@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("seriesport")
 _MD5 = re.compile(r"[0-9a-fA-F]{32}")
+_OTHERS = (".txt", ".xml", ".json", ".csv", ".gif", ".png", ".jpg", ".pdf", ".nii", ".gz", ".zip")
 _MISSING = (403, 404, 422, 500)
 """How XNAT answers for what is not there or not visible; 1.6.4 says 500 for an experiment."""
 
@@ -76,6 +77,11 @@ class ResourceFile:
     def is_page(self) -> bool:
         """Whether the file itself is a web page, by its name."""
         return self.name.lower().endswith((".html", ".htm"))
+
+    @property
+    def is_other(self) -> bool:
+        """Whether the file is none of DICOM, by its name."""
+        return self.name.lower().endswith(_OTHERS)
 
     def path(self, experiment: str) -> str:
         """Where it is, below an experiment given by ID."""
