@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
 
-PROFILES = ("1.8", "1.6.4")
+PROFILES = ("1.8", "1.6.5", "1.6.4")
 DIGESTS = ("on", "off", "absent", "on-refresh")
 
 
@@ -41,10 +41,10 @@ class Xnat:
         port: int = 0,
         idle_seconds: float = 60.0,
     ) -> None:
-        digests = digests or ("absent" if profile == "1.6.4" else "on")
+        digests = digests or ("on" if profile == "1.8" else "absent")
         assert profile in PROFILES
         assert digests in DIGESTS
-        self.state = State(Path(folder))
+        self.state = State(Path(folder), old=profile != "1.8")
         self.faults = Faults()
         self.sessions = Sessions(self.state, profile, session_limit, session_seconds)
         self._context = context.rstrip("/")
