@@ -10,6 +10,7 @@ from seriesport.errors import SeriesportError
 from seriesport.instance import Instance
 from seriesport.part10 import read_header
 from seriesport.part10.readers import fd_reader
+from seriesport.xnat.items import record_of
 from seriesport.xnat.scans import told_by
 
 if TYPE_CHECKING:
@@ -34,14 +35,10 @@ class Contents:
         every = self.catalog.files(self.experiment, self.scan)
         return {file.name: file for file in every if file.resource == self.label}
 
-    def digested(self, wanted: Iterable[str]) -> dict[str, ResourceFile]:
-        """The same, with digests of the wanted files where the server may be asked for them."""
-        listed = self.listed()
-        lacking = any(name in listed and not listed[name].md5 for name in wanted)
-        if not lacking or not self.catalog.session.server.refresh_catalogs:
-            return listed
-        computed = self.catalog.compute_digests(self.experiment, self.scan)
-        return self.listed() if computed else listed  # and else the files are read back
+    def counted(self) -> int | None:
+        """How many files the server says that there are, beside its listing."""
+        record = record_of(self.catalog, self.experiment, self.scan)
+        return record.resources.get(self.label) if record else None
 
     def places(
         self, listed: Mapping[str, ResourceFile], files: Iterable[Outgoing]
@@ -69,17 +66,11 @@ class Contents:
         return found
 
     def same(self, listed: ResourceFile, file: Outgoing) -> bool:
-        """Whether a listed file has the bytes of one of ours.
+        """Whether a listed file, read back from the server, has the bytes of one of ours.
 
-        Its size and digest tell, where both are the same. Otherwise it is read back, and of an
+        A digest that is listed tells nothing: it may be that of an earlier content. Of an
         instance the data sets are compared: the file meta may be somebody else's.
         """
-        if listed.size == file.size and listed.md5 and listed.md5 == file.md5:
-            return True
-        return self.reads_back(listed, file)
-
-    def reads_back(self, listed: ResourceFile, file: Outgoing) -> bool:
-        """Whether a listed file, read back from the server, has the bytes of one of ours."""
         with tempfile.TemporaryFile() as copy:
             size = self._download(listed, copy, file.size + (1 << 20))
             if isinstance(file.item, Instance):
@@ -92,6 +83,7 @@ class Contents:
         with self.catalog.session.open(
             path, deadline=self.catalog.deadline, page=listed.is_page
         ) as answer:
+            answer.require_plain(listed.size)
             for chunk in answer.chunks():
                 copy.write(chunk)
                 size += len(chunk)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from seriesport.errors import SeriesportError
 from seriesport.transports.protocol import SeriesReference
 from seriesport.xnat.answer import StatusError
+from seriesport.xnat.fields import unescaped
 from seriesport.xnat.head import remote_header
 
 if TYPE_CHECKING:
@@ -154,7 +155,8 @@ def _chosen(catalog: Catalog, experiment: Experiment, scans: list[Scan], name: s
     for scan in scans:
         if scan.id == name:
             return scan
-    matching = [scan for scan in scans if name in (scan.type, scan.series_description)]
+    given = unescaped(name)
+    matching = [scan for scan in scans if given in (scan.type, scan.series_description)]
     if not matching:
         what = "the scan of the address is not there: no ID, type or description is the same"
         raise SeriesportError("not-found", what)

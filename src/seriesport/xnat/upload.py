@@ -25,7 +25,7 @@ from seriesport.xnat.items import record_of, records
 from seriesport.xnat.locks import turn
 from seriesport.xnat.outgoing import Outgoing
 from seriesport.xnat.places import check_place, experiment_of
-from seriesport.xnat.scans import Wanted, fill, named, scan_at, scan_for
+from seriesport.xnat.scans import Wanted, check_distinct, fill, named, scan_at, scan_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -125,8 +125,10 @@ class Upload:
             if not self._address.scan:
                 return scan_for(self._catalog, experiment, wanted)
             if not wanted.series_uid:
-                found = named(records(self._catalog, experiment), self._address.scan)
+                scans = records(self._catalog, experiment)
+                found = named(scans, self._address.scan)
                 if found is not None:
+                    check_distinct(scans, found.id)
                     return found
             return scan_at(self._catalog, experiment, self._address.scan, wanted)
 
