@@ -54,9 +54,10 @@ class Site:
         series: SeriesReference,
         address: XnatAddress = EXPERIMENT,
         resource: str = "NIFTI",
+        name: str | None = None,
     ) -> Receipt:
         with open_transport(address, self.settings) as transport:
-            return transport.store_files(files, address, resource, series)
+            return transport.store_files(files, address, resource, series, name)
 
     def fault(self, kind: str, **words: object) -> Fault:
         """A fault of the PUTs of files, if nothing else is said."""
@@ -967,6 +968,33 @@ def test_derived_files_go_to_the_scan_of_their_series(
     again = site.store_files(plain(tmp_path / "files", **FILES), reference(who))
     assert proven(again)
     assert not any(entry.sent for entry in again.entries)
+
+
+def test_derived_files_of_other_results_are_the_same_at_the_server(
+    site: Site, tmp_path: Path, who: data.Identity
+) -> None:
+    tails = {".nii.gz": b"an image", "_e2.nii.gz": b"another", ".json": b"{}"}
+    old, new = "abcdefghijklmnop", "ponmlkjihgfedcba"
+    for key in ("abcdefghijklmnop", "ponmlkjihgfedcba"):
+        files = {f"{key}{tail}": content for tail, content in tails.items()}
+        made = plain(tmp_path / key, **files)
+        assert proven(site.store_files(made, reference(who), name=key))
+    names = {f"{who.series_instance_uid}{tail}" for tail in tails}
+    assert set(site.stored(resource="NIFTI")) == names
+    assert len(site.puts) == 3
+    changed = plain(tmp_path / new, **{f"{new}.nii.gz": b"other bytes"})
+    receipt = site.store_files(changed, reference(who), name=new)
+    assert [entry.code for entry in receipt.entries] == ["destination-conflict"]
+    assert old not in " ".join(site.changes)
+
+
+def test_derived_files_that_have_their_key_at_the_server_are_not_sent_again(
+    site: Site, tmp_path: Path, who: data.Identity
+) -> None:
+    for key, name in (("abcdefghijklmnop", None), ("ponmlkjihgfedcba", "ponmlkjihgfedcba")):
+        made = plain(tmp_path / key, **{f"{key}.nii.gz": b"an image"})
+        assert proven(site.store_files(made, reference(who), name=name))
+    assert set(site.stored(resource="NIFTI")) == {"abcdefghijklmnop.nii.gz"}
 
 
 def test_derived_files_without_a_scan_get_a_new_one(

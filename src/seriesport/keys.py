@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 import secrets
 import stat
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 _SECRET_BYTES = 32
 _KEY_LETTERS = 16
+KEY = re.compile(f"[a-z2-7]{{{_KEY_LETTERS}}}")
+"""How a key looks."""
 
 
 def load_secret(path: Path) -> bytes:

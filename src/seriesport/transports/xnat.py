@@ -120,13 +120,18 @@ class XnatTransport(Transport):
         return Upload(self._session, place).instances(instances)
 
     def store_files(
-        self, files: Sequence[PlainFile], address: Address, resource: str, series: SeriesReference
+        self,
+        files: Sequence[PlainFile],
+        address: Address,
+        resource: str,
+        series: SeriesReference,
+        name: str | None = None,
     ) -> Receipt:
         """See the protocol. Also what `Upload.files` raises."""
         place = self._checked(address)
         if not files:
             return Receipt(())
-        return Upload(self._session, place).files(files, resource, series)
+        return Upload(self._session, place).files(files, resource, series, name or "")
 
     def close(self) -> None:
         """See the protocol."""

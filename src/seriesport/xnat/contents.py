@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from seriesport.digest import chunks
 from seriesport.errors import SeriesportError
 from seriesport.instance import Instance
+from seriesport.keys import KEY
 from seriesport.part10 import read_header
 from seriesport.part10.readers import fd_reader
 from seriesport.xnat.items import record_of
@@ -46,7 +47,8 @@ class Contents:
         """Which listed file holds which of ours, by our name.
 
         An instance may be there under another name, if somebody else uploaded it: the headers of
-        the files that have none of our names tell.
+        the files that have none of our names tell. So may a file that was made of a series, under
+        the key that it had in other results.
         """
         ours = list(files)
         found = {file.name: listed[file.name] for file in ours if file.name in listed}
@@ -63,6 +65,10 @@ class Contents:
             name = lacking.pop(told.header.sop_instance_uid, None) if told else None
             if name is not None:
                 found[name] = other
+        for file in (file for file in ours if file.tail and file.name not in found):
+            for name, other in listed.items():
+                if KEY.fullmatch(_stem(name, file.tail)) and self.same(other, file):
+                    found[file.name] = other
         return found
 
     def same(self, listed: ResourceFile, file: Outgoing) -> bool:
@@ -91,6 +97,11 @@ class Contents:
                     break
         copy.flush()
         return size
+
+
+def _stem(name: str, tail: str) -> str:
+    """The beginning of a name that ends so; empty for another."""
+    return name.removesuffix(tail) if name.endswith(tail) else ""
 
 
 def _same_instance(copy: BinaryIO, size: int, instance: Instance) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from seriesport.address import XnatAddress
+from seriesport.address import XnatAddress, is_uid
 from seriesport.errors import SeriesportError
 from seriesport.transports.protocol import Receipt
 from seriesport.xnat.catalog import Catalog
@@ -90,8 +90,13 @@ class Upload:
         self._describe(experiment, record, wanted, facts, entries)
         return Receipt(tuple(replace(entries[i.uid], uid=i.uid) for i in instances))
 
-    def files(self, files: Sequence[PlainFile], resource: str, series: SeriesReference) -> Receipt:
+    def files(
+        self, files: Sequence[PlainFile], resource: str, series: SeriesReference, name: str = ""
+    ) -> Receipt:
         """Store plain files in a resource of the scan that holds a series, or of a new one.
+
+        Names that begin with `name` begin with the series' UID there, or with the labels of
+        experiment and scan where it has none.
 
         Raises:
             SeriesportError: address-invalid, where neither the address names a scan nor the
@@ -114,9 +119,12 @@ class Upload:
             fields,
         )
         record = self._scan(experiment, wanted)
-        outgoing = _unique([Outgoing(file) for file in files])
-        entries = self._fill(experiment, record, label, outgoing)
-        return Receipt(tuple(entries[file.uid] for file in files))
+        stem = series.series_instance_uid
+        if not is_uid(stem):
+            stem = f"{experiment.label or experiment.id}-{record.id}"
+        outgoing = [Outgoing(file, stem=(name, stem) if name else None) for file in files]
+        entries = self._fill(experiment, record, label, _unique(outgoing))
+        return Receipt(tuple(entries[file.item.uid] for file in outgoing))
 
     def _scan(self, experiment: Experiment, wanted: Wanted) -> Record:
         """Only one upload at a time chooses a scan of an experiment."""
