@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import ssl
 import time
@@ -43,6 +44,27 @@ class Reply:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+def parsed(body: bytes) -> object:
+    """What a JSON body says, unless that would fill the memory: `[],[],…` takes 30 times its bytes.
+
+    Raises:
+        SeriesportError: answer-invalid.
+    """
+    if sum(body.count(mark) * size for mark, size in _SIZES.items()) > _MOST_PARSED:
+        what = "a listing would take more memory than a listing may"
+        raise SeriesportError("answer-invalid", what)
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        what = "the server answered with something else than a listing"
+        raise SeriesportError("answer-invalid", what) from None
+
+
+_SIZES = {b"{": 200, b"[": 72, b'"': 25, b",": 32}
+"""Bytes of memory that go with each of these in JSON."""
+_MOST_PARSED = 512 * 1024 * 1024
 
 
 class Answer:

@@ -78,7 +78,7 @@ def experiment_of(
     _check_new(catalog, missing, subject)
     if address.scan:
         check_scan_id(address.scan)
-    with turn(catalog.session.server.url, project):
+    with turn(catalog.session.server.url, project, deadline=catalog.deadline):
         if not _has_subject(catalog, project, subject):
             _make_subject(catalog, project, subject)
         # XNAT moves an experiment of another subject here without a word: look until the end.

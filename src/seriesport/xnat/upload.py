@@ -129,7 +129,7 @@ class Upload:
     def _scan(self, experiment: Experiment, wanted: Wanted) -> Record:
         """Only one upload at a time chooses a scan of an experiment."""
         server = self._catalog.session.server.url
-        with turn(server, experiment.id):
+        with turn(server, experiment.id, deadline=self._catalog.deadline):
             if not self._address.scan:
                 return scan_for(self._catalog, experiment, wanted)
             if not wanted.series_uid:
@@ -146,7 +146,8 @@ class Upload:
         contents = Contents(self._catalog, experiment, record.id, label)
         filling = Filling(contents, _WORDS.get(label.upper(), {}))
         server = self._catalog.session.server.url
-        with turn(server, experiment.id, record.id, label):
+        deadline = self._catalog.deadline
+        with turn(server, experiment.id, record.id, label, deadline=deadline):
             entries = filling.run(files, exists=label in record.resources)
         return {entry.uid: entry for entry in entries}
 
