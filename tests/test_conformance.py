@@ -1,9 +1,9 @@
 """One suite over every transport. A transport only says where to read and where to write.
 
 With `SERIESPORT_TEST_XNAT=https://host/context/PROJECT` it also runs against a live XNAT, in a
-subject of its own for each test, which it deletes at the end. The user, who must be a member or
-owner of the project, comes from netrc, or from `SERIESPORT_USER_LIVE` and
-`SERIESPORT_PASSWORD_LIVE`.
+subject of its own for each test, which it deletes at the beginning and the end. The user, who must
+be an owner of the project (members may delete nothing), comes from netrc, or from
+`SERIESPORT_USER_LIVE` and `SERIESPORT_PASSWORD_LIVE`.
 """
 
 from __future__ import annotations
