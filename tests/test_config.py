@@ -278,6 +278,7 @@ def test_an_entry_with_a_url_is_an_xnat(tmp_path: Path):
             connections: 2
             create: false
             refresh_catalogs: true
+            event_reason: import
             timeout: 2
         """
     server = read(tmp_path, text).settings.servers["x"]
@@ -288,6 +289,7 @@ def test_an_entry_with_a_url_is_an_xnat(tmp_path: Path):
         connections=2,
         create=False,
         refresh_catalogs=True,
+        event_reason="import",
         timeout=2,
     )
     assert read(tmp_path, XNAT).settings.servers["x"].place == "https://h:8443/xnat"

@@ -145,7 +145,7 @@ REASONS: dict[str, Reason] = {
     ),
     "timeout": Reason(
         "The peer was silent, or the whole retrieval took longer than allowed.",
-        "Run again: only what is missing is asked for. Raise timeout: or wall_clock: for slow archives.",
+        "Run again: only what is missing is asked for. If it stays: raise timeout: where the server was silent, wall_clock: where it took too long.",
         transient=True,
     ),
     "tls-untrusted": Reason(
@@ -209,6 +209,10 @@ REASONS: dict[str, Reason] = {
     "experiment-elsewhere": Reason(
         "An experiment of this label belongs to another subject.",
         "Correct the subject or the experiment in the address; nothing was moved.",
+    ),
+    "scan-ambiguous": Reason(
+        "The ID of the scan is the type of another scan, and the XNAT cannot tell them apart.",
+        "Give the other scan another type at the XNAT, or name another scan in the address.",
     ),
     "file-mismatch": Reason(
         "A file's bytes are not those that its source lists.",

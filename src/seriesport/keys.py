@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _SECRET_BYTES = 32
 _KEY_LETTERS = 16
-_KEY = re.compile(rf"[a-z2-7]{{{_KEY_LETTERS}}}(\.template|\.geometry)?")
+KEY = re.compile(f"[a-z2-7]{{{_KEY_LETTERS}}}")
+"""How a key looks."""
 
 
 def load_secret(path: Path) -> bytes:
@@ -87,7 +88,7 @@ def series_key(secret: bytes, place: str, series: SeriesReference, *made_with: s
 
 def is_key(text: str) -> bool:
     """Return True for what `keyed_hash` gives, also with `.template` or `.geometry` behind it."""
-    return _KEY.fullmatch(text) is not None
+    return KEY.fullmatch(text.removesuffix(".template").removesuffix(".geometry")) is not None
 
 
 def keyed_hash(secret: bytes, *parts: str) -> str:

@@ -132,19 +132,20 @@ class _Files:
     """What one format made of a series."""
 
     def __init__(
-        self, series: SeriesReference, form: str, folder: Path, made: Sequence[Output]
+        self, key: str, series: SeriesReference, form: str, folder: Path, made: Sequence[Output]
     ) -> None:
         self.content = f"{form} {_digest(made)}"
         self.count = len(made)
         self.size = sum(output.size for output in made)
         self.names = [output.name for output in made]
+        self._key = key
         self._series = series
         self._resource = _RESOURCES.get(form, form.upper())
         self._files = [_file(folder / o.name, o) for o in made]
 
     def store(self, transport: Transport, flow: Flow, address: Address) -> Receipt:
         files = flow.send(self._files)
-        return transport.store_files(files, address, self._resource, self._series)
+        return transport.store_files(files, address, self._resource, self._series, self._key)
 
 
 def _digest(made: Sequence[Output]) -> str:
@@ -232,7 +233,8 @@ def _parcels(
             (output,) = made[form]
             parcels.append(_Images(row, folder / output.name, output.sha256, 1))
         elif made[form]:
-            parcels.append(_Files(_series(row, folder, made), form, folder, made[form]))
+            series = _series(row, folder, made)
+            parcels.append(_Files(row.key, series, form, folder, made[form]))
     return parcels
 
 

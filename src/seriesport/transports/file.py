@@ -147,7 +147,12 @@ class FileTransport(Transport):
         return _receipt(entries)
 
     def store_files(
-        self, files: Sequence[PlainFile], address: Address, resource: str, series: SeriesReference
+        self,
+        files: Sequence[PlainFile],
+        address: Address,
+        resource: str,
+        series: SeriesReference,
+        name: str | None = None,
     ) -> Receipt:
         """See the protocol. They lie in a folder that is named as the resource.
 
@@ -155,7 +160,7 @@ class FileTransport(Transport):
             SeriesportError: address-invalid, name-unsafe, destination-conflict where a folder's
                 name is a file's, file-unwritable, file-unreadable.
         """
-        del series
+        del series, name
         folder = _path(address)
         if resource:
             check_name(resource)

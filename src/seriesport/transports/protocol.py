@@ -234,7 +234,12 @@ class Transport(Protocol):
         ...
 
     def store_files(
-        self, files: Sequence[PlainFile], address: Address, resource: str, series: SeriesReference
+        self,
+        files: Sequence[PlainFile],
+        address: Address,
+        resource: str,
+        series: SeriesReference,
+        name: str | None = None,
     ) -> Receipt:
         """Bring plain files to an address, by the rules of `store`, and prove it.
 
@@ -243,8 +248,10 @@ class Transport(Protocol):
             address: As for `store`.
             resource: The resource of the scan that they go to, or the folder.
             series: The series that they were made from, whose scan they belong to.
+            name: How the files' names begin, where that says nothing outside of one results
+                folder: an XNAT, which knows the series, puts its UID in that place.
         """
-        del files, address, resource, series
+        del files, address, resource, series, name
         raise SeriesportError("files-unsupported", "this destination takes DICOM alone")
 
     def close(self) -> None:

@@ -27,13 +27,21 @@ class Outgoing:
     """One item as the file that it is at an XNAT, a payload that `Session.send` takes.
 
     An instance is a DICOM file named by its SOP Instance UID; the same instance is always the
-    same file, byte for byte.
+    same file, byte for byte. Of another file's name the `stem`, how it begins with us, is replaced
+    by what it is at the XNAT.
     """
 
-    def __init__(self, item: Item, facts: Facts | None = None) -> None:
+    def __init__(
+        self, item: Item, facts: Facts | None = None, stem: tuple[str, str] | None = None
+    ) -> None:
         self.item = item
         self.prefix = b""
         self.name = item.uid
+        self.tail = ""
+        """What follows the stem of a name that has one."""
+        if stem is not None and item.uid.startswith(stem[0]):
+            self.tail = item.uid.removeprefix(stem[0])
+            self.name = stem[1] + self.tail
         self._facts = facts
         self._md5 = ""
         if isinstance(item, Instance):

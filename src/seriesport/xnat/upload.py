@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from seriesport.address import XnatAddress
+from seriesport.address import XnatAddress, is_uid
 from seriesport.errors import SeriesportError
 from seriesport.transports.protocol import Receipt
 from seriesport.xnat.catalog import Catalog
@@ -25,7 +25,7 @@ from seriesport.xnat.items import record_of, records
 from seriesport.xnat.locks import turn
 from seriesport.xnat.outgoing import Outgoing
 from seriesport.xnat.places import check_place, experiment_of
-from seriesport.xnat.scans import Wanted, fill, named, scan_at, scan_for
+from seriesport.xnat.scans import Wanted, check_distinct, fill, named, scan_at, scan_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,8 +90,13 @@ class Upload:
         self._describe(experiment, record, wanted, facts, entries)
         return Receipt(tuple(replace(entries[i.uid], uid=i.uid) for i in instances))
 
-    def files(self, files: Sequence[PlainFile], resource: str, series: SeriesReference) -> Receipt:
+    def files(
+        self, files: Sequence[PlainFile], resource: str, series: SeriesReference, name: str = ""
+    ) -> Receipt:
         """Store plain files in a resource of the scan that holds a series, or of a new one.
+
+        Names that begin with `name` begin with the series' UID there, or with the labels of
+        experiment and scan where it has none.
 
         Raises:
             SeriesportError: address-invalid, where neither the address names a scan nor the
@@ -114,19 +119,24 @@ class Upload:
             fields,
         )
         record = self._scan(experiment, wanted)
-        outgoing = _unique([Outgoing(file) for file in files])
-        entries = self._fill(experiment, record, label, outgoing)
-        return Receipt(tuple(entries[file.uid] for file in files))
+        stem = series.series_instance_uid
+        if not is_uid(stem):
+            stem = f"{experiment.label or experiment.id}-{record.id}"
+        outgoing = [Outgoing(file, stem=(name, stem) if name else None) for file in files]
+        entries = self._fill(experiment, record, label, _unique(outgoing))
+        return Receipt(tuple(entries[file.item.uid] for file in outgoing))
 
     def _scan(self, experiment: Experiment, wanted: Wanted) -> Record:
         """Only one upload at a time chooses a scan of an experiment."""
         server = self._catalog.session.server.url
-        with turn(server, experiment.id):
+        with turn(server, experiment.id, deadline=self._catalog.deadline):
             if not self._address.scan:
                 return scan_for(self._catalog, experiment, wanted)
             if not wanted.series_uid:
-                found = named(records(self._catalog, experiment), self._address.scan)
+                scans = records(self._catalog, experiment)
+                found = named(scans, self._address.scan)
                 if found is not None:
+                    check_distinct(scans, found.id)
                     return found
             return scan_at(self._catalog, experiment, self._address.scan, wanted)
 
@@ -136,7 +146,8 @@ class Upload:
         contents = Contents(self._catalog, experiment, record.id, label)
         filling = Filling(contents, _WORDS.get(label.upper(), {}))
         server = self._catalog.session.server.url
-        with turn(server, experiment.id, record.id, label):
+        deadline = self._catalog.deadline
+        with turn(server, experiment.id, record.id, label, deadline=deadline):
             entries = filling.run(files, exists=label in record.resources)
         return {entry.uid: entry for entry in entries}
 
