@@ -109,6 +109,8 @@ class Fault(Enum):
     """Lists one entity alone, where a key is asked for that counts or collects (tiny_pacs)."""
     DOUBLED = auto()
     """Names the first entity in each of its answers, at `level="IMAGE"` (tiny_pacs)."""
+    ROW_PER_INSTANCE = auto()
+    """Answers once for each instance, whatever the level (pynetdicom's qrscp)."""
     COUNTS_MORE = auto()
     """Says of each study that it has `series=9`."""
     KNOWS_BYTES = auto()
@@ -363,9 +365,10 @@ class FaultySession(Session):
         if self._in_utf_8 and self.archive.take(Fault.KNOWS_BYTES) is not None:
             found = []
         doubled = self.archive.take(Fault.DOUBLED)
-        exact = any(key.keyword == "SOPInstanceUID" and key.value for key in asked.keys)
-        if doubled is not None and asked.level == doubled.get("level", "IMAGE") and not exact:
+        if doubled is not None and asked.level == doubled.get("level", "IMAGE"):
             found = found[:1] * len(found)
+        if self.archive.take(Fault.ROW_PER_INSTANCE) is not None:
+            found = self.catalog.select(asked.keys)
         if self.archive.take(Fault.FIND_OTHERS) is not None:
             found += self.archive.intruders
             for one in self.archive.intruders:

@@ -112,8 +112,16 @@ def test_answers_that_name_one_thing_again_and_again_are_not_taken_for_a_list(
         patient = f"{archive.url}/{made[0].identity.patient_id}"
         with pytest.raises(SeriesportError, match="listing-doubtful") as caught:
             cp(patient, str(tmp_path / "out"), Settings(), as_json=True)
-    assert "answers about" in caught.value.message or "and lists 1" in caught.value.message
+    assert "which name only 1" in caught.value.message
     assert made[0].identity.patient_id not in caught.value.message
+
+
+def test_an_archive_that_answers_once_for_each_instance_is_understood(tmp_path: Path) -> None:
+    made = family(tmp_path)
+    with archive_of([p for one in made for p in one.paths], ROW_PER_INSTANCE={}) as archive:
+        patient = f"{archive.url}/{made[0].identity.patient_id}"
+        cp(patient, str(tmp_path / "out"), Settings(), as_json=True)
+    assert len(list((tmp_path / "out").rglob("*.dcm"))) == 6
 
 
 def test_a_study_that_counts_more_series_than_it_lists_is_named(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ narrows the question, and what is not exactly what was asked for is dropped.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -108,7 +109,7 @@ def _matching_studies(
         Key.STUDY_INSTANCE_UID: "",
         Key.ACCESSION_NUMBER: "",
     }
-    listing = _Listing()
+    listing = _Listing(association, keys, Key.STUDY_INSTANCE_UID, wanted.get(Key.PATIENT_ID, ""))
     studies: dict[str, Study] = {}
     for answer in _ask(association, keys | dict(sent), character_set=character_set):
         uid = answer.text(Key.STUDY_INSTANCE_UID)
@@ -117,8 +118,7 @@ def _matching_studies(
             studies[uid] = Study(
                 answer.text(Key.PATIENT_ID), uid, answer.text(Key.ACCESSION_NUMBER)
             )
-    if not sent.get(Key.STUDY_INSTANCE_UID):
-        listing.check("studies")
+    listing.check("studies")
     return list(studies.values())
 
 
@@ -159,7 +159,7 @@ def find_series(
         Key.MODALITY: "",
         Key.SERIES_NUMBER: "",
     }
-    listing = _Listing()
+    listing = _Listing(association, keys, Key.SERIES_INSTANCE_UID, study.patient_id)
     series: dict[str, Series] = {}
     for answer in _ask(association, keys, study.patient_id):
         uid = answer.text(Key.SERIES_INSTANCE_UID)
@@ -169,11 +169,10 @@ def find_series(
         if not wanted or _is_series(answer, wanted):
             number = answer.text(Key.SERIES_NUMBER)
             series[uid] = Series(study, uid, answer.text(Key.MODALITY), number)
-    if not keys[Key.SERIES_INSTANCE_UID]:
-        listing.check("the series of a study", counted)
-        if counted is not None and len(listing.uids) < counted and not wanted:
-            what = f"the archive counts {counted} series in a study and lists {len(listing.uids)}"
-            raise SeriesportError("listing-doubtful", what)
+    listing.check("the series of a study")
+    if counted is not None and len(listing.times) < counted and not wanted:
+        what = f"the archive counts {counted} series in a study and lists {len(listing.times)}"
+        raise SeriesportError("listing-doubtful", what)
     described = _described(association, keys, study, series)
     return [described.get(uid, one) for uid, one in series.items()]
 
@@ -222,13 +221,11 @@ def find_instances(
     series_uid: str,
     *,
     detailed: bool,
-    counted: int | None = None,
 ) -> dict[str, Expected]:
     """Return the instances of a series, by SOP Instance UID, in the archive's order.
 
     `detailed` asks for SOP classes and transfer syntaxes too, which costs some archives a look
-    into every file (Orthanc: three times as long). `counted` is how many instances the archive
-    says that the series has.
+    into every file (Orthanc: three times as long).
 
     Raises:
         SeriesportError: listing-doubtful, or what the query raises.
@@ -240,14 +237,14 @@ def find_instances(
         Key.SOP_INSTANCE_UID: "",
         Key.INSTANCE_NUMBER: "",
     }
-    listing = _Listing()
+    listing = _Listing(association, keys, Key.SOP_INSTANCE_UID, study.patient_id)
     expected: dict[str, Expected] = {}
     for answer in _ask(association, keys, study.patient_id):
         uid = answer.text(Key.SOP_INSTANCE_UID)
         if uid and _echoes(answer, Key.SERIES_INSTANCE_UID, series_uid):
             listing.add(uid)
             expected[uid] = Expected(uid, instance_number=answer.number(Key.INSTANCE_NUMBER))
-    listing.check("the instances of a series", counted)
+    listing.check("the instances of a series")
     if detailed and expected:
         keys |= {Key.SOP_CLASS_UID: "", Key.TRANSFER_SYNTAX_UIDS: ""}
         for answer in _ask_more(association, keys, study.patient_id):
@@ -274,15 +271,22 @@ def has_instance(association: Association, study: Study, series_uid: str, uid: s
 
 
 class _Listing:
-    """The UIDs in the answers to one question, doubled ones counted.
+    """The UIDs in the answers to a question, of which some may come more than once.
 
-    Seen at a real archive: 200 answers that name 7 instances, each many times. Only a count of
-    its own can tell then whether the list is whole.
+    Two causes were seen. One archive answers once for each instance whatever the level
+    (pynetdicom's qrscp); it answers as often when it is asked for that UID alone. Another names
+    one thing in the answers that are due to others (tiny_pacs), so that these are lost.
     """
 
-    def __init__(self) -> None:
-        self.answers = 0
-        self.uids: set[str] = set()
+    def __init__(
+        self, association: Association, keys: Mapping[Key, str], unique: Key, patient_id: str
+    ) -> None:
+        self._association = association
+        self._keys = keys
+        self._unique = unique
+        self._patient_id = patient_id
+        self.times: Counter[str] = Counter()
+        """How often each UID came."""
 
     def add(self, uid: str) -> None:
         """Take a UID that an answer names.
@@ -290,19 +294,26 @@ class _Listing:
         Raises:
             SeriesportError: protocol-error, where it cannot stand in a later question.
         """
-        self.answers += 1
-        self.uids.add(_sendable(uid))
+        self.times[_sendable(uid)] += 1
 
-    def check(self, what: str, counted: int | None = None) -> None:
-        """Refuse doubled answers, unless as many UIDs came as the archive has `counted`.
+    def check(self, what: str) -> None:
+        """Refuse answers that name one thing in place of another.
 
         Raises:
             SeriesportError: listing-doubtful.
         """
-        found = len(self.uids)
-        if found < self.answers and (counted is None or found < counted):
-            problem = f"{self.answers} answers about {what} name only {found} different ones"
-            raise SeriesportError("listing-doubtful", problem)
+        for uid, times in self.times.items():
+            if times > 1 and times != self._answers_about(uid):
+                problem = (
+                    f"the archive gave {self.times.total()} answers about {what},"
+                    f" which name only {len(self.times)}"
+                )
+                raise SeriesportError("listing-doubtful", problem)
+
+    def _answers_about(self, uid: str) -> int:
+        keys = dict(self._keys) | {self._unique: uid}
+        answers = list(_ask(self._association, keys, self._patient_id))
+        return sum(answer.text(self._unique) == uid for answer in answers)
 
 
 def _echoes(answer: Answer, key: Key, uid: str) -> bool:

@@ -85,7 +85,6 @@ class DicomTransport(Transport):
             study,
             series.series_instance_uid,
             detailed=not 0 < len(self._content(association, study).sop_classes) <= _FEW_CLASSES,
-            counted=series.instances,
         )
 
     def fetch(
