@@ -50,7 +50,6 @@ class DicomTransport(Transport):
         self._server = settings.server(address)
         self._association: Association | None = None
         self._contents: dict[str, Content] = {}
-        self._refused: set[Proposal] = set()
         self._proposed: dict[Proposal, None] = {}
 
     def echo(self, address: Address) -> None:
@@ -109,17 +108,20 @@ class DicomTransport(Transport):
         rounds = list(self._rounds(series, [expected[uid] for uid in missing]))
         classes = {uid: one.sop_class_uid for uid, one in expected.items()}
         served = False
+        refused: set[Proposal] = set()
         while rounds and not retrieval.done:
             some = rounds.pop(0)
-            if not (proposals := self._useful(some, retrieval.missing, classes)):
+            proposals = _useful(some, retrieval.missing, classes, refused)
+            if not proposals:
                 continue
             association = self._associate(proposals, deadline, alone=some.alone)
-            accepted = {p.abstract_syntax for p in proposals if _serves(association, p)}
+            refused.update(p for p in proposals if not _serves(association, p))
+            accepted = {p.abstract_syntax for p in proposals if p not in refused}
             if not accepted:
                 continue
             served = True
             within = [u for u in retrieval.missing if classes.get(u) in (None, *accepted)]
-            last = not any(self._useful(later, within, classes) for later in rounds)
+            last = not any(_useful(later, within, classes, refused) for later in rounds)
             yield from retrieval.over(association, within, last=last)
         yield from self._relabelled(retrieval, deadline)
         if not served:
@@ -179,29 +181,16 @@ class DicomTransport(Transport):
         del proposals[contexts.CONTEXTS_MAXIMUM :]
         if not alone:
             self._proposed = dict.fromkeys(proposals[len(contexts.SERVICES) :])
-        association = Association.connect(self._server, self._address.aet, proposals, deadline)
-        self._refused.update(p for p in proposals if p.scp and not _serves(association, p))
-        self._association = association
-        return association
+        self._association = Association.connect(
+            self._server, self._address.aet, proposals, deadline
+        )
+        return self._association
 
     def _content(self, association: Association, study: Study) -> Content:
         """Return what the archive tells of a study's content; it is asked once."""
         if study.uid not in self._contents:
-            found = find_contents(association, study)
-            self._contents[study.uid] = found
+            self._contents[study.uid] = find_contents(association, study)
         return self._contents[study.uid]
-
-    def _useful(
-        self, some: contexts.Round, missing: Collection[str], classes: Mapping[str, str | None]
-    ) -> list[Proposal]:
-        """Return the proposals that were not refused before, of classes that are still missing."""
-        wanted = {classes.get(uid) for uid in missing}  # of unlisted ones, none is known
-        anything = not missing or None in wanted
-        return [
-            proposal
-            for proposal in some.proposals
-            if proposal not in self._refused and (anything or proposal.abstract_syntax in wanted)
-        ]
 
     def _relabelled(self, retrieval: Retrieval, deadline: float) -> Iterator[Instance]:
         """Ask again for what came under a wrong transfer syntax, in each right one alone."""
@@ -236,6 +225,22 @@ class DicomTransport(Transport):
             series_description=series.description,
             instances=series.instances,
         )
+
+
+def _useful(
+    some: contexts.Round,
+    missing: Collection[str],
+    classes: Mapping[str, str | None],
+    refused: Collection[Proposal],
+) -> list[Proposal]:
+    """Return the proposals that were not refused before, of classes that are still missing."""
+    wanted = {classes.get(uid) for uid in missing}
+    anything = not missing or None in wanted
+    return [
+        proposal
+        for proposal in some.proposals
+        if proposal not in refused and (anything or proposal.abstract_syntax in wanted)
+    ]
 
 
 def _serves(association: Association, proposal: Proposal) -> bool:
