@@ -95,6 +95,8 @@ class Manifest:
     version: str
     """Of Seriesport."""
     format: int = FORMAT
+    remarks: tuple[str, ...] = ()
+    """What is odd about the instances, see `remarks`."""
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -107,6 +109,7 @@ class Manifest:
         if data["format"] != FORMAT:
             raise ValueError
         data["instances"] = tuple(Member(**row) for row in data["instances"])
+        data["remarks"] = tuple(data.get("remarks", ()))
         return cls(**data)
 
     def to_json(self) -> str:
@@ -122,6 +125,7 @@ def write_bundle(
     digests: Mapping[str, Digest] | None = None,
     expected: int | None = None,
     compared: str = "uids",
+    remarks: tuple[str, ...] = (),
 ) -> Manifest:
     """Write a series as a bundle with its manifest, each whole or not at all.
 
@@ -135,6 +139,7 @@ def write_bundle(
             against them; instances without one are read twice.
         expected: How many instances the source lists, if not as many as are given.
         compared: What was compared with the source's list.
+        remarks: What is odd about the instances, for the manifest.
 
     Raises:
         SeriesportError: source-changed where a data set is not what its digest says,
@@ -166,6 +171,7 @@ def write_bundle(
         sink.sha256.hexdigest(),
         sink.position,
         __version__,
+        remarks=remarks,
     )
     write_text(manifest_path(path), manifest.to_json())  # which syncs both names
     return manifest

@@ -91,7 +91,16 @@ REASONS: dict[str, Reason] = {
     ),
     "instance-invalid": Reason(
         "A DICOM file or data set breaks the encoding rules of PS3.5 or PS3.10.",
-        "Look at the file with a DICOM dump tool; the source's copy is damaged.",
+        "Look at the file with a DICOM dump tool, and report it to whoever runs the source.",
+    ),
+    "pixels-mislabelled": Reason(
+        "An instance's pixel data are compressed and its transfer syntax says that they are not, or the reverse.",
+        "It was put aside, for no reader can decode it. Report it to whoever runs the source.",
+    ),
+    "listing-doubtful": Reason(
+        "The archive's list of what it has contradicts itself, so that nothing can be taken for complete.",
+        "Run again. If it stays, name the study or series by its UID, and report it to whoever runs the archive.",
+        transient=True,
     ),
     "instance-foreign": Reason(
         "An instance belongs to another patient, study or series than the one asked for.",

@@ -10,7 +10,8 @@ from seriesport.dimse.message import Field
 from seriesport.dimse.pdu import UnexpectedPdu, malformed
 from seriesport.errors import SeriesportError
 from seriesport.files import part_path, write_all, writing
-from seriesport.part10 import check_whole, encode_file_meta, load_instance
+from seriesport.part10 import encode_file_meta, load_instance
+from seriesport.part10.whole import check_elements
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,7 +94,7 @@ def _checked(part: Path, uid: str, sop_classes: set[str]) -> Instance:
     try:
         received = load_instance(part)
         with received.payload.open() as stream:
-            check_whole(stream, received.payload.size, received.transfer_syntax_uid)
+            check_elements(stream, received.payload.size, received.transfer_syntax_uid)
     except SeriesportError:
         raise _Refused(NOT_UNDERSTOOD) from None
     if received.uid != uid or {received.header.sop_class_uid} != sop_classes:

@@ -11,11 +11,11 @@ import pydicom
 from pydicom.uid import ExplicitVRLittleEndian
 
 from seriesport.errors import SeriesportError
-from seriesport.imaging.frames import BAD_DATA, quiet, read_frames, read_header
+from seriesport.imaging.frames import BAD_DATA, holds_pixels, quiet, read_frames, read_header
+from seriesport.imaging.headers import quick_header
 from seriesport.imaging.image import Image
 from seriesport.imaging.sorting import arrange
 from seriesport.part10.elements import Syntax
-from seriesport.part10.quickscan import scan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,12 +42,8 @@ _PERSONAL = [
 _SHORTEST = 4
 """Identifiers shorter than this occur in other text by chance."""
 
-_SYNTAX, _FRAMES, _ROWS, _COLUMNS = 0x00020010, 0x00280008, 0x00280010, 0x00280011
-_IMAGE_TYPE = 0x00080008
 _TILES = ("MOSAIC", "VFRAME")
 """In Image Type, where one frame holds the slices of a volume: Siemens and UIH."""
-_QUICK = 1 << 16
-"""Most plain headers end before this many bytes."""
 
 
 @dataclass
@@ -86,6 +82,9 @@ class Source:
                 raise SeriesportError(
                     "instance-invalid", f"instance {i} cannot be read ({type(error).__name__})"
                 ) from None
+        if 0 < self.images < len(self.files):
+            count = len(self.files) - self.images
+            self.notes.append(f"passed over {count} of {len(self.files)} instances, without pixels")
 
     def require_images(self) -> None:
         """Refuse a series of which nothing can be shown.
@@ -145,7 +144,7 @@ class _Look:
 
 def _look(path: Path) -> _Look:
     header = read_header(path, ["Rows", "Columns", "NumberOfFrames", "ImageType"])
-    image = header.get("Rows") and header.get("Columns")
+    image = header.get("Rows") and header.get("Columns") and holds_pixels(path)
     frames = int(header.get("NumberOfFrames") or 1) if image else 0
     syntax = str(header.file_meta.get("TransferSyntaxUID") or "")
     return _Look(frames, syntax, _is_tiled(str(header.get("ImageType") or "")))
@@ -157,23 +156,13 @@ def _is_tiled(image_type: str) -> bool:
 
 def _quick_look(path: Path) -> _Look | None:
     """Look at a plain header, forty times faster; None where it is anything but plain."""
-    with path.open("rb") as stream:
-        start = stream.read(_QUICK)
-    meta = scan(start, 132, (_SYNTAX,), 2)
-    if start[128:132] != b"DICM" or meta is None or _SYNTAX not in meta[0]:
+    header = quick_header(path)
+    if header is None:
         return None
-    uid = meta[0][_SYNTAX].decode("ascii").rstrip("\0 ")
-    syntax = Syntax.of(uid)
-    if syntax.deflated or not syntax.little:
-        return None
-    wanted = (_ROWS, _COLUMNS, _FRAMES, _IMAGE_TYPE)
-    found = scan(start, meta[1], wanted, 0x28, explicit=syntax.explicit)
-    if found is None:
-        return None
-    rows, columns = (found[0].get(tag, b"").strip(b"\0") for tag in (_ROWS, _COLUMNS))
-    frames = int(found[0].get(_FRAMES, b"").strip(b"\0 ") or 1)
-    tiled = _is_tiled(found[0].get(_IMAGE_TYPE, b"").decode("latin-1"))
-    return _Look(frames if rows and columns else 0, uid, tiled)
+    image = header.plain.pixels and header.get("Rows") and header.get("Columns")
+    frames = int(header.get("NumberOfFrames") or 1) if image else 0
+    tiled = _is_tiled(str(header.get("ImageType") or ""))
+    return _Look(frames, header.plain.transfer_syntax_uid, tiled)
 
 
 def inflate(path: Path, target: Path) -> None:

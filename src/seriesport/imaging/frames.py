@@ -29,6 +29,8 @@ from seriesport.imaging.mosaic import tiles
 from seriesport.imaging.native import Native, native_of
 from seriesport.imaging.tags import tags_of
 from seriesport.imaging.window import Window, window_of
+from seriesport.part10 import load_instance
+from seriesport.part10.whole import pixels_length
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -126,6 +128,17 @@ def read_header(path: Path, keywords: list[str] | None = None) -> FileDataset:
     return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=keywords)  # pyright: ignore[reportUnknownMemberType] partly typed
 
 
+def holds_pixels(path: Path) -> bool:
+    """Return False if a DICOM file is a whole instance without pixels. Raises OSError."""
+    try:
+        instance = load_instance(path)
+        with instance.payload.open() as stream:
+            length = pixels_length(stream, instance.payload.size, instance.transfer_syntax_uid)
+    except SeriesportError:  # for pydicom to judge
+        return True
+    return length is not None
+
+
 def read_frames(files: Sequence[Path]) -> list[Frame]:
     """The frames of all files that hold an image, in the order of the files.
 
@@ -181,6 +194,8 @@ def frames_of(quick: Header | None, file: Callable[[], Path], instance: int) -> 
         header = quick
     if not header.get("Rows") or not header.get("Columns"):
         return []
+    if not (holds_pixels(file()) if quick is None else quick.plain.pixels):
+        return []  # raw data, say, which have rows and columns all the same
     # values behind a table are not those that are stored
     native = None if quick is None or quick.get("ModalityLUTSequence") else native_of(quick)
     origin = _Origin(file() if native is None else native.path, instance, native)

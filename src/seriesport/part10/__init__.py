@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from seriesport.errors import SeriesportError
 from seriesport.files import unreadable
-from seriesport.instance import FileSlice, Header, Instance
+from seriesport.instance import OPAQUE_UID, FileSlice, Header, Instance
 from seriesport.part10.charset import decode_text
 from seriesport.part10.elements import MAX_VALUE, VALUE_AT, Syntax, Walker
 from seriesport.part10.quickscan import scan
@@ -73,7 +73,6 @@ _MAX_META = 1 << 20
 _MAX_FILLS = 1024
 """Most reads of 8 kB that a header may need: no file keeps a scan busy for ever."""
 _STORAGE_CLASSES = b"1.2.840.10008.5.1.4.1.1."
-_UID_TEXT = re.compile(r"[0-9A-Za-z.-]{1,64}")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,12}(\.0*)?")
 
 
@@ -244,7 +243,7 @@ def _explicit(element: int, vr: bytes, value: bytes) -> bytes:
 
 
 def _uid_bytes(uid: str) -> bytes:
-    if _UID_TEXT.fullmatch(uid) is None:
+    if OPAQUE_UID.fullmatch(uid) is None:
         raise invalid("a UID has characters that no UID may have, or is too long or empty")
     return uid.encode() + b"\0" * (len(uid) % 2)
 
@@ -404,7 +403,7 @@ def _shared(values: tuple[bytes, ...]) -> tuple[str, str, str, str, str, str, st
 @lru_cache(maxsize=1024)
 def _uid(value: bytes) -> str:
     uid = value.decode("latin-1").strip(" \0")
-    if uid and _UID_TEXT.fullmatch(uid) is None:
+    if uid and OPAQUE_UID.fullmatch(uid) is None:
         raise invalid("a UID has characters that no UID may have, or is too long")
     return uid
 
