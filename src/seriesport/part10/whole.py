@@ -33,7 +33,7 @@ IMAGE_CLASSES = frozenset(_STORAGE + suffix for suffix in _IMAGE_SUFFIXES.split(
 # JPEG, JPEG-LS, JPEG 2000, HTJ2K, JPEG XL and RLE: at least one fragment for each frame.
 _FRAMED = "4.50 4.51 4.57 4.70 4.80 4.81 4.90 4.91 4.110 4.111 4.112 4.201 4.202 4.203 5"
 FRAME_PER_FRAGMENT = frozenset("1.2.840.10008.1.2." + suffix for suffix in _FRAMED.split())
-_NATIVE = (
+NATIVE = (
     "1.2.840.10008.1.2",
     "1.2.840.10008.1.2.1",
     "1.2.840.10008.1.2.2",
@@ -112,7 +112,7 @@ def check_pixels(found: Found, transfer_syntax_uid: str, *, little: bool) -> Non
         fragments = (found.fragments or 0) - 1
         if transfer_syntax_uid in FRAME_PER_FRAGMENT and fragments < frames:
             raise _truncated(f"the pixel data hold {max(0, fragments)} of {frames} frames")
-    elif transfer_syntax_uid in _NATIVE:
+    elif transfer_syntax_uid in NATIVE:
         bits = pixels * frames * (number(_BITS_ALLOCATED) or 8) * _samples(found, number(_SAMPLES))
         if length < (bits + 7) // 8:
             raise _truncated(f"the pixel data have {length} of {(bits + 7) // 8} bytes")
