@@ -50,12 +50,8 @@ BAD_DATA = (
 )
 """What pydicom and its decoders raise on data sets that are not as they should be."""
 
-_NESTED = (
-    "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
-    "VOILUTSequence",
-)
-"""Sequences whose content is needed, so that pydicom has to read the header."""
+_NESTED = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+"""Sequences of which so much is needed that pydicom has to read the header."""
 _PLACES = ("StackID", "InStackPositionNumber", "ImagePositionPatient", "FrameNumber")
 """Dimensions that are places, not tags."""
 
