@@ -16,7 +16,6 @@ int16, int32 and float32 too), "suffix".
 from __future__ import annotations
 
 import os
-import struct
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 
     from seriesport.imaging.image import Array, Image
 
-_BAD_PICTURE = (*BAD_DATA, SyntaxError, struct.error, MemoryError)
+_BAD_PICTURE = (*BAD_DATA, SyntaxError)
 _FORMATS = ("PNG", "JPEG", "TIFF")
 _MAX_PAGES = 20_000
 _GREY = {"L": "u1", "I;16": "u2", "I;16L": "u2", "I;16B": "u2", "I;16N": "u2", "I": "i4", "F": "f4"}

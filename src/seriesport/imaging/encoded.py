@@ -255,7 +255,7 @@ def element(keyword: str, value: Any) -> Element:
                 value = _decimal_strings(value)
             dataset.add(DataElement(tag, vr, value, validation_mode=RAISE))
             return from_dataset(dataset)[tag]
-    except (*BAD_DATA, struct.error):
+    except BAD_DATA:
         raise SeriesportError("header-invalid", f"{keyword} cannot have this value") from None
 
 

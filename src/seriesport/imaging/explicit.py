@@ -32,7 +32,7 @@ _LENGTHS_MEANT = 6
 _MAX_DEPTH = 64
 
 
-class ImplicitError(Exception):
+class ImplicitError(ValueError):
     """The bytes are not a plain data set in implicit VR little endian."""
 
 

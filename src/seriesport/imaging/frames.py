@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import math
+import struct
 import warnings
+import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -47,6 +49,10 @@ BAD_DATA = (
     RuntimeError,
     EOFError,
     OSError,
+    MemoryError,
+    AssertionError,
+    struct.error,
+    zlib.error,
 )
 """What pydicom and its decoders raise on data sets that are not as they should be."""
 

@@ -27,7 +27,7 @@ _NESTED = 16
 _IMPLICIT = struct.Struct("<HHL").unpack_from
 
 
-class OddError(Exception):
+class OddError(ValueError):
     """The bytes are not plain enough for this reader."""
 
 
