@@ -17,6 +17,7 @@ from seriesport.errors import SeriesportError
 from seriesport.imaging.decoders import DecoderError, decode
 from seriesport.imaging.decoding import limit_memory
 from seriesport.imaging.frames import BAD_DATA, quiet, read_header
+from seriesport.imaging.headers import quick_header
 from seriesport.imaging.room import check_room
 from seriesport.part10 import read_path
 from seriesport.part10.elements import Syntax
@@ -90,7 +91,7 @@ def decompressed(path: str, indices: list[int]) -> Iterator[Array]:
     Raises:
         SeriesportError: image-too-large, where the header states more than its bytes justify.
     """
-    header = read_header(Path(path), list(_SIZE))
+    header = quick_header(Path(path)) or read_header(Path(path), list(_SIZE))
     rows, columns, samples, bits = (int(header.get(keyword) or 1) for keyword in _SIZE)
     size = rows * columns * samples * ((bits + 7) // 8)
     check_room(size, Path(path).stat().st_size, {})
