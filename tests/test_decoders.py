@@ -21,7 +21,7 @@ from pydicom.encaps import encapsulate
 import data
 from seriesport import Series
 from seriesport.errors import SeriesportError
-from seriesport.formats import read
+from seriesport.formats import convert, read
 from seriesport.imaging import decoders, decoding
 from seriesport.imaging.decoders import DecoderError, decode
 
@@ -95,6 +95,20 @@ def test_an_rle_segment_that_decodes_too_long_is_a_reason(tmp_path: Path) -> Non
     error = refusal(lambda: Series(tmp_path))
     assert error.code == "conversion-failed"
     assert error.message == "the pixels of instance 2 cannot be decoded (PanicException)"
+
+
+def test_a_damaged_series_keeps_no_other_from_being_converted(tmp_path: Path) -> None:
+    bad = data.mr(tmp_path / "bad", data.identity("bad"), times=1, slices=2, syntax="rle")
+    overlong(bad.paths[0])
+    good = data.mr(tmp_path / "good", data.identity("good"), times=1, slices=2, syntax="rle")
+    (tmp_path / "scratch").mkdir()
+
+    def made(paths: list[Path], key: str) -> list[str]:
+        done = convert(paths, key, tmp_path / "out", ["npz", "preview"], tmp_path / "scratch")
+        return [output.name for output in done.outputs]
+
+    assert refusal(lambda: made(bad.paths, "BAD")).code == "conversion-failed"
+    assert made(good.paths, "GOOD") == ["GOOD.npz", "GOOD.png"]
 
 
 @pytest.mark.parametrize(

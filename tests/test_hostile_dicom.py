@@ -161,7 +161,7 @@ def entries(series: Path, out: Path) -> dict[str, Callable[[], Any]]:
         "Series": read,
         "Series in order": lambda: Series(series, input_order="none"),
         "convert": lambda: convert(
-            sorted(series.iterdir()), "KEY", out / "converted", ["npz", "png"], out / "scratch"
+            sorted(series.iterdir()), "KEY", out / "converted", ["npz", "preview"], out / "scratch"
         ),
         "ls": lambda: listing.ls(text, settings, as_json=True),
         "cp": lambda: copying.cp(text, str(out / "copy"), settings, as_json=True),

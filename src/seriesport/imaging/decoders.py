@@ -83,7 +83,11 @@ def _take() -> _Worker:
             if worker.lives:
                 return worker
             worker.end()
-    return _Worker()
+    try:
+        return _Worker()
+    except OSError as error:
+        problem = f"the decoder cannot be started: {os.strerror(error.errno or 0)}"
+        raise DecoderError(problem) from None
 
 
 def _forget() -> None:
