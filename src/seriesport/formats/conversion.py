@@ -17,6 +17,7 @@ from seriesport.formats import dcm2niix, instances, preview
 from seriesport.formats.registry import FORMATS
 from seriesport.formats.source import Source
 from seriesport.outputs import Output
+from seriesport.privacy import reasoned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,6 +56,7 @@ class Conversion:
     """What the converters remarked, one line each, without identifiers: fit for a log."""
 
 
+@reasoned()
 def convert(
     files: Sequence[Path],
     stem: str,

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from seriesport.errors import SeriesportError
 from seriesport.files import unreadable
 from seriesport.formats import raster, sandbox
-from seriesport.formats.guard import MIB
+from seriesport.imaging.room import MIB
 from seriesport.scratch import scratch
 
 if TYPE_CHECKING:

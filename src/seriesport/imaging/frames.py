@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import math
+import struct
 import warnings
+import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -49,15 +51,15 @@ BAD_DATA = (
     RuntimeError,
     EOFError,
     OSError,
+    MemoryError,
+    AssertionError,
+    struct.error,
+    zlib.error,
 )
 """What pydicom and its decoders raise on data sets that are not as they should be."""
 
-_NESTED = (
-    "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
-    "VOILUTSequence",
-)
-"""Sequences whose content is needed, so that pydicom has to read the header."""
+_NESTED = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+"""Sequences of which so much is needed that pydicom has to read the header."""
 _PLACES = ("StackID", "InStackPositionNumber", "ImagePositionPatient", "FrameNumber")
 """Dimensions that are places, not tags."""
 

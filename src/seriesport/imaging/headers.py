@@ -7,12 +7,15 @@ some hundred times faster than a full decoding; the rest is pydicom's to read.
 from __future__ import annotations
 
 import os
+import struct
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.filereader import read_dataset
 
 from seriesport.part10.elements import Syntax
 from seriesport.part10.plain import Plain, read_plain
@@ -20,6 +23,8 @@ from seriesport.part10.quickscan import scan
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pydicom.dataset import Dataset
 
     from seriesport.instance import FileSlice
 
@@ -50,16 +55,23 @@ class Header:
         return _tag_and_vr(keyword)[0] in self.plain.values
 
     def get(self, keyword: str) -> Any:
-        """The value of an attribute: a number, text, a list of them, or None. Sequences are
-        true or false only.
-        """
+        """A number, text, a list of them, the items of a sequence, or None."""
         tag, vr = _tag_and_vr(keyword)
         raw = self.plain.values.get(tag)
         if raw is None:
             return None
         if vr == "SQ":
-            return raw[:4] == b"\xfe\xff\x00\xe0"
+            return self._items(tag, raw)
         return decoded(raw, vr)
+
+    def _items(self, tag: int, raw: bytes) -> list[Dataset] | None:
+        if raw[:4] != b"\xfe\xff\x00\xe0":
+            return None
+        group, element = tag >> 16, tag & 0xFFFF
+        form = struct.Struct("<HH2s2xL" if self.explicit else "<HHL")
+        vr = (b"SQ",) if self.explicit else ()
+        data = BytesIO(form.pack(group, element, *vr, len(raw)) + raw)
+        return list(read_dataset(data, not self.explicit, True)[tag].value)  # noqa: FBT003 pydicom's own
 
     def private(self, creator: str, group: int, element: int, vr: str) -> Any:
         """The value of a private element (PS3.5 section 7.8), decoded as the VR says."""

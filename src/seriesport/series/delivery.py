@@ -12,6 +12,7 @@ from seriesport.flow import Flows, patience
 from seriesport.formats import dicom
 from seriesport.imaging.sealing import Seal
 from seriesport.instance import FileSlice, PlainFile
+from seriesport.privacy import reasoned
 from seriesport.scratch import scratch
 from seriesport.series.loading import DICOM, address_of
 from seriesport.series.sources import settings_for
@@ -35,6 +36,7 @@ _NOT_WRITTEN = (".nrrd", ".nhdr", ".hdr", ".img", ".mgz", ".mgh", ".mnc", ".npy"
 """Image formats that a name may mean and that nothing here writes: no folder is called so."""
 
 
+@reasoned()
 def deliver(
     image: Image,
     header: Header,

@@ -16,6 +16,7 @@ from seriesport.digest import chunks
 from seriesport.errors import SeriesportError
 from seriesport.files import copy_range, unreadable, unwritable
 from seriesport.formats.source import inflate
+from seriesport.imaging.encoded import explicit_of
 from seriesport.imaging.frames import Frame, frames_of, quiet, readable_header, require_images
 from seriesport.imaging.headers import Header, header_of
 from seriesport.imaging.records import Records
@@ -102,8 +103,9 @@ class LaidOut:
         found = frames_of(quick, lambda: self.file(number), number)
         if files:
             found = [replace(frame, path=self.file(number)) for frame in found]
-        if quick is not None and quick.explicit:
-            records.add(number, quick.plain.encoded, instance.transfer_syntax_uid)
+        encoded = None if quick is None or not found else explicit_of(quick)
+        if encoded is not None:
+            records.add(number, encoded, instance.transfer_syntax_uid)
         elif found:
             records.read(number, self.file(number))
         return found

@@ -24,6 +24,7 @@ from seriesport.imaging.regrid import aligned
 from seriesport.imaging.sealing import lead_of
 from seriesport.imaging.sorting import arrange
 from seriesport.imaging.template import Header
+from seriesport.privacy import reasoned
 from seriesport.series.sources import opened, opened_files
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def load(
     if isinstance(source, np.ndarray):
         return _of_array(cast("Array", source))
     plain = bool(formats) and DICOM not in formats
-    with located(source, settings, opts, plain=plain) as there:
+    with reasoned(), located(source, settings, opts, plain=plain) as there:
         if there.dicom:
             return _of_instances(there, input_order, opts)
         if tuple(formats) == (DICOM,):
