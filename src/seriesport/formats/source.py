@@ -66,6 +66,8 @@ class Source:
     """Identifying text of the first instance, in lower case: what no sidecar may repeat."""
     notes: list[str] = field(default_factory=list[str])
     """What the formats have to say about their work, without identifiers."""
+    input_order: str = "auto"
+    """What tells the images at one position apart, see `imaging.orders`."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir()
@@ -104,8 +106,8 @@ class Source:
 
     @cached_property
     def arrangement(self) -> Arrangement:
-        """The frames in a regular grid, where there is one (else geometry-irregular)."""
-        return arrange(self.frames)
+        """The frames in a regular grid; raises what `arrange` does where there is none."""
+        return arrange(self.frames, self.input_order)
 
     @cached_property
     def image(self) -> Image:

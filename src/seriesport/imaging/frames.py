@@ -297,7 +297,8 @@ def _scale(value: Any, missing: float, instance: int) -> float:
 def _dimensions(header: Header | Dataset) -> list[str]:
     """What the Dimension Index Values of each frame stand for (PS3.3 section C.7.6.17)."""
     items: list[Any] = list(header.get("DimensionIndexSequence") or [])
-    return [keyword_for_tag(item.get("DimensionIndexPointer") or 0) or "" for item in items]
+    pointers = [int(item.get("DimensionIndexPointer") or 0) for item in items]
+    return [keyword_for_tag(pointer) or f"{pointer:08X}" for pointer in pointers]
 
 
 def _plane(look: Lookup) -> Plane | None:

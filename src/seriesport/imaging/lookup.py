@@ -46,7 +46,7 @@ class Lookup:
 def numbers(value: Any) -> tuple[float, ...]:
     """A value of any multiplicity as numbers."""
     if isinstance(value, float):
-        return (value,)
+        return (float(value),)  # no subclass of pydicom's
     if value is None or value == "":
         return ()
     values = value if isinstance(value, (list, MultiValue)) else [value]  # pyright: ignore[reportUnknownVariableType] pydicom's values are untyped
@@ -56,7 +56,7 @@ def numbers(value: Any) -> tuple[float, ...]:
 def number(value: Any) -> float | None:
     """The first number of a value."""
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return float(value) if math.isfinite(value) else None
     values = numbers(value)
     return values[0] if values and math.isfinite(values[0]) else None
 
