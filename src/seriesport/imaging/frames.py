@@ -1,7 +1,7 @@
 """What the headers of a series say about its frames: one Frame per slice, pixels not read.
 
 Classic instances, the functional groups of Enhanced multi-frame ones (PS3.3 section C.7.6.16) and
-the tiles of Siemens mosaics come out as the same records.
+the tiles of Siemens mosaics and UIH volumes come out as the same records.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from seriesport.errors import SeriesportError
+from seriesport.imaging import mosaic, vframe
 from seriesport.imaging.diffusion import diffusion_of
 from seriesport.imaging.geometry import Plane
 from seriesport.imaging.headers import Header, quick_header
 from seriesport.imaging.lookup import Lookup, number, numbers
-from seriesport.imaging.mosaic import tiles
+from seriesport.imaging.mosaic import TILED
 from seriesport.imaging.native import Native, native_of
 from seriesport.imaging.tags import tags_of
 from seriesport.imaging.window import Window, window_of
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from pydicom.dataset import Dataset, FileDataset
+
+    from seriesport.imaging.mosaic import Tile
 
 BAD_DATA = (
     InvalidDicomError,
@@ -91,7 +94,7 @@ class Frame:
     dimensions: dict[str, int] = field(default_factory=dict[str, int])
     """Dimension Index Values of a multi-frame image by the keyword that each points to."""
     tile: tuple[int, int] | None = None
-    """First row and column in the stored picture, where it is a Siemens mosaic of slices."""
+    """First row and column in the stored picture, where it is one of many slices."""
     native: Native | None = None
     """Of the whole picture; None where a decoder has to read it."""
     problem: str | None = None
@@ -175,7 +178,7 @@ def frames_of(quick: Header | None, file: Callable[[], Path], instance: int) -> 
     Raises:
         SeriesportError: as `read_frames`; or one of `BAD_DATA`.
     """
-    if quick is None or any(keyword in quick for keyword in _NESTED):
+    if quick is None or _is_nested(quick):
         header: Header | Dataset = read_header(file())
     else:
         header = quick
@@ -185,26 +188,34 @@ def frames_of(quick: Header | None, file: Callable[[], Path], instance: int) -> 
     native = None if quick is None or quick.get("ModalityLUTSequence") else native_of(quick)
     origin = _Origin(file() if native is None else native.path, instance, native)
     made = _frames(header, origin)
-    if "MOSAIC" not in (header.get("ImageType") or []):
+    kinds = [kind for kind in TILED if kind in (header.get("ImageType") or [])]
+    if not kinds:
         return made
-    return [tile for frame in made for tile in _tiles(header, frame)]
+    cut = mosaic.tiles if kinds == ["MOSAIC"] else vframe.tiles
+    return [tile for frame in made for tile in _tiles(header, frame, cut)]
 
 
-def _tiles(header: Header | Dataset, frame: Frame) -> list[Frame]:
+def _is_nested(quick: Header) -> bool:
+    """Return True for a header of which sequences have to be read."""
+    return any(keyword in quick for keyword in _NESTED) or (
+        "VFRAME" in (quick.get("ImageType") or [])
+    )
+
+
+def _tiles(header: Header | Dataset, frame: Frame, cut: Callable[..., list[Tile]]) -> list[Frame]:
     try:
-        slices = tiles(Lookup(header, []), frame.plane, frame.rows, frame.columns)
+        slices = cut(Lookup(header, []), frame.plane, frame.rows, frame.columns)
     except SeriesportError as error:
         return [replace(frame, problem=error.message)]
-    across = math.ceil(math.sqrt(len(slices)))
     return [
         replace(
             frame,
-            rows=frame.rows // across,
-            columns=frame.columns // across,
-            plane=plane,
-            tile=corner,
+            rows=tile.rows,
+            columns=tile.columns,
+            plane=tile.plane,
+            tile=(tile.top, tile.left),
         )
-        for corner, plane in slices
+        for tile in slices
     ]
 
 
