@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dcm2niix
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
@@ -63,6 +64,42 @@ def ge(dataset: Any, b: float, direction: tuple[float, ...]) -> None:
     block.add_new(0xE0, "DS", "3")  # number of directions
 
 
+def toshiba(dataset: Any, b: float, direction: tuple[float, ...]) -> None:
+    """Nothing at b = 0."""
+    if b:
+        standard(dataset, b, direction)
+    dataset.Manufacturer = "TOSHIBA_MEC"
+
+
+def canon_comments(dataset: Any, b: float, direction: tuple[float, ...]) -> None:
+    """Nothing at b = 0; directions in comments."""
+    dataset.Manufacturer = "CANON_MEC"
+    if b:
+        dataset.DiffusionBValue = b
+        x, y, z = direction
+        dataset.ImageComments = f"b={b:.0f}({x:.3f},{y:.3f},{z:.3f})"
+
+
+def united(dataset: Any, b: float, direction: tuple[float, ...]) -> None:
+    standard(dataset, b, direction[::-1])
+    dataset.Manufacturer = "UIH"
+    block = dataset.private_block(0x0065, "Image Private Header", create=True)
+    block.add_new(0x09, "FD", b)
+    block.add_new(0x37, "FD", list(direction))
+
+
+def nameless(vendor: Callable[..., None]) -> Callable[..., None]:
+    """The same without the private creators, as some tools leave it."""
+
+    def change(dataset: Any, b: float, direction: tuple[float, ...]) -> None:
+        vendor(dataset, b, direction)
+        for element in list(dataset):
+            if element.tag.is_private_creator:
+                del dataset[element.tag]
+
+    return change
+
+
 PLANES = {
     "axial": ["1", "0", "0", "0", "1", "0"],
     "tilted axial": ["0.96", "0", "-0.28", "0", "1", "0"],
@@ -115,14 +152,17 @@ def agrees_with_dcm2niix(paths: list[Path], out: Path) -> None:
     np.testing.assert_allclose(image.bvectors, vectors, atol=1e-5)
 
 
-@pytest.mark.parametrize("vendor", [standard, siemens, philips])
+@pytest.mark.parametrize(
+    "vendor",
+    [standard, siemens, philips, toshiba, *map(nameless, (siemens, philips, ge, united))],
+)
 def test_each_vendors_diffusion_is_read_as_dcm2niix_reads_it(
     tmp_path: Path, vendor: Callable[..., None]
 ) -> None:
     agrees_with_dcm2niix(series(tmp_path / "in", vendor), tmp_path / "out")
 
 
-@pytest.mark.parametrize("vendor", [ge, canon])
+@pytest.mark.parametrize("vendor", [ge, canon, canon_comments, united])
 @pytest.mark.parametrize("phase", ["COL", "ROW"])
 @pytest.mark.parametrize("plane", PLANES)
 def test_directions_along_the_images_own_axes_are_turned_as_dcm2niix_turns_them(
@@ -168,6 +208,49 @@ def test_volumes_are_sorted_by_b_value_and_direction_when_asked(tmp_path: Path) 
     assert by_vector.tags["bvector"] == tuple(sorted(by_vector.tags["bvector"]))
     assert by_vector.bvectors is not None
     np.testing.assert_allclose(by_vector.bvectors, by_vector.tags["bvector"])
+
+
+def test_elements_without_creator_are_read_where_the_vr_is_not_written(tmp_path: Path) -> None:
+    paths = series(tmp_path / "in", nameless(siemens))
+    for path in paths:
+        dataset = pydicom.dcmread(path)
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+        dataset.save_as(path, implicit_vr=True, little_endian=True)
+    agrees_with_dcm2niix(paths, tmp_path / "out")
+
+
+def test_another_makers_private_block_is_not_taken_for_the_vendors(tmp_path: Path) -> None:
+    def change(dataset: Any, b: float, direction: tuple[float, ...]) -> None:
+        siemens(dataset, b, direction)
+        dataset[0x0019, 0x0010].value = "SOMEBODY ELSE"
+
+    assert Image.read(series(tmp_path, change)).bvalues is None
+
+
+def test_trace_images_are_told_apart_by_their_b_value(tmp_path: Path) -> None:
+    def trace(dataset: Any, b: float, _: tuple[float, ...]) -> None:
+        siemens(dataset, b * (1 + dataset.AcquisitionNumber), (0.0, 0.0, 0.0))
+        dataset.ImageType = ["DERIVED", "PRIMARY", "DIFFUSION", "TRACEW", "ND"]
+        if b:
+            del dataset[0x0019, 0x100E]
+
+    paths = series(tmp_path / "in", trace)
+    image = Image.read(paths, "dti")
+    assert [b for b, _ in image.tags["dti"]] == [0, 3000, 4000, 10000]
+    assert {vector for _, vector in image.tags["dti"]} == {(0.0, 0.0, 0.0)}
+    assert image.bvalues is not None
+    np.testing.assert_allclose(
+        image.bvalues, told_by_dcm2niix(tmp_path / "in", tmp_path / "out")[0]
+    )
+
+
+def test_a_map_beside_toshibas_diffusion_images_is_not_one_at_b_0(tmp_path: Path) -> None:
+    def change(dataset: Any, b: float, direction: tuple[float, ...]) -> None:
+        toshiba(dataset, b, direction)
+        if not b:
+            dataset.ImageType = ["DERIVED", "SECONDARY", "ADC"]
+
+    assert Image.read(series(tmp_path, change)).bvalues is None
 
 
 def test_a_series_without_diffusion_has_no_b_values(tmp_path: Path) -> None:

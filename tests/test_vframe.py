@@ -39,7 +39,7 @@ def tiled(
     down = -(-slices // across)
     random = np.random.default_rng(1)
 
-    def change(dataset: Any, i: int) -> None:
+    def change(dataset: Any, _: int) -> None:
         images.place(dataset, 0, orientation, step)
         picture = random.integers(1, 4000, (down * 12, across * 8)).astype("<i2")
         dataset.Rows, dataset.Columns = picture.shape
@@ -94,7 +94,9 @@ def test_every_tile_is_there_where_the_vr_is_not_written(tmp_path: Path) -> None
 
 def test_a_volume_that_does_not_tell_where_its_slices_lie_is_refused(tmp_path: Path) -> None:
     tiled(tmp_path / "in", told=5)
-    with pytest.raises(SeriesportError, match="UIH volume tells 5 positions for 7 slices") as caught:
+    with pytest.raises(
+        SeriesportError, match="UIH volume tells 5 positions for 7 slices"
+    ) as caught:
         Series(tmp_path / "in")
     assert caught.value.code == "geometry-irregular"
 

@@ -22,7 +22,7 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from seriesport.errors import SeriesportError
 from seriesport.imaging import mosaic, vframe
-from seriesport.imaging.diffusion import diffusion_of
+from seriesport.imaging.diffusion import diffusion_of, maybe_unweighted
 from seriesport.imaging.geometry import Plane
 from seriesport.imaging.headers import Header, quick_header
 from seriesport.imaging.lookup import Lookup, number, numbers
@@ -91,6 +91,8 @@ class Frame:
     direction: tuple[float, float, float] | None = None
     """Diffusion gradient direction, a unit vector in LPS; zeros where there is none (b = 0,
     isotropic)."""
+    maybe_unweighted: bool = False
+    """Of a vendor that writes no b-value at b = 0: it has none, and others may have one."""
     dimensions: dict[str, int] = field(default_factory=dict[str, int])
     """Dimension Index Values of a multi-frame image by the keyword that each points to."""
     tile: tuple[int, int] | None = None
@@ -290,6 +292,7 @@ def _frame(
         window=window,
         tags=tags,
         direction=direction,
+        maybe_unweighted=b is None and maybe_unweighted(look),
         dimensions={
             name: int(v) for name, v in zip(dimensions, values, strict=False) if name not in _PLACES
         },

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydicom.multival import MultiValue
 
-from seriesport.imaging.headers import Header, decoded
+from seriesport.imaging.headers import FIRST_BLOCK, Header, decoded
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -39,7 +39,10 @@ class Lookup:
         try:
             value: Any = self.header.private_block(group, creator)[element].value
         except KeyError:
-            return None
+            if (group, FIRST_BLOCK) in self.header:
+                return None
+            place = (group, FIRST_BLOCK << 8 | element)
+            value = self.header[place].value if place in self.header else None
         return decoded(value, vr) if isinstance(value, bytes) and vr else value
 
 

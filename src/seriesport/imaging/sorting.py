@@ -6,11 +6,12 @@ A frame's file name, Slice Thickness and Slice Location have no say in it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from seriesport.errors import SeriesportError
 from seriesport.imaging.automatic import explain
+from seriesport.imaging.diffusion import NOWHERE
 from seriesport.imaging.geometry import POSITION_ROUNDING, affine_lps, slice_step
 from seriesport.imaging.grids import Grid, Group, Tagged, appearance, fit, objects
 from seriesport.imaging.orders import FRAME, InputOrder, Key, Options, accepted, keys_of
@@ -68,6 +69,7 @@ def arrange(
             does not tell the frames at one position apart; order-unknown.
     """
     opts = opts or {}
+    frames = _weighted(frames)
     first = frames[0]
     if any(
         (f.rows, f.columns, f.samples) != (first.rows, first.columns, first.samples) for f in frames
@@ -94,6 +96,18 @@ def arrange(
         )
     grid, tags = _tagged(positions, input_order, opts)
     return Arrangement(grid, tags, affine_lps(start, step))
+
+
+def _weighted(frames: Sequence[Frame]) -> Sequence[Frame]:
+    """Give b = 0 to the images of a diffusion series whose vendor leaves it out."""
+    if not any("b" in frame.tags for frame in frames):
+        return frames
+    return [
+        replace(frame, tags={**frame.tags, "b": 0.0}, direction=NOWHERE)
+        if frame.maybe_unweighted
+        else frame
+        for frame in frames
+    ]
 
 
 def _irregular(problem: str) -> SeriesportError:
