@@ -100,9 +100,9 @@ class Series(ArrayLike, OtherNames):
     def write(
         self,
         url: str | Path,
-        *,
-        formats: str | Sequence[str] | None = None,
         opts: Mapping[str, Any] | None = None,
+        formats: str | Sequence[str] | None = None,
+        *,
         keep_uid: bool = False,
     ) -> Receipt | None:
         """Write to an address, whole and proven.
@@ -113,8 +113,8 @@ class Series(ArrayLike, OtherNames):
 
         Args:
             url: Address or path; in a path `%p` stands for the name of the format.
-            formats: One or several; without it the path's suffix decides, else it is DICOM.
             opts: Options of the format, see its module; "resource" names the one of XNAT.
+            formats: One or several; without it the path's suffix decides, else it is DICOM.
             keep_uid: Keep Series and SOP Instance UIDs, for a copy of what was read. A changed
                 series is not sent to an archive that has them already.
 
