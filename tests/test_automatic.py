@@ -214,3 +214,13 @@ def test_a_single_volume_and_pictures_say_what_they_are(tmp_path: Path) -> None:
     flat = Series(tmp_path / "flat")
     assert flat.input_order == "frame"
     assert Series(tmp_path / "flat", flat.input_order).shape == flat.shape
+
+
+def test_a_geometry_is_taken_from_a_series_whose_order_is_not_told(tmp_path: Path) -> None:
+    def change(dataset: Any, volume: int) -> None:
+        dataset.EchoTime = [10, 20, 30][volume]
+        dataset.FlipAngle = [30, 10, 20][volume]
+
+    folder = classic(tmp_path, 3, change)
+    placed = Series(np.zeros((SLICES, 16, 16)), geometry=folder)
+    np.testing.assert_allclose(placed.affine_lps, Series(folder, "fa").affine_lps)

@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 
 import data
 import images
+from seriesport import Series
 from seriesport.imaging.image import Image
 
 if TYPE_CHECKING:
@@ -258,3 +259,32 @@ def test_a_series_without_diffusion_has_no_b_values(tmp_path: Path) -> None:
     paths = images.vary(made.paths, lambda d, _: ge(d, 0, (0, 0, 0)))
     image = Image.read(paths)
     assert (image.bvalues, image.bvectors) == (None, None)
+
+
+@pytest.mark.parametrize("maker", ["GE MEDICAL SYSTEMS", "CANON_MEC", "UIH", "Philips"])
+@pytest.mark.parametrize("phase", ["COLUMN", "ROW"])
+def test_directions_of_frames_that_are_written_one_by_one_stay_what_they_are(
+    tmp_path: Path, maker: str, phase: str
+) -> None:
+    made = data.enhanced(tmp_path / "in", data.identity("apart"), frames=8, size=16)
+
+    def group(item: Dataset, i: int) -> None:
+        volume, place = divmod(i, 2)
+        item.PlanePositionSequence[0].ImagePositionPatient = [0, 0, 3.0 * place]
+        item.FrameContentSequence[0].TemporalPositionIndex = volume + 1
+        images.macro(item, "MRFOVGeometrySequence", InPlanePhaseEncodingDirection=phase)
+        images.macro(item, "MRDiffusionSequence", DiffusionBValue=B[volume])
+        if volume:
+            direction = Dataset()
+            direction.DiffusionGradientOrientation = list(DIRECTIONS[volume])
+            item.MRDiffusionSequence[0].DiffusionGradientDirectionSequence = [direction]
+
+    def change(dataset: Any, _: int) -> None:
+        dataset.Manufacturer = maker
+        images.frame_groups(dataset, group)
+
+    images.vary(made.paths, change)
+    series = Series(tmp_path / "in")
+    np.testing.assert_allclose(series.bvectors, DIRECTIONS, atol=1e-6)
+    series.write(tmp_path / "out")
+    np.testing.assert_allclose(Series(tmp_path / "out").bvectors, DIRECTIONS, atol=1e-6)

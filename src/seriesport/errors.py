@@ -295,7 +295,7 @@ REASONS: dict[str, Reason] = {
     ),
     "order-unknown": Reason(
         "The input order is none that is known.",
-        "Name one of auto, none, time, triggertime, te, fa, b, bvector, dti, a DICOM keyword, or several with commas.",
+        "Name one of auto, none, time, triggertime, te, fa, ti, b, bvector, dti, a DICOM keyword, or several with commas.",
     ),
     "order-ambiguous": Reason(
         "The header explains the images at one position in two ways, whose orders differ.",

@@ -15,7 +15,7 @@ from seriesport.imaging.lookup import number, triple
 from seriesport.imaging.mosaic import siemens_header
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from seriesport.imaging.geometry import Plane
     from seriesport.imaging.lookup import Lookup
@@ -88,6 +88,30 @@ def _in_patient(vector: Direction, look: Lookup, plane: Plane | None) -> Directi
         right, down = -encoding, frequency
     row, column = np.array(plane.orientation[:3]), np.array(plane.orientation[3:])
     x, y, z = (float(v) for v in right * row + down * column + across * plane.normal)
+    return (x, y, z)
+
+
+def as_classic(
+    vector: Direction, maker: str, phase: str, orientation: Sequence[float]
+) -> Direction | None:
+    """Return a direction in LPS as classic instances of a vendor have it; see `_in_patient`.
+
+    Args:
+        vector: In LPS.
+        maker: Manufacturer.
+        phase: In-plane Phase Encoding Direction; empty where it is not told.
+        orientation: Image Orientation (Patient).
+    """
+    if not maker.upper().startswith(_RELATIVE) or not any(vector):
+        return vector
+    if not phase:
+        return None
+    row, column = np.array(orientation[:3]), np.array(orientation[3:])
+    normal = np.cross(row, column)
+    right, down, across = (float(np.dot(vector, axis)) for axis in (row, column, normal))
+    frequency, encoding = (-right, -down) if phase.startswith("COL") else (down, -right)
+    signs = _SIGNS[int(np.argmax(np.abs(normal)))]
+    x, y, z = (float(v) for v in np.multiply((frequency, encoding, across), signs))
     return (x, y, z)
 
 

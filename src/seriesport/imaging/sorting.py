@@ -31,8 +31,8 @@ class Arrangement:
     """The Frame of each slice: axes (tags..., slice). Each knows its file and its place in it."""
     tags: Mapping[str, tuple[Any, ...]]
     """The tag axes in order, with the value at each index: s from the first for time, ms for echo,
-    te, trigger and triggertime, s/mm² for b, degrees for fa, unit vectors (LPS) for bvector, (b,
-    vector) for dti, else what the header or the callable says. Empty where there is one volume."""
+    te, ti, trigger and triggertime, s/mm² for b, degrees for fa, unit vectors (LPS) for bvector,
+    (b, vector) for dti, else what the header or the callable says. Empty for one volume."""
     affine_lps: Affine | None = None
     """From (slice, row, column, 1); None where the frames lie nowhere in the patient (pictures,
     cine loops)."""
