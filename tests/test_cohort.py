@@ -320,6 +320,7 @@ def test_many_mistakes_end_after_twenty(desk: Desk):
         ("{source: a, series_number: 'four'}", 'a whole number in quotes, as in "4"'),
         ("{source: ~}", "source must be an address or a path, not nothing"),
         ("{source: a, patient: [a]}", "patient must be text of 1 to 256"),
+        ("{source: a, input_order: tiem}", "input_order must be auto, none, or names such as time"),
     ],
 )
 def test_what_contradicts_itself_is_refused(desk: Desk, entry: str, says: str):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -14,6 +15,7 @@ import config_tables
 from seriesport.address import DicomAddress, XnatAddress
 from seriesport.config import Config, environment_name, load_config
 from seriesport.errors import SeriesportError
+from seriesport.imaging.orders import NAMES
 from seriesport.schema import load_schema
 from seriesport.settings import DicomServer, Settings, Tls, XnatServer, ZipLimits
 
@@ -42,6 +44,7 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path):
     assert config.cohort == Path("config/cohort.yaml")
     assert config.formats == ("nifti", "preview")
     assert config.shard_size == 0
+    assert config.input_order == "auto"
     assert config.settings.zip_limits == ZipLimits()
     assert not config.settings.servers
 
@@ -53,6 +56,7 @@ def test_every_key_reaches_the_settings(tmp_path: Path):
         cohort: my/list.tsv
         formats: []
         shard_size: 7
+        input_order: time,EchoTime
         servers:
           pacs:
             host: pacs.example.org
@@ -72,6 +76,7 @@ def test_every_key_reaches_the_settings(tmp_path: Path):
         """,
     )
     assert (config.cohort, config.formats, config.shard_size) == (Path("my/list.tsv"), (), 7)
+    assert config.input_order == "time,EchoTime"
     servers = config.settings.servers
     pacs = servers["pacs"]
     assert pacs.tls is not None
@@ -223,6 +228,14 @@ def test_both_schemas_offer_the_same_formats():
     config = load_schema("config")["properties"]["formats"]["items"]["enum"]
     cohort = load_schema("cohort")["$defs"]["entry"]["properties"]["formats"]["items"]["enum"]
     assert config == cohort
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_schemas_take_every_input_order_that_has_a_name(name: str):
+    entry = load_schema("cohort")["$defs"]["entry"]["properties"]["input_order"]
+    config = load_schema("config")["properties"]["input_order"]
+    assert entry["pattern"] == config["pattern"]
+    assert re.fullmatch(config["pattern"], f"InversionTime,{name}")
 
 
 def test_the_readme_describes_every_key_as_the_schemas_do():

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import data
+import images
+from seriesport import Series
 from seriesport.address import FileAddress, parse
 from seriesport.bundle import read_bundle
 from seriesport.commands import copying
@@ -306,6 +308,30 @@ def test_files_of_an_older_bundle_do_not_stay_beside_those_of_a_new_one(
     fetch(results)
     convert_shard(results, SHARD, ["preview"], ["dicom"])
     assert not (folder / f"{key}a.nii.gz").exists()
+
+
+def test_an_entry_or_the_config_says_how_images_are_ordered_and_a_change_makes_them_anew(
+    results: Results, room: Path
+) -> None:
+    shutil.rmtree(room / "source")
+    made = data.mr(room / "source", data.identity("steps"), times=4, slices=2)
+
+    def change(dataset: Any, i: int) -> None:
+        dataset.EchoTime, dataset.FlipAngle = [10, 20, 30, 40][i // 2], [40, 30, 20, 10][i // 2]
+
+    images.vary(made.paths, change)
+    plan(results, ENTRY)
+    fetch(results)
+    (line,) = convert_shard(results, SHARD, ["npz"], ["dicom"])
+    assert line.code == "order-ambiguous"
+    convert_shard(results, SHARD, ["npz"], ["dicom"], input_order="echo")
+    (made_first,) = results.step(CONVERTED, SHARD).glob("*.npz")
+    assert Series(made_first).tags == {"echo": (10, 20, 30, 40)}
+    plan(results, f"{ENTRY}, input_order: fa")
+    convert_shard(results, SHARD, ["npz"], ["dicom"], input_order="echo")
+    assert Series(made_first).tags == {"fa": (10, 20, 30, 40)}
+    (line,) = upload_shard(results, SHARD, ["npz"], SETTINGS)
+    assert line.status is Status.COMPLETE
 
 
 def test_a_ledger_that_was_cut_short_is_refused(tmp_path: Path) -> None:

@@ -48,6 +48,8 @@ class Config:
     formats: tuple[str, ...]
     upload: tuple[str, ...]
     """What goes to the destinations: `dicom`, and formats."""
+    input_order: str
+    """Of the entries that name none, see `imaging.orders`."""
     postscript: bool
     """Whether PostScript and PDF among the sources may be run, in a sandbox."""
     """Formats of the entries that name none."""
@@ -93,6 +95,7 @@ def _checked(
         cohort=Path(values.get("cohort", properties["cohort"]["default"])),
         formats=tuple(values.get("formats", properties["formats"]["default"])),
         upload=tuple(values.get("upload", properties["upload"]["default"])),
+        input_order=values.get("input_order", properties["input_order"]["default"]),
         postscript=values.get("postscript", properties["postscript"]["default"]),
         shard_size=int(values.get("shard_size", properties["shard_size"]["default"])),
         settings=Settings(MappingProxyType(overridden), ZipLimits(**limits)),

@@ -320,7 +320,12 @@ REASONS: dict[str, Reason] = {
     ),
     "order-unknown": Reason(
         "The input order is none that is known.",
-        "Name one of auto, none, time, triggertime, te, fa, b, bvector, dti, a DICOM keyword, or several with commas.",
+        "Name one of auto, none, time, triggertime, te, fa, ti, b, bvector, dti, a DICOM keyword, or several with commas.",
+    ),
+    "order-ambiguous": Reason(
+        "The header explains the images at one position in two ways, whose orders differ.",
+        "Say which one holds: input_order in the cohort's entry or in config.yaml, or in Python"
+        ' Series(..., input_order="time").',
     ),
     "geometry-irregular": Reason(
         "The slices do not form a regular grid.",

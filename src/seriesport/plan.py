@@ -29,6 +29,7 @@ DICOM = "dicom"
 """What `upload` calls the images themselves."""
 _LISTS = ("destinations", "lines", "labels", "entries", "formats", "upload")
 _REFERENCES = ("reference", "template", "geometry")
+_OTHER_ORDER = "an entry above gives one of these series another input_order"
 LOCAL = "local"
 UNNAMED = "unnamed"
 
@@ -54,6 +55,8 @@ class PlannedSeries:
     """The series whose header it gets, where it is no DICOM."""
     geometry: SeriesReference | None = None
     """The series that says where it lies."""
+    input_order: str = ""
+    """Empty for the config's."""
 
     @property
     def found(self) -> Found:
@@ -129,6 +132,9 @@ def make_plan(
             continue
         for found_series in answer:
             row = _row(entry, name, found_series, secret)
+            if row.key in merged and _contradict(merged[row.key], row):
+                problems.append(Problem(entry.line, entry.label, "cohort-invalid", _OTHER_ORDER))
+                continue
             merged[row.key] = _merge(merged[row.key], row) if row.key in merged else row
     shards = {**places(previous), **(placed or {})}
     return Plan(tuple(_place(list(merged.values()), shards, shard_size)), tuple(problems))
@@ -180,6 +186,7 @@ def _row(entry: Entry, name: str, found: Found, secret: bytes) -> PlannedSeries:
         entries=(name,),
         template=found.template,
         geometry=found.geometry,
+        input_order=entry.input_order,
     )
 
 
@@ -204,7 +211,13 @@ def _merge(one: PlannedSeries, other: PlannedSeries) -> PlannedSeries:
         lines=one.lines + other.lines,
         labels=one.labels + other.labels,
         entries=tuple(dict.fromkeys(one.entries + other.entries)),
+        input_order=one.input_order or other.input_order,
     )
+
+
+def _contradict(one: PlannedSeries, other: PlannedSeries) -> bool:
+    orders = {one.input_order, other.input_order} - {""}
+    return len(orders) > 1
 
 
 def _both(one: tuple[str, ...] | None, other: tuple[str, ...] | None) -> tuple[str, ...] | None:

@@ -63,6 +63,8 @@ class Entry:
     """Of the series whose header the files of the source get, where these are no DICOM."""
     geometry: Address | None = None
     """Of the series that says where they lie, where they do not."""
+    input_order: str = ""
+    """Empty for the config's."""
 
     @property
     def names_series(self) -> bool:
@@ -233,4 +235,5 @@ def _entry(row: Row, values: dict[str, Any], places: Places) -> Entry | None:
         upload=None if upload is None else places.shared(upload),
         template=template,
         geometry=geometry,
+        input_order=values.get("input_order", ""),
     )

@@ -63,6 +63,7 @@ def convert(
     target: Path,
     formats: Sequence[str],
     scratch: Path,
+    input_order: str = "auto",
 ) -> Conversion:
     """Make every requested format of a series; all of them, or none appears.
 
@@ -77,10 +78,12 @@ def convert(
         target: Folder for the files, which replace older ones of the same name.
         formats: Names of `CONVERSIONS`; empty makes nothing.
         scratch: Existing folder for temporary files, up to three times the series' size.
+        input_order: Of arrays and previews, see `imaging.orders`; NIfTI has dcm2niix's own.
 
     Raises:
         SeriesportError: not-an-image, instance-invalid, conversion-failed,
-            conversion-incomplete, geometry-irregular, timeout, file-unwritable.
+            conversion-incomplete, geometry-irregular, order-ambiguous, order-unknown, timeout,
+            file-unwritable.
     """
     unknown = sorted(set(formats) - set(CONVERSIONS))
     if unknown:
@@ -91,7 +94,7 @@ def convert(
         return Conversion((), ())
     try:
         with TemporaryDirectory(prefix="convert-", dir=scratch) as room:
-            source = Source(files, Path(room))
+            source = Source(files, Path(room), input_order=input_order)
             if set(formats) != {DICOM}:
                 source.require_images()
             made: list[tuple[str, Path]] = []

@@ -69,6 +69,8 @@ class Source:
     """What the formats have to say about their work, without identifiers."""
     software: dict[str, str] = field(default_factory=dict[str, str])
     """The program that made a format, where that is not Seriesport itself."""
+    input_order: str = "auto"
+    """What tells the images at one position apart, see `imaging.orders`."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir()
@@ -109,8 +111,8 @@ class Source:
 
     @cached_property
     def arrangement(self) -> Arrangement:
-        """The frames in a regular grid, where there is one (else geometry-irregular)."""
-        return arrange(self.frames)
+        """The frames in a regular grid; raises what `arrange` does where there is none."""
+        return arrange(self.frames, self.input_order)
 
     @cached_property
     def image(self) -> Image:

@@ -32,6 +32,8 @@ _SYNTAX = 0x00020010
 _META_READ = 4096
 _BINARY = {"US": "<u2", "SS": "<i2", "UL": "<u4", "SL": "<i4", "FL": "<f4", "FD": "<f8"}
 _DECIMAL = ("DS", "IS")
+FIRST_BLOCK = 0x10
+"""Where vendors put their private elements unless others are there already."""
 _SHORT = 256
 """Longest value that is remembered decoded, in bytes."""
 
@@ -74,13 +76,20 @@ class Header:
         return list(read_dataset(data, not self.explicit, True)[tag].value)  # noqa: FBT003 pydicom's own
 
     def private(self, creator: str, group: int, element: int, vr: str) -> Any:
-        """The value of a private element (PS3.5 section 7.8), decoded as the VR says."""
+        """The value of a private element (PS3.5 section 7.8), decoded as the VR says.
+
+        Where somebody took the creator away, it is looked for in the first block.
+        """
         name = creator.encode()
-        for block in range(0x10, 0x20):
+        for block in range(FIRST_BLOCK, 0x20):
             if self.plain.raw(group << 16 | block).strip(b" \0") == name:
-                raw = self.plain.raw(group << 16 | block << 8 | element)
-                return decoded(raw, vr) if vr else raw or None
-        return None
+                break
+        else:
+            if self.plain.raw(group << 16 | FIRST_BLOCK):
+                return None
+            block = FIRST_BLOCK
+        raw = self.plain.raw(group << 16 | block << 8 | element)
+        return decoded(raw, vr) if vr else raw or None
 
 
 def decoded(raw: bytes, vr: str) -> Any:

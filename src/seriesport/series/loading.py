@@ -19,7 +19,7 @@ from seriesport.formats.streams import is_compressed
 from seriesport.formats.values import image_of
 from seriesport.imaging.geometry import spacing_of
 from seriesport.imaging.image import Image
-from seriesport.imaging.orders import needs_files
+from seriesport.imaging.orders import FRAME, needs_files
 from seriesport.imaging.regrid import aligned
 from seriesport.imaging.sealing import lead_of
 from seriesport.imaging.sorting import arrange
@@ -260,7 +260,7 @@ def _geometry_of(source: Any, settings: Settings | None, opts: Mapping[str, Any]
         if not there.dicom:
             return Loaded(files.read(there.files, None, opts), Header.empty(), "file")
         frames, records = there.scan()
-        arranged = arrange(frames, "auto", opts)
+        arranged = arrange(frames, FRAME.name, opts)
         slices = arranged.frames.shape[-1]
         shape = (slices, frames[0].rows, frames[0].columns)
         nothing: NDArray[np.uint8] = np.broadcast_to(np.uint8(0), shape)

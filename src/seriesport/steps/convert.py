@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from seriesport.bundle import unpack, write_bundle
@@ -44,11 +45,13 @@ def convert_shard(
     upload: Sequence[str],
     *,
     postscript: bool = False,
+    input_order: str = "auto",
 ) -> list[LedgerLine]:
     """Convert what is not converted yet, and write the shard's ledger.
 
     `formats` and `upload` hold for the series whose entries do not say; what is to be uploaded
     is made too. `postscript` allows PostScript and PDF among sources that become DICOM.
+    `input_order` holds for the series whose entries do not say, too.
     """
     opts = {"postscript": postscript}
     rows = results.plan.read_shard(shard)
@@ -67,6 +70,7 @@ def convert_shard(
         if row.template and DICOM not in wanted:
             wanted.insert(0, DICOM)
         bundle = results.step(FETCHED, shard) / f"{row.key}.zip"
+        row = replace(row, input_order=row.input_order or input_order)
         return _convert(row, source, bundle, folder, records, wanted, opts)
 
     return run_shard(results.ledger(CONVERTED, shard), rows, work, records=records)
@@ -82,7 +86,7 @@ def _convert(
     opts: Mapping[str, object],
 ) -> LedgerLine:
     key, content = row.key, content_of(row, source, bundle.parent)
-    old = made_of(records.get(key), content)
+    old = made_of(records.get(key), content, row.input_order)
     made = {name: old[name] for name in wanted if name in old and _intact(folder, old[name])}
     failures: list[SeriesportError] = []
     todo = [name for name in wanted if name not in made]
@@ -92,13 +96,13 @@ def _convert(
             files = _instances(row, bundle, room, opts)
             for name in todo:
                 try:
-                    made[name] = _make(name, key, files, folder, room)
+                    made[name] = _make(name, key, files, folder, room, row.input_order)
                 except SeriesportError as error:
                     failures.append(SeriesportError(error.code, f"{name}: {error.message}"))
     if todo or made != old:
         _remove_stale(folder, key, made)
     if made != old:
-        records.put(key, record_of(content, made))
+        records.put(key, record_of(content, made, row.input_order))
     return _line(key, wanted, made, failures)
 
 
@@ -118,17 +122,23 @@ def _instances(
             folders[name] = room / name
             unpack(path, folders[name])
     series = Series(
-        files, template=folders["template"], geometry=folders.get("geometry"), opts=opts
+        files,
+        row.input_order,
+        opts,
+        template=folders["template"],
+        geometry=folders.get("geometry"),
     )
     write_bundle(room / "made.zip", dicom.write(series.image, series.header), source="made")
     return unpack(room / "made.zip", room / "dicom")
 
 
-def _make(name: str, key: str, files: Sequence[Path], folder: Path, scratch: Path) -> list[Output]:
+def _make(
+    name: str, key: str, files: Sequence[Path], folder: Path, scratch: Path, input_order: str
+) -> list[Output]:
     if not files:
         return []
     try:
-        conversion = convert(files, key, folder, [name], scratch)
+        conversion = convert(files, key, folder, [name], scratch, input_order)
     except SeriesportError as error:
         if error.code == "not-an-image":
             return []
