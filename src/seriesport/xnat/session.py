@@ -16,6 +16,7 @@ from urllib3.exceptions import HTTPError
 
 from seriesport import __version__
 from seriesport.errors import SeriesportError
+from seriesport.lease import confirm
 from seriesport.xnat.answer import PAGE, Answer, Reply, retry_after, told, unexpected, wait
 from seriesport.xnat.credentials import Credentials, find_credentials
 from seriesport.xnat.link import Watchdog, open_link
@@ -113,8 +114,9 @@ class Session:
 
         Raises:
             StatusError: any other status.
-            SeriesportError: see `open`.
+            SeriesportError: see `open`; shard-busy where another has taken over our turn.
         """
+        confirm()
         asked = Request(method, self._url(path), params, headers, body)
         return self._whole(asked, accept, deadline, _MOST_REPLY)
 
