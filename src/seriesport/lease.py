@@ -91,13 +91,14 @@ def lease(
     keeper = threading.Thread(
         target=_keep, args=(turn, pace, ended, on_lost), name="lease", daemon=True
     )
-    _held.add(turn)
-    keeper.start()
     try:
+        keeper.start()
+        _held.add(turn)
         yield
     finally:
         ended.set()
-        keeper.join()
+        if keeper.ident is not None:  # it could be started
+            keeper.join()
         _held.discard(turn)
         turn.end()
 
@@ -168,6 +169,7 @@ class _Turn:
 
 
 _held: set[_Turn] = set()
+os.register_at_fork(after_in_child=_held.clear)  # a lease is its process's alone
 
 
 def _take(path: Path, wait: float, busy: str, pace: Pace) -> _Turn:
