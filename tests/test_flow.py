@@ -48,10 +48,10 @@ def test_what_is_no_refusal_holds_up_nobody() -> None:
         raise SeriesportError("association-aborted", "gone")
 
     with pytest.raises(SeriesportError):
-        Patience(attempts=1, backoff=5.0).retrying(flow)(cut)
+        Patience(attempts=1, backoff=60.0).retrying(flow)(cut)
     started = time.monotonic()
     flow.wait()
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 30
 
 
 def test_between_attempts_there_is_more_time_at_each() -> None:
