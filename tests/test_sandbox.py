@@ -65,7 +65,6 @@ def test_cpu_time_memory_and_file_size_have_limits(room: Path) -> None:
     assert (room / "big").stat().st_size <= 1 << 20
 
 
-@pytest.mark.skipif(not landlock(), reason="this kernel has no Landlock")
 def test_a_program_sees_its_own_folder_alone(room: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("hunter2")
@@ -88,14 +87,15 @@ attempt("write", lambda: open({str(tmp_path / "evil")!r}, "w"))
 attempt("delete", lambda: os.remove({str(secret)!r}))
 attempt("rename", lambda: os.rename({str(secret)!r}, "stolen"))
 attempt("passwd", lambda: open("/etc/passwd").read())
-attempt("run", lambda: os.execv("/bin/sh", ["sh", "-c", "echo escaped"]))
+attempt("run", lambda: os.execv("/bin/sh", ["sh", "-c", "echo run done"]))
 """
     # The program here is Python, which stands below the folder of its environment.
     lines = dict(line.split() for line in script(room, code, Limits()).console.splitlines())
     assert lines.pop("own") == lines.pop("new") == "done"
     assert set(lines) == {*["read", "link", "list", "write", "delete", "rename", "passwd", "run"]}
-    assert set(lines.values()) <= {"13", "18"}
-    assert secret.read_text() == "hunter2"
+    if landlock():  # else the kernel confines nothing
+        assert set(lines.values()) <= {"13", "18"}
+        assert secret.read_text() == "hunter2"
 
 
 def test_a_program_has_no_network(room: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from seriesport.bundle import unpack, write_bundle
 from seriesport.errors import SeriesportError
-from seriesport.files import PART_SUFFIX
+from seriesport.files import remove_parts
 from seriesport.formats import convert, dicom
 from seriesport.ledger import LedgerLine, Status, read_ledger
 from seriesport.outputs import made_of, record_of
@@ -191,6 +191,7 @@ def _is(path: Path, output: Output) -> bool:
 def _remove_stale(folder: Path, key: str, made: Made) -> None:
     """Remove what other formats, another bundle or a killed run left of a series."""
     names = {output.name for outputs in made.values() for output in outputs}
-    for path in (*folder.glob(f"{key}*"), *folder.glob(f".{key}*{PART_SUFFIX}")):
+    remove_parts(folder, key)
+    for path in folder.glob(f"{key}*"):
         if path.name not in names:
             path.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from urllib3.exceptions import HTTPError
 
 from seriesport import __version__
 from seriesport.errors import SeriesportError
+from seriesport.lease import confirm
 from seriesport.xnat.answer import PAGE, Answer, Reply, parsed, retry_after, told, unexpected, wait
 from seriesport.xnat.credentials import Credentials, NoCredentialsError, find_credentials
 from seriesport.xnat.link import Watchdog, open_link
@@ -119,8 +120,9 @@ class Session:
 
         Raises:
             StatusError: any other status.
-            SeriesportError: see `open`.
+            SeriesportError: see `open`; shard-busy where another has taken over our turn.
         """
+        confirm()
         reason = self.server.event_reason
         if reason and method != "GET":
             params = {**(params or {}), "event_reason": reason}
