@@ -338,7 +338,7 @@ def test_a_ledger_that_was_cut_short_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ledger.tsv"
     write_ledger(path, [LedgerLine("k", Status.COMPLETE, files="k.zip k.json")])
     path.write_text(path.read_text()[:-20].rpartition("\t")[0])
-    with pytest.raises(SeriesportError, match="not a ledger"):
+    with pytest.raises(SeriesportError, match="its end is missing"):
         read_ledger(path)
 
 

@@ -55,6 +55,9 @@ class Config:
     """Formats of the entries that name none."""
     shard_size: int
     """Series per job; 0 for automatic."""
+    recheck: str
+    """When a run asks destinations whether they still have what was delivered: `never`, `listed`,
+    `digest`, or an age such as `7d`."""
     settings: Settings
 
     @staticmethod
@@ -98,6 +101,7 @@ def _checked(
         input_order=values.get("input_order", properties["input_order"]["default"]),
         postscript=values.get("postscript", properties["postscript"]["default"]),
         shard_size=int(values.get("shard_size", properties["shard_size"]["default"])),
+        recheck=values.get("recheck", properties["recheck"]["default"]),
         settings=Settings(MappingProxyType(overridden), ZipLimits(**limits)),
     )
 

@@ -290,6 +290,14 @@ REASONS: dict[str, Reason] = {
         "It is fetched again on the next run.",
         transient=True,
     ),
+    "file-damaged": Reason(
+        "A file that Seriesport keeps below results/ is not as it was written.",
+        "Run snakemake again: the file is put aside as *.damaged, and made anew from the cohort, the sources and the destinations.",
+    ),
+    "secret-lost": Reason(
+        "results/secret is gone or damaged, and every key below results/ was made with it.",
+        "Restore it from a backup. Without one, move results/ away and begin anew: keys and file names become others.",
+    ),
     "output-lost": Reason(
         "A file that a step made is gone, or has another size.",
         "Run again: it is made anew. Nothing else is fetched, converted or sent again.",
@@ -303,6 +311,11 @@ REASONS: dict[str, Reason] = {
     "store-unverified": Reason(
         "The destination does not list an instance that it accepted.",
         "Run again: only what the destination does not list is sent.",
+        transient=True,
+    ),
+    "delivery-lost": Reason(
+        "What was delivered is not at its destination any more.",
+        "Run again: what is missing there is delivered anew. If it was removed on purpose, take the destination out of the cohort.",
         transient=True,
     ),
     # Convert

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from seriesport.errors import SeriesportError
 from seriesport.files import make_folder, unreadable, write_all, writing
+from seriesport.sealed import read_sealed, write_sealed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,6 +66,36 @@ def _read_secret(path: Path) -> bytes:
             "file-unreadable", f"{path} does not hold a secret of {_SECRET_BYTES} bytes"
         )
     return secret
+
+
+def note_secret(secret: bytes, note: Path) -> None:
+    """Note by a hash which secret keys were made with.
+
+    Raises:
+        SeriesportError: file-unwritable.
+    """
+    write_sealed(note, lambda: [f"{keyed_hash(secret)}\n".encode()])
+
+
+def check_secret(path: Path, note: Path) -> None:
+    """Check that a secret is the one that keys were made with; a note that is damaged says nothing.
+
+    Raises:
+        SeriesportError: secret-lost.
+    """
+    if not note.exists():
+        return
+    try:
+        noted = read_sealed(note, "".join).strip()
+    except SeriesportError:
+        note.unlink()
+        return
+    try:
+        same = keyed_hash(_read_secret(path)) == noted
+    except (FileNotFoundError, SeriesportError):
+        same = False
+    if not same:
+        raise SeriesportError("secret-lost", f"{path} is not the secret that keys were made with")
 
 
 def series_key(secret: bytes, place: str, series: SeriesReference, *made_with: str) -> str:

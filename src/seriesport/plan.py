@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from seriesport.address import FileAddress, ZipAddress, parse, source_root
 from seriesport.errors import SeriesportError
-from seriesport.files import write_if_changed, write_lines_if_changed
 from seriesport.keys import series_key
 from seriesport.resolve import Answer, Found, ask, fingerprint
+from seriesport.sealed import parse_json, read_sealed, write_sealed
 from seriesport.transports.protocol import SeriesReference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from seriesport.address import Address
     from seriesport.cohort import Entry
@@ -251,8 +251,9 @@ class PlanFolder:
     """Where a plan is kept: `series.jsonl`, `problems.jsonl`, `shards.tsv` and a file per shard.
 
     `places.tsv` has the shard of every series that was ever planned, so that one which is taken
-    out and put back finds its files. It and `shards.tsv` hold no identifier; the others do, and
-    are readable by their owner alone.
+    out and put back finds its files; `secret.tsv` tells one secret from another. They and
+    `shards.tsv` hold no identifier; the others do, and are readable by their owner alone. Each is
+    sealed: one that is not as it was written is refused (file-damaged).
     """
 
     def __init__(self, folder: Path) -> None:
@@ -263,40 +264,50 @@ class PlanFolder:
         (self.folder / "shards").mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
         known = self.places() | places(plan)
-        text = "".join(f"{key}\t{shard}\n" for key, shard in known.items())
-        write_if_changed(self.folder / "places.tsv", text.encode())
+        rows = [f"{key}\t{shard}\n".encode() for key, shard in known.items()]
+        write_sealed(self.folder / "places.tsv", lambda: rows)
         shards = plan.shards()
-        for name, rows in shards.items():
-            write_if_changed(self.shard_file(name), b"".join(map(_line, rows)), private=True)
+        for name in shards:
+            write_sealed(
+                self.shard_file(name), lambda name=name: map(_line, shards[name]), private=True
+            )
         for path in (self.folder / "shards").iterdir():
             if path.stem not in shards:
                 path.unlink()
-        write_if_changed(
-            self.folder / "problems.jsonl",
-            b"".join(_encoded(asdict(problem)) for problem in plan.problems),
-            private=True,
-        )
-        index = (_index_line(name, rows) for name, rows in shards.items())
-        write_if_changed(self.index, "".join(index).encode())
-        write_lines_if_changed(
-            self.folder / "series.jsonl", lambda: map(_line, plan.series), private=True
-        )
+        problems = [_encoded(asdict(problem)) for problem in plan.problems]
+        write_sealed(self.folder / "problems.jsonl", lambda: problems, private=True)
+        write_sealed(self.folder / "series.jsonl", lambda: map(_line, plan.series), private=True)
+        # Last, since it says that the plan is there.
+        index = [_index_line(name, rows).encode() for name, rows in shards.items()]
+        write_sealed(self.index, lambda: index)
 
     def read(self) -> Plan | None:
         """The plan, or None where there is none yet."""
-        if not (self.folder / "series.jsonl").exists():
+        paths = self.folder / "series.jsonl", self.folder / "problems.jsonl"
+        if not all(path.exists() for path in paths):
             return None
-        series = _load(self.folder / "series.jsonl", _from_json)
-        problems = _load(self.folder / "problems.jsonl", lambda row: Problem(**row))
+        series = _load(paths[0], _from_json)
+        problems = _load(paths[1], lambda row: Problem(**row))
         return Plan(tuple(series), tuple(problems))
 
     def places(self) -> dict[str, str]:
-        """The shard of every series that was ever planned, by key."""
-        try:
-            lines = (self.folder / "places.tsv").read_text("ascii").splitlines()
-        except FileNotFoundError:
-            return {}
-        return dict(line.split("\t", 1) for line in lines)
+        """The shard of every series that was ever planned, by key.
+
+        Raises:
+            SeriesportError: file-damaged.
+        """
+        path = self.folder / "places.tsv"
+        return read_sealed(path, _places) if path.exists() else {}
+
+    @property
+    def beside(self) -> list[Path]:
+        """The other files of the plan as a whole."""
+        return [self.folder / name for name in ("series.jsonl", "problems.jsonl", "places.tsv")]
+
+    @property
+    def secret_check(self) -> Path:
+        """A hash of the secret that the plan's keys are made with."""
+        return self.folder / "secret.tsv"
 
     @property
     def again(self) -> Path:
@@ -321,11 +332,30 @@ class PlanFolder:
         return _load(self.shard_file(shard), _from_json)
 
 
+def _places(lines: Iterable[str]) -> dict[str, str]:
+    rows = (line.rstrip("\n").split("\t") for line in lines)
+    return {key: _numbered(shard) for key, shard in rows}
+
+
+def _numbered(shard: str) -> str:
+    if not re.fullmatch("[A-Za-z0-9_]+-[0-9]{1,9}", shard):
+        raise ValueError
+    return shard
+
+
 def read_index(path: Path) -> list[Shard]:
-    """The shards that `shards.tsv` lists."""
+    """The shards that `shards.tsv` lists.
+
+    Raises:
+        SeriesportError: file-damaged, or file-unreadable where there is none.
+    """
+    return read_sealed(path, _index)
+
+
+def _index(lines: Iterable[str]) -> list[Shard]:
     shards: list[Shard] = []
-    for line in path.read_text().splitlines():
-        name, series, sources, destinations, instances, files = line.split("\t")
+    for line in lines:
+        name, series, sources, destinations, instances, files = line.rstrip("\n").split("\t")
         servers = tuple(destinations.split(",")) if destinations else ()
         delivers = {"yes": True, "no": False}.get(files)
         shards.append(
@@ -369,14 +399,9 @@ def _load(path: Path, read: Callable[[dict[str, Any]], _Row]) -> list[_Row]:
     """The rows of a file.
 
     Raises:
-        SeriesportError: file-unreadable, where it is damaged or of another version.
+        SeriesportError: file-damaged, or file-unreadable where there is none.
     """
-    try:
-        with path.open(encoding="utf-8") as stream:
-            return [read(json.loads(line)) for line in stream]
-    except (OSError, ValueError, KeyError, TypeError, SeriesportError):
-        what = f"{path} is damaged; remove it and shards.tsv, and run again: the plan is made anew"
-        raise SeriesportError("file-unreadable", what) from None
+    return read_sealed(path, lambda lines: [read(parse_json(line)) for line in lines])
 
 
 def _to_json(row: PlannedSeries) -> dict[str, Any]:

@@ -16,12 +16,17 @@ def ledgers(wildcards):
     )
 
 
+rechecks = Rechecks(Results(Path("results")), settings.recheck)
+
+
 def retry(step):
-    return lambda wildcards: [
-        path
-        for path in [f"results/plan/retry/{step}/{wildcards.shard}"]
-        if exists(path)
-    ]
+    def orders(wildcards):
+        if step == "uploaded" and workflow.is_main_process:
+            rechecks.order(wildcards.shard, forced(workflow.dag_settings))
+        path = f"results/plan/retry/{step}/{wildcards.shard}"
+        return [path] if exists(path) else []
+
+    return orders
 
 
 def made(wildcards):

@@ -73,7 +73,7 @@ def convert_shard(
         row = replace(row, input_order=row.input_order or input_order)
         return _convert(row, source, bundle, folder, records, wanted, opts)
 
-    return run_shard(results.ledger(CONVERTED, shard), rows, work, records=records)
+    return run_shard(results.ledger(CONVERTED, shard), rows, work, records=(records,))
 
 
 def _convert(

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from seriesport.cohort import read_cohort
-from seriesport.keys import load_secret
+from seriesport.keys import check_secret, load_secret, note_secret
 from seriesport.plan import make_plan
 
 if TYPE_CHECKING:
@@ -34,15 +34,18 @@ def plan_cohort(
             cohort-not-private.
     """
     entries = read_cohort(cohort)
+    check_secret(results.secret, results.plan.secret_check)
+    secret = load_secret(results.secret)
     plan = make_plan(
         entries,
         settings,
-        load_secret(results.secret),
+        secret,
         previous=None if refresh else results.plan.read(),
         placed=results.plan.places(),
         shard_size=shard_size,
     )
     results.plan.write(plan)
+    note_secret(secret, results.plan.secret_check)
     _log.info(
         "%d entries, %d series, %d problems", len(entries), len(plan.series), len(plan.problems)
     )

@@ -5,22 +5,26 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING
 
-from seriesport.address import parse, scheme, source_root
+from seriesport.address import DicomAddress, parse, scheme, source_root
 from seriesport.bundle import check_hash, read_bundle, read_files
 from seriesport.errors import REASONS, SeriesportError
+from seriesport.files import unreadable
 from seriesport.flow import Flow, Flows, patience, server_of, workers
 from seriesport.instance import FileSlice, Instance, PlainFile
 from seriesport.keys import keyed_hash, load_secret
 from seriesport.ledger import LedgerLine, Status, read_ledger
 from seriesport.outputs import made_of
-from seriesport.plan import DICOM
-from seriesport.receipts import Delivery, deliveries, delivery, receipts
+from seriesport.plan import DICOM, LOCAL, server_name
+from seriesport.receipts import Delivery, deliveries, delivery, is_since, receipts
 from seriesport.records import Records, read_records
 from seriesport.steps.fetch import content_of
+from seriesport.steps.orders import ordered_at
+from seriesport.steps.readback import read_back
 from seriesport.steps.shard import (
     CONVERTED,
     FETCHED,
@@ -60,6 +64,34 @@ class _Upload:
     transports: Transports
     flows: Flows
     receipts: Records
+    seen: Records
+    since: float
+    """In seconds since 1970: what was seen at a destination before is looked for again."""
+    compare: bool
+    """Whether the bytes that an archive has are compared."""
+
+    @classmethod
+    def of(
+        cls,
+        results: Results,
+        shard: str,
+        transports: Transports,
+        flows: Flows,
+        *,
+        compare: bool = False,
+    ) -> _Upload:
+        """What an upload of a shard needs."""
+        return cls(
+            results,
+            shard,
+            load_secret(results.secret),
+            transports,
+            flows,
+            Records(results.records(UPLOADED, shard)),
+            Records(results.seen(shard)),
+            ordered_at(results, UPLOADED, shard),
+            compare,
+        )
 
     @cached_property
     def made(self) -> dict[str, Record]:
@@ -68,28 +100,69 @@ class _Upload:
 
 
 def upload_shard(
-    results: Results, shard: str, upload: Sequence[str], settings: Settings
+    results: Results,
+    shard: str,
+    upload: Sequence[str],
+    settings: Settings,
+    *,
+    compare: bool = False,
 ) -> list[LedgerLine]:
     """Deliver what is not delivered yet, and write the shard's ledger.
 
-    `upload` holds for the series whose entries do not say.
+    A receipt is believed if the destination was asked since the upload was last ordered;
+    otherwise it is asked again, and what it lacks is sent. `upload` holds for the series whose
+    entries do not say. `compare` gets back what an archive has, to compare its bytes.
     """
     rows = results.plan.read_shard(shard)
     ledger = read_ledger(results.ledger(FETCHED, shard))
     addresses = [parse(url) for row in rows for url in row.destinations]
     at_once = workers(addresses, settings, len(rows))
     flows = Flows(settings, workers=at_once)
-    secret, records = load_secret(results.secret), Records(results.records(UPLOADED, shard))
     with Transports(settings) as transports:
-        shared = _Upload(results, shard, secret, transports, flows, records)
+        shared = _Upload.of(results, shard, transports, flows, compare=compare)
 
         def work(row: PlannedSeries) -> LedgerLine:
             wanted = upload if row.upload is None else row.upload
             return _deliver(shared, row, line_of(ledger, row.key), wanted)
 
+        records = (shared.receipts, shared.seen)
         return run_shard(
             results.ledger(UPLOADED, shard), rows, work, at_once, records, transports.close
         )
+
+
+class Looks:
+    """Looks for what was delivered where no server has to be asked: in folders and ZIPs."""
+
+    def __init__(self, results: Results, upload: Sequence[str], settings: Settings) -> None:
+        self._results = results
+        self._upload = upload
+        self._transports = Transports(settings)
+        self._shards: dict[str, _Upload] = {}
+
+    def lost(self, row: PlannedSeries, source: LedgerLine) -> str:
+        """Say what of a series is not where it was delivered; empty where all is there."""
+        addresses = [*enumerate(map(parse, row.destinations), 1)]
+        local = [(n, address) for n, address in addresses if server_name(address) == LOCAL]
+        if not local:
+            return ""
+        if row.shard not in self._shards:
+            flows = Flows(self._transports.settings)
+            self._shards[row.shard] = _Upload.of(self._results, row.shard, self._transports, flows)
+        upload = self._shards[row.shard]
+        wanted = self._upload if row.upload is None else row.upload
+        for (number, address), parcel in product(local, _parcels(upload, row, source, wanted, [])):
+            if not _takes(upload, address, parcel, wanted):
+                continue
+            try:
+                absent = parcel.absent(self._transports.get(source_root(address)), address)
+            except SeriesportError as error:
+                return f"destination {number}: {error.message}"
+            except OSError as error:
+                return f"destination {number}: {unreadable(error).message}"
+            if absent:
+                return f"destination {number}: {absent} of {len(parcel.names)} are not there"
+        return ""
 
 
 class _Images:
@@ -111,19 +184,40 @@ class _Images:
 
     @property
     def names(self) -> list[str]:
-        return [f"{number:06d}" for number in range(1, len(self._items) + 1)]
+        return [f"{number:06d}" for number in range(1, len(self._members) + 1)]
+
+    @property
+    def _plain(self) -> bool:
+        return self._row.reference.plain and self._row.template is None
+
+    @cached_property
+    def _members(self) -> Sequence[PlainFile]:
+        return read_files(self._path)
 
     @cached_property
     def _items(self) -> Sequence[Item]:
         check_hash(self._path, self._sha256)
-        plain = self._row.reference.plain and self._row.template is None
-        return read_files(self._path) if plain else read_bundle(self._path)
+        return self._members if self._plain else read_bundle(self._path)
 
-    def store(self, transport: Transport, flow: Flow, address: Address) -> Receipt:
+    def absent(self, transport: Transport, address: Address) -> int:
+        """How many are not there, by a look at the names that a folder or ZIP has."""
+        if self._plain:
+            return _absent(transport, address, self._members)
+        # They may be there under other names, and with other file meta information.
+        found = sum(size > 0 for size in transport.glance(address, self._row.key))
+        return max(0, len(self._members) - found)
+
+    def store(
+        self, transport: Transport, flow: Flow, address: Address, *, compare: bool
+    ) -> Receipt:
         items = flow.send(self._items)
         instances = [item for item in items if isinstance(item, Instance)]
         if instances:
-            return transport.store(instances, address, self._row.key)
+            receipt = transport.store(instances, address, self._row.key)
+            if not compare or not isinstance(address, DicomAddress):
+                return receipt
+            own = [item for item in self._items if isinstance(item, Instance)]
+            return read_back(transport, own, address, receipt)
         files = [item for item in items if isinstance(item, PlainFile)]
         return transport.store_files(files, address, "", self._row.reference)
 
@@ -143,9 +237,22 @@ class _Files:
         self._resource = _RESOURCES.get(form, form.upper())
         self._files = [_file(folder / o.name, o) for o in made]
 
-    def store(self, transport: Transport, flow: Flow, address: Address) -> Receipt:
+    def store(
+        self, transport: Transport, flow: Flow, address: Address, *, compare: bool
+    ) -> Receipt:
+        del compare  # whoever takes files has their digests compared
         files = flow.send(self._files)
         return transport.store_files(files, address, self._resource, self._series, self._key)
+
+    def absent(self, transport: Transport, address: Address) -> int:
+        """See _Images."""
+        return _absent(transport, address, self._files, f"{self._resource}/")
+
+
+def _absent(
+    transport: Transport, address: Address, files: Sequence[PlainFile], below: str = ""
+) -> int:
+    return sum(transport.glance(address, below + f.name) != [f.payload.size] for f in files)
 
 
 def _digest(made: Sequence[Output]) -> str:
@@ -165,28 +272,39 @@ def _deliver(
     if not row.destinations:
         return LedgerLine(row.key, Status.NOTHING)
     done = deliveries(upload.receipts.get(row.key))
+    earlier = upload.seen.get(row.key)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    seen: dict[str, str] = {}
     ended: list[Delivery] = []
+    unsure: list[Delivery] = []
     failures: list[SeriesportError] = []
     parcels = _parcels(upload, row, source, wanted, failures)
     expected = size = 0
     for (number, address), parcel in product(enumerate(map(parse, row.destinations), 1), parcels):
+        name = _name(upload, address)
+        old = done.get((name, parcel.content))
         try:
             if not _takes(upload, address, parcel, wanted):
                 continue
-            delivered = done.get((_name(upload, address), parcel.content))
-            delivered = delivered or _store(upload, row, address, parcel)
+            believed = old if is_since(earlier.get(name), upload.since) else None
+            delivered = believed or _store(upload, row, address, parcel)
         except SeriesportError as error:
             expected += parcel.count
             failures.append(SeriesportError(error.code, f"destination {number}: {error.message}"))
+            unsure += [old] if old else []
+            seen[name] = ""
             continue
         ended.append(delivered)
+        moment = earlier[name] if believed else now
+        seen[name] = min(moment, seen.get(name, moment))
         expected += delivered.expected
         size += parcel.size if delivered.complete else 0
         if not delivered.complete:
             failures.append(_incomplete(delivered))
     if not parcels and not failures:
         return LedgerLine(row.key, Status.NOTHING)
-    upload.receipts.put(row.key, receipts(ended))
+    upload.receipts.put(row.key, receipts([*ended, *unsure]))
+    upload.seen.put(row.key, seen)
     return LedgerLine(
         row.key,
         Status.FAILED if failures else Status.COMPLETE,
@@ -259,7 +377,7 @@ def _store(
     flow = upload.flows.get(address)
 
     def attempt() -> Delivery:
-        receipt = parcel.store(transport, flow, address)
+        receipt = parcel.store(transport, flow, address, compare=upload.compare)
         sent = sum(entry.sent for entry in receipt.entries)
         there = len(receipt.entries) - sent
         _log.info("series %s: sent %d, %d not", row.key, sent, there)

@@ -171,6 +171,13 @@ class FileTransport(Transport):
         with ThreadPoolExecutor(_WRITERS) as pool:
             return Receipt(tuple(pool.map(partial(_store_file, folder), files)))
 
+    def glance(self, address: Address, name: str) -> list[int]:
+        """See the protocol."""
+        path = _path(address) / name
+        if path.is_dir():
+            return [state[2] for _, state, error in _files(path) if error is None]
+        return [path.stat().st_size] if path.is_file() else []
+
     def close(self) -> None:
         """See the protocol."""
         self._seen.clear()

@@ -254,6 +254,15 @@ class Transport(Protocol):
         del files, address, resource, series, name
         raise SeriesportError("files-unsupported", "this destination takes DICOM alone")
 
+    def glance(self, address: Address, name: str) -> list[int]:
+        """Give the sizes in bytes of the files that a folder or ZIP has under a name.
+
+        It takes a look at their names and reads none of them. A server cannot be looked at: it
+        is asked by `store`.
+        """
+        del address, name
+        return []
+
     def close(self) -> None:
         """Release connections. Safe to call twice."""
         ...

@@ -49,6 +49,8 @@ class ZipTransport(Transport):
         self._directories: dict[Path, Directory] = {}
         self._listings: dict[tuple[Path, str], Listing] = {}
         self._left_out: list[LeftOut] = []
+        self._sizes: dict[Path, dict[str, list[int]]] = {}
+        """Of the members by their folder."""
 
     def find(self, address: Address) -> list[SeriesReference]:
         """See the protocol."""
@@ -120,6 +122,20 @@ class ZipTransport(Transport):
                     placement.entries[index] = entry
         return Receipt(tuple(entry for entry in placement.entries if entry is not None))
 
+    def glance(self, address: Address, name: str) -> list[int]:
+        """See the protocol."""
+        target = cast("ZipAddress", address)
+        path = Path(os.path.realpath(target.path))
+        with _opened(path) as fd:
+            self._read_directory(path, fd)
+        if path not in self._sizes:
+            sizes: dict[str, list[int]] = {}
+            for member in self._directories[path].members:
+                sizes.setdefault(member.name.rpartition("/")[0], []).append(member.size)
+            self._sizes[path] = sizes
+        below = f"{target.selection}/" if target.selection else ""
+        return self._sizes[path].get(below + name, [])
+
     def close(self) -> None:
         """See the protocol."""
         self._forget()
@@ -168,6 +184,7 @@ class ZipTransport(Transport):
         self._state.clear()
         self._directories.clear()
         self._listings.clear()
+        self._sizes.clear()
 
 
 @contextmanager
