@@ -317,6 +317,13 @@ def test_many_mistakes_end_after_twenty(desk: Desk):
         ("{source: a, scan_type: 'T1*'}", "scan_type goes with an xnat:// source alone"),
         ("{source: dicom://p/AE/1/A, quality: [usable]}", "quality goes with an xnat:// source"),
         ("{source: a, destinations: ['xnat://x/p/s']}", "names project, subject and experiment"),
+        ("{source: a, series_description: b}", "series_description goes with template alone"),
+        ("{source: a, template: t, series_number: '9999999999'}", "larger than DICOM can write"),
+        ("{source: a, template: t, description: b}", "description does not go with template"),
+        (
+            "{source: a, template: t, series_description: 'a\\b'}",
+            "without spaces at its ends, back",
+        ),
         ("{source: a, series_number: 'four'}", 'a whole number in quotes, as in "4"'),
         ("{source: ~}", "source must be an address or a path, not nothing"),
         ("{source: a, patient: [a]}", "patient must be text of 1 to 256"),

@@ -524,6 +524,33 @@ def test_a_template_and_a_geometry_may_be_addresses(ct: Series, tmp_path: Path) 
     np.testing.assert_array_equal(Series(np.asarray(ct), geometry=affine).affine_lps, affine)
 
 
+def test_what_is_made_with_a_template_says_what_it_will_be_written_as(
+    ct: Series, tmp_path: Path
+) -> None:
+    figure = Series(np.zeros((20, 30, 3), np.uint8), template=ct)
+    volume = Series(np.asarray(ct) * 2, template=ct, geometry=ct)
+    numbered = Series(np.asarray(ct)[0], template=ct)
+    numbered.seriesNumber, numbered.seriesDescription = 77, "A figure"
+    for number, made in enumerate((figure, volume, numbered)):
+        told = (made.modality, made.seriesNumber, made.seriesDescription, made.SOPClassUID)
+        made.write(tmp_path / f"made-{number}")
+        back = Series(tmp_path / f"made-{number}")
+        assert told == (back.modality, back.seriesNumber, back.seriesDescription, back.SOPClassUID)
+    assert ct.seriesNumber is not None
+    assert (figure.modality, figure.seriesNumber) == ("OT", ct.seriesNumber * 100 + 1)
+    assert (volume.modality, volume.seriesNumber) == ("CT", ct.seriesNumber * 100 + 1)
+    assert (numbered.modality, numbered.seriesNumber) == ("OT", 77)
+
+
+@pytest.mark.parametrize("number", [None, -4, 2**31 - 1])
+def test_a_template_without_a_number_to_go_by_is_no_obstacle(
+    ct: Series, tmp_path: Path, number: int | None
+) -> None:
+    ct.seriesNumber = number
+    ct.write(tmp_path / "numbered")
+    assert Series(np.zeros((20, 30)), template=tmp_path / "numbered").seriesNumber == 1001
+
+
 def test_a_geometry_of_another_size_is_refused(ct: Series) -> None:
     message = refused("geometry-mismatch", lambda: Series(np.zeros((3, 64, 64)), geometry=ct))
     assert "3 slices" in message

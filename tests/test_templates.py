@@ -116,6 +116,25 @@ def test_two_templates_make_two_series_of_one_image(results: Results, room: Path
     assert len(list((room / "out").iterdir())) == 2
 
 
+def test_a_series_made_with_a_template_has_a_number_and_what_the_entry_says(
+    results: Results, room: Path
+) -> None:
+    Image.new("L", (20, 10), 80).save(room / "figure.png")
+
+    def made(entry: str) -> tuple[str, int, str]:
+        before = set((room / "out").rglob("*.dcm"))
+        lines = run(results, f"source: figure.png, template: ct, destinations: [out]{entry}")
+        assert [line.status for line in lines] == [Status.COMPLETE] * 3, lines
+        (new,) = map(pydicom.dcmread, set((room / "out").rglob("*.dcm")) - before)
+        assert new.StudyInstanceUID == WHO.study_instance_uid
+        return new.Modality, new.SeriesNumber, new.get("SeriesDescription", "")
+
+    number = pydicom.dcmread(next((room / "ct").iterdir())).SeriesNumber
+    assert made("") == ("OT", number * 100 + 1, "")
+    assert made(", series_number: '77'") == ("OT", 77, "")
+    assert made(", series_number: '77', series_description: Größe") == ("OT", 77, "Größe")
+
+
 def test_an_image_that_does_not_fit_its_geometry_is_a_reason(results: Results, room: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(np.zeros((8, 8, 3), np.int16), np.eye(4)), "small.nii")
     entry = "source: small.nii, template: ct, geometry: ct, destinations: [out]"

@@ -105,7 +105,8 @@ def series_key(secret: bytes, place: str, series: SeriesReference, *made_with: s
         secret: Of the set of results.
         place: What names its source; of plain files, which no UID tells apart, themselves.
         series: The series.
-        made_with: Keys of the series that a template and a geometry are.
+        made_with: Keys of the series that a template and a geometry are; number and description
+            of what is made with them, where the cohort gives one.
     """
     return keyed_hash(
         secret,

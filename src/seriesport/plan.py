@@ -57,6 +57,10 @@ class PlannedSeries:
     """The series that says where it lies."""
     input_order: str = ""
     """Empty for the config's."""
+    made_number: str = ""
+    """Series number of what is made with the template; empty for one that follows from that's."""
+    made_description: str = ""
+    """Series description of what is made with the template."""
 
     @property
     def found(self) -> Found:
@@ -174,6 +178,8 @@ def _known(previous: Plan | None) -> dict[str, Answer]:
 
 def _row(entry: Entry, name: str, found: Found, secret: bytes) -> PlannedSeries:
     made_with = [_key(secret, series) for series in (found.template, found.geometry) if series]
+    if entry.made_number or entry.made_description:
+        made_with += [entry.made_number, entry.made_description]
     return PlannedSeries(
         key=_key(secret, found.series, *made_with),
         shard="",
@@ -187,6 +193,8 @@ def _row(entry: Entry, name: str, found: Found, secret: bytes) -> PlannedSeries:
         template=found.template,
         geometry=found.geometry,
         input_order=entry.input_order,
+        made_number=entry.made_number,
+        made_description=entry.made_description,
     )
 
 

@@ -65,6 +65,10 @@ class Entry:
     """Of the series that says where they lie, where they do not."""
     input_order: str = ""
     """Empty for the config's."""
+    made_number: str = ""
+    """Series number of what is made with a template; empty for one that follows from that's."""
+    made_description: str = ""
+    """Series description of what is made with a template."""
 
     @property
     def names_series(self) -> bool:
@@ -236,4 +240,6 @@ def _entry(row: Row, values: dict[str, Any], places: Places) -> Entry | None:
         template=template,
         geometry=geometry,
         input_order=values.get("input_order", ""),
+        made_number=values.get("series_number", "") if template else "",
+        made_description=values.get("series_description", ""),
     )

@@ -72,7 +72,7 @@ class Places:
             values.get("study", ""),
             values.get("accession", ""),
             values.get("series", ""),
-            values.get("series_number", ""),
+            "" if "template" in values else values.get("series_number", ""),
         )
         try:
             _check_filters(address, values)
@@ -151,9 +151,10 @@ class Places:
 
 
 _OF_DICOM = (
-    "patient", "study", "accession", "series", "series_number", "modality", "description",
-    "description_regex", "scan_type", "quality", "min_instances", "max_series",
+    "patient", "study", "accession", "series", "modality", "description", "description_regex",
+    "scan_type", "quality", "min_instances", "max_series",
 )  # fmt: skip
+_WITH_TEMPLATE = ("geometry", "series_description")
 
 
 class _Unfit(Exception):  # noqa: N818 - never leaves this module
@@ -175,8 +176,13 @@ def _check_filters(address: Address, values: dict[str, Any]) -> None:
         named = [key for key in _OF_DICOM if values.get(key)]
         if named:
             raise _Unfit(named[0], f"{named[0]} does not go with template: the source is no DICOM")
-    elif "geometry" in values:
-        raise _Unfit("geometry", "geometry goes with template alone")
+        if not -(2**31) <= int(values.get("series_number", 0)) < 2**31:
+            raise _Unfit(
+                "series_number", "series_number is larger than DICOM can write (2147483647)"
+            )
+    for key in _WITH_TEMPLATE:
+        if key in values and "template" not in values:
+            raise _Unfit(key, f"{key} goes with template alone")
     for key in ("scan_type", "quality"):
         if values.get(key) and not isinstance(address, XnatAddress):
             raise _Unfit(key, f"{key} goes with an xnat:// source alone")

@@ -12,13 +12,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from seriesport.errors import SeriesportError
-from seriesport.imaging.encoded import Element, Elements, text
+from seriesport.imaging.encoded import Element, Elements, number, text
 
 if TYPE_CHECKING:
     from seriesport.imaging.image import Image
+    from seriesport.imaging.template import Header
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 CT, MR, PET, SC = (_STORAGE + n for n in ("2", "4", "128", "7"))
@@ -73,6 +75,10 @@ geometry and pixels, and is not taken over."""
 
 _PET_SERIES = frozenset({0x00080021, 0x00080031, 0x00080022, 0x00080032})
 """...but for PET, whose decay correction counts from these dates and times (Type 1 and 2)."""
+
+_SERIES_NUMBER = 0x00200011
+_UNLIKE_OTHERS = 1001
+"""Number of a new series whose template has none."""
 
 _EMPTY = {
     # Patient, General Study, General Series, General Equipment (Type 2)
@@ -169,7 +175,34 @@ def uid_in(elements: Elements, tag: int) -> str:
 
 
 def from_template(elements: Elements, chosen: str) -> Elements:
-    """What a template gives to an image of an SOP class: see `_GENERAL`, `_OF_ONE_SERIES`."""
+    """What a template gives to an image of an SOP class: see `_GENERAL`, `_OF_ONE_SERIES`.
+
+    The new series gets a number of its own, which says where it comes from: 401, of series 4.
+    """
+    given = _given(elements, chosen)
+    if elements:
+        given[_SERIES_NUMBER] = number(b"IS", _new_number(elements))
+    return given
+
+
+def as_written(image: Image, header: Header) -> Elements:
+    """The attributes that an image with a template's header is written with, as far as neither
+    its pixels nor its place give them."""
+    source = header.original(0)
+    chosen = sop_class(image, source, template=True, modality=None)
+    elements = header.apply(from_template(source, chosen), 0)
+    elements[0x00080016] = text(b"UI", chosen)
+    complete(elements, chosen)
+    return elements
+
+
+def _new_number(elements: Elements) -> int:
+    """A hundred times the template's number and one, as scanners number what they derive."""
+    found = elements.get(_SERIES_NUMBER, Element(b"IS", b"")).value.decode("latin-1").strip("\0 ")
+    return int(found) * 100 + 1 if re.fullmatch("[0-9]{1,7}", found) else _UNLIKE_OTHERS
+
+
+def _given(elements: Elements, chosen: str) -> dict[int, Element]:
     own = uid_in(elements, 0x00080016)
     if chosen == SC or _CLASSIC.get(own, own) != chosen:
         return {

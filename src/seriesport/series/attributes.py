@@ -20,8 +20,9 @@ from pydicom.valuerep import validate_value
 
 from seriesport.errors import SeriesportError
 from seriesport.formats.axes import tag_axes
+from seriesport.formats.dicom_modules import as_written
 from seriesport.formats.guard import check_affine
-from seriesport.imaging.encoded import tag_of
+from seriesport.imaging.encoded import tag_of, value_of
 from seriesport.imaging.frames import BAD_DATA, quiet
 from seriesport.imaging.geometry import lps_to_ras, spacing_of
 from seriesport.imaging.uids import valid
@@ -61,7 +62,7 @@ class _Attribute(Generic[_T]):
     def __get__(self, series: Attributes | None, owner: type[Attributes]) -> _T | Self:
         if series is None:
             return self
-        return _decoded(series.header, self._keyword, self._read)
+        return _decoded(series, self._keyword, self._read)
 
     def __set__(self, series: Attributes, value: _T) -> None:
         series.setDicomAttribute(self._keyword, self._check(value))
@@ -142,11 +143,13 @@ class Attributes:
     def getDicomAttribute(self, keyword: str) -> Any:
         """The first slice's value of an attribute by its keyword of PS3.6; None where it has none.
 
+        With a template's header it is what would be written, which is less than the template has.
+
         Raises:
             SeriesportError: header-invalid where no attribute is called so; instance-invalid
                 where the header's value is none of the attribute's kind.
         """
-        return _decoded(self.header, keyword, lambda value: value)
+        return _decoded(self, keyword, lambda value: value)
 
     def setDicomAttribute(self, keyword: str, value: Any) -> None:
         """Set an attribute of every slice; None takes it away.
@@ -160,7 +163,7 @@ class Attributes:
 
     @property
     def modality(self) -> str:
-        """Such as CT or MR; empty where it is unknown."""
+        """Such as CT or MR; of what is no DICOM yet, that which it would be written with."""
         return _text(self.getDicomAttribute("Modality"))
 
     # The array
@@ -359,9 +362,12 @@ class Attributes:
         return np.array([round(one - first[0], 6) for one in first])
 
 
-def _decoded(header: Header, keyword: str, read: Callable[[Any], _T]) -> _T:
+def _decoded(series: Attributes, keyword: str, read: Callable[[Any], _T]) -> _T:
+    header = series.header
     try:
         with quiet():
+            if header.template:
+                return read(value_of(as_written(series.image, header), keyword))
             return read(header.get(keyword))
     except BAD_DATA as error:
         problem = f"the value of {keyword} cannot be read ({type(error).__name__})"

@@ -128,6 +128,10 @@ def _instances(
         template=folders["template"],
         geometry=folders.get("geometry"),
     )
+    if row.made_number:
+        series.seriesNumber = int(row.made_number)
+    if row.made_description:
+        series.seriesDescription = row.made_description
     write_bundle(room / "made.zip", dicom.write(series.image, series.header), source="made")
     return unpack(room / "made.zip", room / "dicom")
 

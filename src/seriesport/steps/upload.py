@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING
 
-from seriesport.address import DicomAddress, parse, scheme, source_root
+from seriesport.address import DicomAddress, FileAddress, parse, scheme, source_root
 from seriesport.bundle import check_hash, read_bundle, read_files
 from seriesport.errors import REASONS, SeriesportError
 from seriesport.files import unreadable
 from seriesport.flow import Flow, Flows, patience, server_of, workers
 from seriesport.instance import FileSlice, Instance, PlainFile
-from seriesport.keys import keyed_hash, load_secret
+from seriesport.keys import is_key, keyed_hash, load_secret
 from seriesport.ledger import LedgerLine, Status, read_ledger
 from seriesport.outputs import made_of
 from seriesport.plan import DICOM, LOCAL, server_name
@@ -98,6 +98,11 @@ class _Upload:
         """What the step before made of the series, by their keys."""
         return read_records(self.results.records(CONVERTED, self.shard))
 
+    @cached_property
+    def keys(self) -> frozenset[str]:
+        """The keys of all series that these results ever had."""
+        return frozenset(self.results.plan.places())
+
 
 def upload_shard(
     results: Results,
@@ -171,9 +176,12 @@ class _Images:
     The ZIP is checked once, when it is first needed.
     """
 
-    def __init__(self, row: PlannedSeries, path: Path, sha256: str, count: int) -> None:
+    def __init__(
+        self, upload: _Upload, row: PlannedSeries, path: Path, sha256: str, count: int
+    ) -> None:
         self.content = f"{DICOM} {sha256}"
         self.count = count
+        self._upload = upload
         self._row = row
         self._path = path
         self._sha256 = sha256
@@ -204,8 +212,30 @@ class _Images:
         if self._plain:
             return _absent(transport, address, self._members)
         # They may be there under other names, and with other file meta information.
-        found = sum(size > 0 for size in transport.glance(address, self._row.key))
+        name = self._row.key
+        if not transport.glance(address, name):
+            name = self.folder(transport, address)
+        found = sum(size > 0 for size in transport.glance(address, name))
         return max(0, len(self._members) - found)
+
+    def folder(self, transport: Transport, address: Address, first: Instance | None = None) -> str:
+        """Name the folder that a folder or ZIP has for the series: its key, unless another one
+        holds it already, of other results or of somebody else's. What these results have of one
+        series from several sources stays apart.
+
+        Args:
+            transport: To the folder or ZIP.
+            address: Of the folder or ZIP.
+            first: Of the instances, where they have been read.
+        """
+        key = self._row.key
+        try:
+            if self._plain or server_name(address) != LOCAL or transport.glance(address, key):
+                return key
+            header = (first or read_bundle(self._path)[0]).header
+            return transport.folder_of(address, header, self._upload.keys) or key
+        except (OSError, SeriesportError):
+            return key  # the place is not there yet, or `store` tells what is wrong with it
 
     def store(
         self, transport: Transport, flow: Flow, address: Address, *, compare: bool
@@ -213,7 +243,8 @@ class _Images:
         items = flow.send(self._items)
         instances = [item for item in items if isinstance(item, Instance)]
         if instances:
-            receipt = transport.store(instances, address, self._row.key)
+            name = self.folder(transport, address, instances[0])
+            receipt = transport.store(instances, address, name)
             if not compare or not isinstance(address, DicomAddress):
                 return receipt
             own = [item for item in self._items if isinstance(item, Instance)]
@@ -226,12 +257,21 @@ class _Files:
     """What one format made of a series."""
 
     def __init__(
-        self, key: str, series: SeriesReference, form: str, folder: Path, made: Sequence[Output]
+        self,
+        upload: _Upload,
+        images: _Images | None,
+        key: str,
+        series: SeriesReference,
+        form: str,
+        folder: Path,
+        made: Sequence[Output],
     ) -> None:
         self.content = f"{form} {_digest(made)}"
         self.count = len(made)
         self.size = sum(output.size for output in made)
         self.names = [output.name for output in made]
+        self._upload = upload
+        self._images = images
         self._key = key
         self._series = series
         self._resource = _RESOURCES.get(form, form.upper())
@@ -241,12 +281,31 @@ class _Files:
         self, transport: Transport, flow: Flow, address: Address, *, compare: bool
     ) -> Receipt:
         del compare  # whoever takes files has their digests compared
-        files = flow.send(self._files)
+        files = flow.send(self._named(transport, address))
         return transport.store_files(files, address, self._resource, self._series, self._key)
 
     def absent(self, transport: Transport, address: Address) -> int:
         """See _Images."""
-        return _absent(transport, address, self._files, f"{self._resource}/")
+        return _absent(transport, address, self._named(transport, address), f"{self._resource}/")
+
+    def _named(self, transport: Transport, address: Address) -> Sequence[PlainFile]:
+        """Name the files as a folder has them already: by our key, or by that of other results.
+
+        Series of these results may have equal files, and each has its own. Where the folder has
+        the images under a key, the files are those of that key.
+        """
+        below = f"{self._resource}/"
+        if not isinstance(address, FileAddress) or any(
+            transport.glance(address, below + file.name) for file in self._files
+        ):
+            return self._files
+        ours = self._upload.keys
+        twins = transport.twin_of(self._files, address, self._resource, self._key, ours)
+        if twins and self._images:
+            folder = self._images.folder(transport, address)
+            twins = [key for key in twins if key == folder or not is_key(folder)]
+        key = twins[0] if twins else self._key
+        return [replace(f, name=key + f.name.removeprefix(self._key)) for f in self._files]
 
 
 def _absent(
@@ -334,6 +393,7 @@ def _parcels(
 ) -> list[_Images | _Files]:
     """What is to be delivered; a format that could not be made is a failure."""
     parcels: list[_Images | _Files] = []
+    images: _Images | None = None
     folder = upload.results.step(CONVERTED, upload.shard)
     fetched = upload.results.step(FETCHED, upload.shard)
     formats = [form for form in wanted if form != DICOM]
@@ -341,7 +401,8 @@ def _parcels(
     if formats or row.template:
         made = made_of(upload.made.get(row.key, {}), content_of(row, source, fetched))
     if DICOM in wanted and row.template is None:
-        parcels.append(_Images(row, fetched / f"{row.key}.zip", source.sha256, source.expected))
+        images = _Images(upload, row, fetched / f"{row.key}.zip", source.sha256, source.expected)
+        parcels.append(images)
     elif DICOM in wanted:
         formats.insert(0, DICOM)
     for form in formats:
@@ -349,10 +410,11 @@ def _parcels(
             failures.append(SeriesportError("not-attempted", f"{form}: not converted"))
         elif form == DICOM:
             (output,) = made[form]
-            parcels.append(_Images(row, folder / output.name, output.sha256, 1))
+            images = _Images(upload, row, folder / output.name, output.sha256, 1)
+            parcels.append(images)
         elif made[form]:
             series = _series(row, folder, made)
-            parcels.append(_Files(row.key, series, form, folder, made[form]))
+            parcels.append(_Files(upload, images, row.key, series, form, folder, made[form]))
     return parcels
 
 

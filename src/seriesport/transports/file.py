@@ -21,7 +21,8 @@ from seriesport.keys import is_key
 from seriesport.part10 import encode_file_meta, read_path
 from seriesport.transports import plainfiles
 from seriesport.transports.listing import Listed, Listing, key_of, rank
-from seriesport.transports.placing import check_name, choose_folder, place
+from seriesport.transports.placing import check_name, choose_folder, is_name, place
+from seriesport.transports.plainfiles import Twins
 from seriesport.transports.protocol import Harm, LeftOut, Proof, Receipt, ReceiptEntry, Transport
 from seriesport.transports.zip import ZipTransport
 from seriesport.zipfiles.safe import name_problem
@@ -30,9 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 
     from seriesport.address import Address, FileAddress
-    from seriesport.instance import Instance, Item, Payload, PlainFile
+    from seriesport.instance import Header, Instance, Item, Payload, PlainFile
     from seriesport.part10 import Part10
     from seriesport.settings import Settings
+    from seriesport.transports.listing import SeriesKey
     from seriesport.transports.protocol import Expected, SeriesReference
 
 
@@ -71,6 +73,9 @@ class FileTransport(Transport):
         self._whole: tuple[SeriesReference | None, dict[str, Listed]] = (None, {})
         """The series that was expected last, as it was listed then."""
         self._left_out: list[LeftOut] = []
+        self._folders: dict[Path, dict[SeriesKey, list[str]]] = {}
+        """The folders below one by the series of their first files."""
+        self._twins: dict[Path, Twins] = {}
         self._zips = ZipTransport(address, settings)
         """Reads the bundles below the folder."""
 
@@ -178,10 +183,36 @@ class FileTransport(Transport):
             return [state[2] for _, state, error in _files(path) if error is None]
         return [path.stat().st_size] if path.is_file() else []
 
+    def folder_of(self, address: Address, header: Header, ours: Collection[str]) -> str:
+        """See the protocol. A folder that holds other series, too, is none."""
+        root, series = _path(address), key_of(header)
+        if root not in self._folders:
+            self._folders[root] = self._first_of_each(root, ours)
+        for name in self._folders[root].get(series, []):
+            if self._list(root / name).series.keys() == {series}:
+                return name
+        return ""
+
+    def twin_of(
+        self,
+        files: Sequence[PlainFile],
+        address: Address,
+        resource: str,
+        name: str,
+        ours: Collection[str],
+    ) -> list[str]:
+        """See the protocol."""
+        folder = _path(address) / resource
+        if folder not in self._twins:
+            self._twins[folder] = Twins(folder, ours)
+        return self._twins[folder].keys(files, name)
+
     def close(self) -> None:
         """See the protocol."""
         self._seen.clear()
         self._whole = (None, {})
+        self._folders.clear()
+        self._twins.clear()
         self._zips.close()
 
     def _find_bundles(self, paths: Sequence[Path]) -> list[SeriesReference]:
@@ -231,6 +262,18 @@ class FileTransport(Transport):
                     placement.entries[index] = entry
             sync_folder(folder)
         return placement.entries
+
+    def _first_of_each(self, root: Path, ours: Collection[str]) -> dict[SeriesKey, list[str]]:
+        """Give the folders just below one, other than ours, by the series of their first files."""
+        with os.scandir(root) as scan:
+            folders = sorted(e.name for e in scan if e.name not in ours and e.is_dir())
+        found: dict[SeriesKey, list[str]] = {}
+        for name in filter(is_name, folders):
+            path, state, error = next(_entries(f"{root}/{name}", [], set()), ("", _UNKNOWN, None))
+            seen = self._look(path, state) if path and error is None else None
+            if seen is not None and seen.part10 is not None:
+                found.setdefault(key_of(seen.part10.header), []).append(name)
+        return found
 
     def _list(self, root: Path) -> Listing:
         """Look at every file; only what is new or changed since the last look is read."""

@@ -110,5 +110,11 @@ def check_name(name: str) -> None:
     Raises:
         SeriesportError: address-invalid.
     """
-    if name in ("", ".", "..") or _CONTROL.search(name) or len(name.encode()) > 255:
+    if not is_name(name):
         raise SeriesportError("address-invalid", "the series' name cannot be a folder's name")
+
+
+def is_name(name: str) -> bool:
+    """Return True for what may be the name of a series' folder."""
+    short = len(name.encode("utf-8", "surrogateescape")) <= 255
+    return short and name not in ("", ".", "..") and not _CONTROL.search(name)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from seriesport.digest import digest_member
 from seriesport.errors import SeriesportError
-from seriesport.instance import PlainFile
+from seriesport.instance import FileSlice, PlainFile
+from seriesport.keys import KEY
 from seriesport.transports.protocol import Expected, SeriesReference
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from seriesport.address import Address
     from seriesport.instance import Payload
@@ -58,3 +63,43 @@ def missing(
     for name in listed:
         if name in files and name not in have:
             yield PlainFile(name, files[name])
+
+
+class Twins:
+    """Finds files of a folder that have the bytes of given ones, and another key in their names.
+
+    The folder is listed once, and each of its files is read once at most; those of our keys never.
+    """
+
+    def __init__(self, folder: Path, ours: Collection[str]) -> None:
+        self._folder = folder
+        self._keys: dict[tuple[str, int], set[str]] = {}
+        """By the rest of the name and the size in bytes."""
+        self._digests: dict[str, str] = {}
+        with suppress(OSError), os.scandir(folder) as scan:
+            for entry in scan:
+                key = KEY.match(entry.name)
+                if key and key.group() not in ours and entry.is_file():
+                    kind = entry.name[key.end() :], entry.stat().st_size
+                    self._keys.setdefault(kind, set()).add(key.group())
+
+    def keys(self, files: Sequence[PlainFile], name: str) -> list[str]:
+        """Give the keys that all of the files are there under, in place of `name`."""
+        tails = [file.name.removeprefix(name) for file in files]
+        kinds = [(tail, file.payload.size) for tail, file in zip(tails, files, strict=True)]
+        alike = sorted((self._keys.get(kind, set[str]()) for kind in kinds), key=len)
+        found = alike[0].intersection(*alike[1:]) if alike else ()
+        if not found:
+            return []
+        wanted = [digest_member(file).sha256 for file in files]
+        return [k for k in sorted(found) if [self._digest(k + tail) for tail in tails] == wanted]
+
+    def _digest(self, name: str) -> str:
+        """SHA-256 of a file; empty where it cannot be read."""
+        if name not in self._digests:
+            self._digests[name] = ""
+            with suppress(OSError, SeriesportError):
+                path = self._folder / name
+                file = PlainFile(name, FileSlice(path, 0, path.stat().st_size))
+                self._digests[name] = digest_member(file).sha256
+        return self._digests[name]

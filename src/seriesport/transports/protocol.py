@@ -227,7 +227,7 @@ class Transport(Protocol):
         same instances twice sends nothing the second time. What the destination has with other
         bytes is never replaced (destination-conflict). `name` is the folder that a folder or
         ZIP destination uses for the series; without it, one that holds the series already or
-        the next free `series-001`.
+        the next free `series-001`. See `folder_of` for one that holds it under another name.
 
         Refused instances stand in the receipt; an error is raised only where nothing can go on.
         """
@@ -261,6 +261,40 @@ class Transport(Protocol):
         is asked by `store`.
         """
         del address, name
+        return []
+
+    def folder_of(self, address: Address, header: Header, ours: Collection[str]) -> str:
+        """Give the name of the folder, just below a folder or ZIP, that holds a series already.
+
+        The first file of each folder tells; it is read once as long as the transport is open.
+        Empty where there is none, and of a server, which is asked by `store`.
+
+        Args:
+            address: Of the folder or ZIP.
+            header: Of an instance of the series.
+            ours: Names of folders that are not looked into, the same in each call.
+        """
+        del address, header, ours
+        return ""
+
+    def twin_of(
+        self,
+        files: Sequence[PlainFile],
+        address: Address,
+        resource: str,
+        name: str,
+        ours: Collection[str],
+    ) -> list[str]:
+        """Give the keys that a folder has these very files under, byte for byte, each of them.
+
+        Args:
+            files: As for `store_files`; their names begin with `name`.
+            address: As for `store_files`.
+            resource: As for `store_files`.
+            name: The key that they have with us.
+            ours: Keys that are not looked for, the same in each call.
+        """
+        del files, address, resource, name, ours
         return []
 
     def close(self) -> None:

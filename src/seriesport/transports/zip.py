@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -11,8 +11,8 @@ from seriesport.errors import SeriesportError
 from seriesport.files import PART_SUFFIX, locked, unreadable
 from seriesport.part10 import read_header
 from seriesport.transports import plainfiles
-from seriesport.transports.listing import Listed, Listing
-from seriesport.transports.placing import check_name, choose_folder, place
+from seriesport.transports.listing import Listed, Listing, SeriesKey, key_of
+from seriesport.transports.placing import check_name, choose_folder, is_name, place
 from seriesport.transports.protocol import LeftOut, Receipt, Transport
 from seriesport.transports.selection import is_glob, select
 from seriesport.zipfiles.append import append
@@ -20,10 +20,10 @@ from seriesport.zipfiles.read import check_stored, member_payload, member_reader
 from seriesport.zipfiles.safe import Directory, ZipMember, read_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 
     from seriesport.address import Address, ZipAddress
-    from seriesport.instance import Instance, Item, Payload
+    from seriesport.instance import Header, Instance, Item, Payload
     from seriesport.settings import Settings
     from seriesport.transports.protocol import Expected, SeriesReference
 
@@ -51,6 +51,8 @@ class ZipTransport(Transport):
         self._left_out: list[LeftOut] = []
         self._sizes: dict[Path, dict[str, list[int]]] = {}
         """Of the members by their folder."""
+        self._folders: dict[tuple[Path, str], dict[SeriesKey, str]] = {}
+        """The folders below one by the series of their first members."""
 
     def find(self, address: Address) -> list[SeriesReference]:
         """See the protocol."""
@@ -136,6 +138,18 @@ class ZipTransport(Transport):
         below = f"{target.selection}/" if target.selection else ""
         return self._sizes[path].get(below + name, [])
 
+    def folder_of(self, address: Address, header: Header, ours: Collection[str]) -> str:
+        """See the protocol."""
+        target = cast("ZipAddress", address)
+        path = Path(os.path.realpath(target.path))
+        below = f"{target.selection}/" if target.selection else ""
+        with _opened(path) as fd:
+            self._read_directory(path, fd)
+            if (path, below) not in self._folders:
+                members = self._directories[path].members
+                self._folders[path, below] = _folders(path, fd, members, below, ours)
+        return self._folders[path, below].get(key_of(header), "")
+
     def close(self) -> None:
         """See the protocol."""
         self._forget()
@@ -185,6 +199,7 @@ class ZipTransport(Transport):
         self._directories.clear()
         self._listings.clear()
         self._sizes.clear()
+        self._folders.clear()
 
 
 @contextmanager
@@ -241,6 +256,26 @@ def _read(path: Path, fd: int, member: ZipMember) -> Listed | None:
         return None
     payload = member_payload(path, member, part10.data_set_offset)
     return Listed(member.number, member.name, part10.header, part10.transfer_syntax_uid, payload)
+
+
+def _folders(
+    path: Path, fd: int, members: Iterable[ZipMember], below: str, ours: Collection[str]
+) -> dict[SeriesKey, str]:
+    """Give the folders just below one, other than ours, by the series of their first members."""
+    firsts: dict[str, ZipMember] = {}
+    for member in sorted(members, key=lambda member: member.name):
+        folder, slash, _ = member.name.removeprefix(below).rpartition("/")
+        if slash and "/" not in folder and member.name.startswith(below) and not member.is_folder:
+            firsts.setdefault(folder, member)
+    found: dict[SeriesKey, str] = {}
+    for folder, member in firsts.items():
+        if folder in ours or not is_name(folder):
+            continue
+        with suppress(SeriesportError):
+            listed = _read(path, fd, member)
+            if listed is not None:
+                found.setdefault(key_of(listed.header), folder)
+    return found
 
 
 def _folder(
