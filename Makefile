@@ -23,10 +23,10 @@ ifdef XNAT
 endif
 
 test: check peers  ## All tests, the slow ones too.
-	$(BIN)/pytest -m "" --numprocesses 2 --dist loadgroup
+	$(BIN)/pytest -m "" --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 everyday: check peers  ## The tests without the slow ones.
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 check: $(VENV)/test.stamp  ## Format, lint and types.
 	$(BIN)/ruff format --check --quiet .

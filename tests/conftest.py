@@ -42,6 +42,22 @@ def pytest_configure() -> None:
             signal.signal(number, lambda *_: None)
 
 
+_LONGEST = ("workflow", "kill", "slurm")
+"""Groups of tests that take minutes, in the order in which two workers are done earliest."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no worker is left with it at the end."""
+
+    def place(item: pytest.Item) -> int:
+        group = item.get_closest_marker("xdist_group")
+        name = group.args[0] if group else ""
+        return _LONGEST.index(name) if name in _LONGEST else len(_LONGEST)
+
+    items.sort(key=place)
+
+
 def _serve(start: Callable[[], PeerT]) -> Iterator[PeerT]:
     """Keep a server up while tests use it. A missing one is a failure everywhere, never a skip."""
     try:

@@ -261,7 +261,7 @@ def test_echo_says_whether_the_archive_answers(seriesport: Terminal, archive: Ar
         (("ls", "dicom://host:x/A"), "address-invalid"),
         (("ls", "dicom://pacs/A"), "server-unknown"),
         (("ls", "absent"), "not-found"),
-        (("ls", "xnat://host/project"), "credentials-missing"),
+        (("ls", "xnat://127.0.0.1:1/project"), "server-unreachable"),
         (("cp", "absent", "out"), "not-found"),
         (("echo", "folder"), "scheme-unsupported"),
         (("plan", "--config", "absent.yaml"), "file-unreadable"),

@@ -31,6 +31,7 @@ FIGURE = """%!PS-Adobe-3.0
 1 0 0 setrgbcolor 0 0 100 100 rectfill
 0 0 1 setrgbcolor 100 0 100 50 rectfill
 showpage
+%%EOF
 """
 
 

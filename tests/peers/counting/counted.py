@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from seriesport.address import DicomAddress
 from seriesport.errors import SeriesportError
 from seriesport.part10 import encode_file_meta, load_instance
-from seriesport.transports.protocol import Expected, SeriesReference
+from seriesport.transports.protocol import Expected, SeriesReference, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ _EXPLICIT = "1.2.840.10008.1.2.1"
 _SIZE = 8
 
 
-class DicomTransport:
+class DicomTransport(Transport):
     """See the protocol. `COUNTED` in the environment names the file of counts: a line for each
     question, with its kind."""
 
@@ -38,12 +38,6 @@ class DicomTransport:
 
     def __init__(self, address: Address, settings: Settings) -> None:
         del address, settings
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Nothing is open."""
@@ -63,21 +57,12 @@ class DicomTransport:
             )
         ]  # fmt: skip
 
-    def find_files(self, address: Address) -> SeriesReference:
-        """There are none."""
-        del address
-        raise SeriesportError("not-found", "there are no files other than DICOM")
-
     def expect(self, series: SeriesReference) -> dict[str, Expected]:
         """A number behind the series' UID makes an instance's."""
         if series.patient_id.startswith("BAD"):
             raise SeriesportError("dimse-failure", "status 0xC000")
         uids = (f"{series.series_instance_uid}.{n}" for n in range(1, INSTANCES + 1))
         return {uid: Expected(uid, _MR, n) for n, uid in enumerate(uids, 1)}
-
-    def uids(self, series: SeriesReference) -> set[str]:
-        """See the protocol."""
-        return set(self.expect(series))
 
     def fetch(
         self,
@@ -102,10 +87,6 @@ class DicomTransport:
         """It takes nothing."""
         del instances, address, name
         raise SeriesportError("store-failed", "this source takes nothing")
-
-    def store_files(self, *_: object) -> Receipt:
-        """It takes nothing."""
-        raise SeriesportError("files-unsupported", "this source takes nothing")
 
 
 def _count(kind: str) -> None:
