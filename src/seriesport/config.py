@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from string import ascii_lowercase
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 CONFIG = Path("config/config.yaml")
 """Where it is looked for, relative to the working directory, if nothing is said."""
 _CODE = "config-invalid"
+_UNITS = {"min": 60, "h": 3600, "d": 86400, "w": 604800}
+"""Units of ages in seconds."""
 _MAX_BYTES = 1024 * 1024
 _PASSWORD = re.compile(
     r"pass(wor[dt]|wd|phrase|code)?$|^pwd$|secret|token|credential|api_?key", re.IGNORECASE
@@ -54,6 +57,15 @@ class Config:
     shard_size: int
     """Series per job; 0 for automatic."""
     settings: Settings
+    refresh: bool = False
+    """Whether open-ended entries are to be asked for again."""
+    replan_after: float | None = None
+    """Age in seconds from which they are asked for again by themselves; None for never."""
+
+    @property
+    def ask_again_after(self) -> float | None:
+        """Age in seconds from which open-ended entries are asked for again in this run."""
+        return 0.0 if self.refresh else self.replan_after
 
     @staticmethod
     def from_mapping(
@@ -96,6 +108,8 @@ def _checked(
         postscript=values.get("postscript", properties["postscript"]["default"]),
         shard_size=int(values.get("shard_size", properties["shard_size"]["default"])),
         settings=Settings(MappingProxyType(overridden), ZipLimits(**limits)),
+        refresh=values.get("refresh", properties["refresh"]["default"]),
+        replan_after=_seconds(values["replan_after"]) if "replan_after" in values else None,
     )
 
 
@@ -198,6 +212,12 @@ def _servers(
 def _tls(values: dict[str, str]) -> Tls:
     files = {key: Path(values[key]) for key in ("ca", "certificate", "key") if key in values}
     return Tls(**files, server_name=values.get("server_name"))
+
+
+def _seconds(age: str) -> float:
+    """An age such as `30min`, `12h`, `1d` or `2w`, which the schema has checked, in seconds."""
+    number = age.rstrip(ascii_lowercase)
+    return float(number) * _UNITS[age.removeprefix(number)]
 
 
 def _number(value: Any) -> Any:

@@ -7,10 +7,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seriesport.asked import is_due
 from seriesport.errors import SeriesportError
 from seriesport.hours import Begin
 from seriesport.plan import (
     UNNAMED,
+    PlanFolder,
     Shard,
     delivers_files,
     read_index,
@@ -24,6 +26,8 @@ from seriesport.sizing import Sizes, moving
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from seriesport.config import Config
+
 
 @lru_cache(maxsize=1)
 def _index(path: Path, *_state: int) -> dict[str, Shard]:
@@ -36,6 +40,13 @@ def shards(index: str) -> dict[str, Shard]:
     status = path.stat()
     # By its time alone a new plan would pass for the old one where times are counted in seconds.
     return _index(path, status.st_mtime_ns, status.st_ino, status.st_size)
+
+
+def plans_again(index: str, config: Config) -> bool:
+    """Return True if open-ended entries are to be asked for again, so that the plan is due."""
+    after = config.ask_again_after
+    path = Path(index)
+    return after is not None and path.exists() and is_due(PlanFolder(path.parent).asked, after)
 
 
 def limits(servers: Mapping[str, Server]) -> dict[str, int]:
