@@ -23,8 +23,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kill"), pytest.mark.tim
 KILLS = 20
 START = 4
 """Seconds in which Snakemake begins its first job."""
-# What tells of a run and not of its result: logs, and the order to repeat something.
-NOT_RESULTS = ("logs", "retry", "again")
+# What tells of a run and not of its result: logs, the order to repeat something, when it was asked.
+NOT_RESULTS = ("logs", "retry", "again", "asked.tsv")
 
 
 def _delivered(project: Project) -> dict[str, object]:

@@ -280,6 +280,18 @@ REASONS: dict[str, Reason] = {
         "Run again: only what the destination does not list is sent.",
         transient=True,
     ),
+    "removal-unsupported": Reason(
+        "The destination cannot be told to delete.",
+        "Have it deleted there; then forget it here with: seriesport prune --yes --forget",
+    ),
+    "delivery-left": Reason(
+        "Something that was delivered could not be removed from its destination.",
+        "The table says what and why. Remove it there, then: seriesport prune --yes --forget",
+    ),
+    "still-wanted": Reason(
+        "An entry of the cohort that has no answer yet may mean this series.",
+        "Let the entry be planned, or take it out: then run seriesport prune again.",
+    ),
     # Convert
     "conversion-failed": Reason(
         "The converter failed.",

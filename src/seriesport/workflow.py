@@ -12,7 +12,6 @@ from seriesport.errors import SeriesportError
 from seriesport.hours import Begin
 from seriesport.plan import (
     UNNAMED,
-    PlanFolder,
     Shard,
     delivers_files,
     read_index,
@@ -22,11 +21,11 @@ from seriesport.plan import (
 from seriesport.settings import Server, Settings
 from seriesport.shares import Shares, every
 from seriesport.sizing import Sizes, moving
+from seriesport.steps.orders import plan_again
+from seriesport.steps.shard import Results
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-    from seriesport.config import Config
 
 
 @lru_cache(maxsize=1)
@@ -42,11 +41,15 @@ def shards(index: str) -> dict[str, Shard]:
     return _index(path, status.st_mtime_ns, status.st_ino, status.st_size)
 
 
-def plans_again(index: str, config: Config) -> bool:
-    """Return True if open-ended entries are to be asked for again, so that the plan is due."""
-    after = config.ask_again_after
-    path = Path(index)
-    return after is not None and path.exists() and is_due(PlanFolder(path.parent).asked, after)
+@lru_cache(maxsize=1)
+def order_plan(index: str, after: float | None) -> None:
+    """Order the plan anew, if an open-ended entry was last asked for `after` seconds ago.
+
+    Once in a process: afterwards, its answer is new.
+    """
+    results = Results(Path("results"))
+    if after is not None and Path(index).exists() and is_due(results.plan.asked, after):
+        plan_again(results)
 
 
 def limits(servers: Mapping[str, Server]) -> dict[str, int]:

@@ -16,6 +16,12 @@ def ledgers(wildcards):
     )
 
 
+def again(wildcards):
+    if workflow.is_main_process:
+        order_plan(INDEX, settings.ask_again_after)
+    return [path for path in ["results/plan/again"] if exists(path)]
+
+
 def retry(step):
     return lambda wildcards: [
         path

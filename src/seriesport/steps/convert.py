@@ -69,7 +69,7 @@ def convert_shard(
         bundle = results.step(FETCHED, shard) / f"{row.key}.zip"
         return _convert(row, source, bundle, folder, records, wanted, opts)
 
-    return run_shard(results.ledger(CONVERTED, shard), rows, work, records=records)
+    return run_shard(results.ledger(CONVERTED, shard), rows, work, records=(records,))
 
 
 def _convert(

@@ -74,6 +74,10 @@ class Results:
         name = "receipts.jsonl" if step == UPLOADED else "records.jsonl"
         return self.step(step, shard) / name
 
+    def sent(self, shard: str) -> Path:
+        """What the destinations got of a shard's series and did not have before."""
+        return self.step(UPLOADED, shard) / "sent.jsonl"
+
 
 class Transports:
     """Transports that are open in this process: one per thread and address. A context manager."""
@@ -114,7 +118,7 @@ def run_shard(
     rows: Sequence[PlannedSeries],
     work: Callable[[PlannedSeries], LedgerLine],
     workers: int = 1,
-    records: Records | None = None,
+    records: Sequence[Records] = (),
     make_room: Callable[[], None] = lambda: None,
 ) -> list[LedgerLine]:
     """Bring every series of a shard to an end, good or bad, and write `records` and the ledger.
@@ -141,8 +145,8 @@ def run_shard(
                     guarded(row, work) if line.code in REFUSALS else line
                     for row, line in zip(rows, lines, strict=True)
                 ]
-            if records is not None:
-                records.write(line.key for line in lines)
+            for kept in records:
+                kept.write(line.key for line in lines)
             write_ledger(ledger, lines)
     except OSError as error:
         raise unwritable(error) from error

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING
 
 from seriesport.address import parse, scheme, source_root
-from seriesport.bundle import check_hash, read_bundle, read_files
+from seriesport.bundle import check_hash, read_bundle, read_files, read_manifest
+from seriesport.digest import digest_member
 from seriesport.errors import REASONS, SeriesportError
 from seriesport.flow import Flow, Flows, patience, server_of, workers
 from seriesport.instance import FileSlice, Instance, PlainFile
@@ -20,6 +22,7 @@ from seriesport.outputs import made_of
 from seriesport.plan import DICOM
 from seriesport.receipts import Delivery, deliveries, delivery, receipts
 from seriesport.records import Records, read_records
+from seriesport.sent import Sent, record_sent, sent_of
 from seriesport.steps.fetch import content_of
 from seriesport.steps.shard import (
     CONVERTED,
@@ -34,7 +37,7 @@ from seriesport.steps.shard import (
 from seriesport.transports.protocol import SeriesReference
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from seriesport.address import Address
@@ -43,7 +46,7 @@ if TYPE_CHECKING:
     from seriesport.plan import PlannedSeries
     from seriesport.records import Record
     from seriesport.settings import Settings
-    from seriesport.transports.protocol import Receipt, Transport
+    from seriesport.transports.protocol import Announce, Receipt, Transport
 
 _RESOURCES = {"preview": "SNAPSHOTS"}
 """What XNAT calls the resources of files that are made; else the format's name in capitals."""
@@ -60,6 +63,7 @@ class _Upload:
     transports: Transports
     flows: Flows
     receipts: Records
+    sent: Records
 
     @cached_property
     def made(self) -> dict[str, Record]:
@@ -81,14 +85,15 @@ def upload_shard(
     flows = Flows(settings, workers=at_once)
     secret, records = load_secret(results.secret), Records(results.records(UPLOADED, shard))
     with Transports(settings) as transports:
-        shared = _Upload(results, shard, secret, transports, flows, records)
+        sent = Records(results.sent(shard))
+        shared = _Upload(results, shard, secret, transports, flows, records, sent)
 
         def work(row: PlannedSeries) -> LedgerLine:
             wanted = upload if row.upload is None else row.upload
             return _deliver(shared, row, line_of(ledger, row.key), wanted)
 
         return run_shard(
-            results.ledger(UPLOADED, shard), rows, work, at_once, records, transports.close
+            results.ledger(UPLOADED, shard), rows, work, at_once, (records, sent), transports.close
         )
 
 
@@ -119,13 +124,28 @@ class _Images:
         plain = self._row.reference.plain and self._row.template is None
         return read_files(self._path) if plain else read_bundle(self._path)
 
-    def store(self, transport: Transport, flow: Flow, address: Address) -> Receipt:
+    @cached_property
+    def _digests(self) -> Sequence[str]:
+        with suppress(SeriesportError):
+            manifest = read_manifest(self._path)
+            if manifest.sha256 == self._sha256:
+                return [member.sha256 for member in manifest.instances]
+        return [digest_member(item).sha256 for item in self._items]
+
+    def digests(self, uids: Collection[str]) -> list[str]:
+        wanted = set(uids)
+        pairs = zip(self._items, self._digests, strict=True)
+        return [sha256 for item, sha256 in pairs if item.uid in wanted]
+
+    def store(
+        self, transport: Transport, flow: Flow, address: Address, announce: Announce
+    ) -> Receipt:
         items = flow.send(self._items)
         instances = [item for item in items if isinstance(item, Instance)]
         if instances:
-            return transport.store(instances, address, self._row.key)
+            return transport.store(instances, address, self._row.key, announce)
         files = [item for item in items if isinstance(item, PlainFile)]
-        return transport.store_files(files, address, "", self._row.reference)
+        return transport.store_files(files, address, "", self._row.reference, announce)
 
 
 class _Files:
@@ -139,12 +159,25 @@ class _Files:
         self.size = sum(output.size for output in made)
         self.names = [output.name for output in made]
         self._series = series
-        self._resource = _RESOURCES.get(form, form.upper())
+        self._resource = resource_of(form)
         self._files = [_file(folder / o.name, o) for o in made]
+        self._digests = [output.sha256 for output in made]
 
-    def store(self, transport: Transport, flow: Flow, address: Address) -> Receipt:
+    def digests(self, uids: Collection[str]) -> list[str]:
+        wanted = set(uids)
+        pairs = zip(self._files, self._digests, strict=True)
+        return [sha256 for file, sha256 in pairs if file.uid in wanted]
+
+    def store(
+        self, transport: Transport, flow: Flow, address: Address, announce: Announce
+    ) -> Receipt:
         files = flow.send(self._files)
-        return transport.store_files(files, address, self._resource, self._series)
+        return transport.store_files(files, address, self._resource, self._series, announce)
+
+
+def resource_of(form: str) -> str:
+    """Return what XNAT calls the resource of a format's files, and a folder their folder."""
+    return _RESOURCES.get(form, form.upper())
 
 
 def _digest(made: Sequence[Output]) -> str:
@@ -245,9 +278,13 @@ def _series(row: PlannedSeries, folder: Path, made: Made) -> SeriesReference:
 
 
 def _name(upload: _Upload, address: Address) -> str:
+    return destination_name(upload.secret, address, upload.transports.settings)
+
+
+def destination_name(secret: bytes, address: Address, settings: Settings) -> str:
     """What a receipt calls a destination: another one once config.yaml gives it another host."""
-    server = server_of(address, upload.transports.settings)
-    return keyed_hash(upload.secret, address.url, server.place if server else "")
+    server = server_of(address, settings)
+    return keyed_hash(secret, address.url, server.place if server else "")
 
 
 def _store(
@@ -256,8 +293,16 @@ def _store(
     transport = upload.transports.get(source_root(address))
     flow = upload.flows.get(address)
 
+    def announce(uids: Collection[str]) -> None:
+        files = parcel.names if isinstance(parcel, _Files) else ()
+        form, digests = parcel.content.partition(" ")[0], parcel.digests(uids)
+        one = Sent(_name(upload, address), scheme(address), form, files, digests)
+        if digests:
+            known = sent_of(upload.sent.get(row.key))
+            upload.sent.put(row.key, record_sent([*known, one]))
+
     def attempt() -> Delivery:
-        receipt = parcel.store(transport, flow, address)
+        receipt = parcel.store(transport, flow, address, announce)
         sent = sum(entry.sent for entry in receipt.entries)
         there = len(receipt.entries) - sent
         _log.info("series %s: sent %d, %d not", row.key, sent, there)

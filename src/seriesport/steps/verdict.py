@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -16,20 +15,19 @@ from rich.text import Text
 
 from seriesport.asked import describe, read_asked
 from seriesport.errors import REASONS, SeriesportError
-from seriesport.files import write_if_changed, write_text
+from seriesport.files import write_if_changed
 from seriesport.ledger import LedgerLine, Status, read_ledger
 from seriesport.resolve import kind
+from seriesport.steps.orders import plan_again, repeat
 from seriesport.steps.shard import CONVERTED, FETCHED, STEPS, UPLOADED, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from seriesport.plan import Plan, PlannedSeries, Problem
     from seriesport.steps.shard import Results
 
 _MOST_ROWS = 60
-_COARSE_NS = 2_000_000_000
 _COLUMNS = (
     "cohort_line", "key", "shard", "modality", "status", "fetched", "converted",
     "uploaded", "reason", "detail", "instances", "bundle", "outputs", "receipts",
@@ -110,7 +108,7 @@ def show(found: Sequence[Outcome], console: Console) -> None:
 def _left_over(results: Results) -> Iterator[str]:
     former = len(results.plan.former())
     if former:
-        yield f"{former} former series of the cohort are still here: seriesport prune lists them"
+        yield f"{former} series left the cohort or lost destinations: see seriesport prune"
 
 
 def _say(console: Console, text: str) -> None:
@@ -177,25 +175,11 @@ def _table(found: Sequence[Outcome], *, private: bool) -> str:
 
 
 def _retry_next_time(results: Results, plan: Plan, found: Sequence[Outcome]) -> None:
-    # The workflow takes these files as inputs. Their text changes as well as their time, since
-    # Snakemake does not run again for an input that is younger but the same.
-    now = f"{time.time_ns()}\n"
     repeated = {(step, outcome.shard) for outcome in found for step in _to_repeat(outcome)}
     for step, shard in sorted(repeated):
-        path = results.plan.retry(step, shard)
-        write_text(path, now)
-        _make_younger(path, results.ledger(step, shard))
+        repeat(results, step, shard)
     if plan.problems:
-        write_text(results.plan.again, now)
-        _make_younger(results.plan.again, results.plan.index)
-
-
-def _make_younger(path: Path, than: Path) -> None:
-    """Set a file's time such that it is younger also where times are counted in 2 seconds."""
-    with suppress(FileNotFoundError):
-        least = than.stat().st_mtime_ns + _COARSE_NS
-        if path.stat().st_mtime_ns < least:
-            os.utime(path, ns=(least, least))
+        plan_again(results)
 
 
 def _to_repeat(outcome: Outcome) -> Iterator[str]:

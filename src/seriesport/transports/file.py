@@ -5,20 +5,28 @@ from __future__ import annotations
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from seriesport.digest import chunks, digest_member
+from seriesport.digest import chunks, digest_member, digest_payload
 from seriesport.errors import SeriesportError
-from seriesport.files import PART_SUFFIX, sync_folder, unreadable, write_all, writing
+from seriesport.files import PART_SUFFIX, sync_folder, unreadable, unwritable, write_all, writing
 from seriesport.instance import FileSlice
 from seriesport.part10 import encode_file_meta, read_path
 from seriesport.transports import plainfiles
 from seriesport.transports.listing import Listed, Listing
 from seriesport.transports.placing import check_name, choose_folder, place
-from seriesport.transports.protocol import Proof, Receipt, ReceiptEntry, Transport
+from seriesport.transports.protocol import (
+    Proof,
+    Receipt,
+    ReceiptEntry,
+    Removal,
+    Transport,
+    unannounced,
+)
 from seriesport.zipfiles.safe import name_problem
 
 if TYPE_CHECKING:
@@ -28,7 +36,7 @@ if TYPE_CHECKING:
     from seriesport.instance import Instance, Item, Payload, PlainFile
     from seriesport.part10 import Part10
     from seriesport.settings import Settings
-    from seriesport.transports.protocol import Expected, SeriesReference
+    from seriesport.transports.protocol import Announce, Expected, SeriesReference, Written
 
 
 _WRITERS = 4
@@ -53,6 +61,7 @@ class FileTransport(Transport):
     """
 
     takes_files = True
+    keeps_apart = True
 
     def __init__(self, address: Address, settings: Settings) -> None:
         self.address = cast("FileAddress", address)
@@ -102,7 +111,11 @@ class FileTransport(Transport):
                 yield self._unchanged(listed[uid])
 
     def store(
-        self, instances: Sequence[Instance], address: Address, name: str | None = None
+        self,
+        instances: Sequence[Instance],
+        address: Address,
+        name: str | None = None,
+        announce: Announce = unannounced,
     ) -> Receipt:
         """See the protocol."""
         root = _path(address)
@@ -113,6 +126,7 @@ class FileTransport(Transport):
         present = [one for series in listing.series.values() for one in series]
         taken = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set[str]()
         placement = place(instances, present, taken)
+        announce([one.uid for _, _, one in placement.missing])
         with ThreadPoolExecutor(_WRITERS) as pool:
             paths = [folder / file for _, file, _ in placement.missing]
             written = pool.map(write_instance, paths, [one for _, _, one in placement.missing])
@@ -122,7 +136,12 @@ class FileTransport(Transport):
         return Receipt(tuple(entry for entry in placement.entries if entry is not None))
 
     def store_files(
-        self, files: Sequence[PlainFile], address: Address, resource: str, series: SeriesReference
+        self,
+        files: Sequence[PlainFile],
+        address: Address,
+        resource: str,
+        series: SeriesReference,
+        announce: Announce = unannounced,
     ) -> Receipt:
         """See the protocol. They lie in a folder that is named as the resource.
 
@@ -138,8 +157,36 @@ class FileTransport(Transport):
         for number, file in enumerate(files, 1):
             if problem := name_problem(file.name):
                 raise SeriesportError("name-unsafe", f"the name of file {number} {problem}")
+        announce([file.uid for file in files if not os.path.lexists(folder / file.name)])
         with ThreadPoolExecutor(_WRITERS) as pool:
             return Receipt(tuple(pool.map(partial(_store_file, folder), files)))
+
+    def remove(self, address: Address, written: Written) -> Removal:
+        """See the protocol. Folders that get empty go too, but for that of the address.
+
+        Raises:
+            SeriesportError: not-found, address-invalid, file-unreadable, file-unwritable.
+        """
+        root = _path(address)
+        if not root.is_dir():
+            raise SeriesportError("not-found", "the destination folder is not there")
+        below = written.name if written.resource is None else written.resource
+        if below:
+            check_name(below)
+        folder = root / below
+        try:
+            if written.resource is None:
+                paths = sorted(folder.iterdir()) if folder.is_dir() else []
+            else:
+                paths = [folder / name for name in written.files if not name_problem(name)]
+            gone = [path for path in paths if _remove_file(path, written)]
+            for parent in {path.parent for path in paths} | {folder}:
+                if parent != root:
+                    with suppress(OSError):  # it is not empty, or gone
+                        parent.rmdir()
+        except OSError as error:
+            raise unwritable(error) from error
+        return Removal(len(gone), sum(os.path.lexists(path) for path in paths))
 
     def close(self) -> None:
         """See the protocol."""
@@ -331,3 +378,20 @@ def _plain(path: Path) -> dict[str, Payload]:
         return {p.relative_to(folder).as_posix(): FileSlice(p, 0, p.stat().st_size) for p in found}
     except OSError as error:
         raise unreadable(error, "the source") from error
+
+
+def _remove_file(path: Path, written: Written) -> bool:
+    """Remove a file if it has bytes that were written; return True if so."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    before = _state(path.stat())
+    payload: Payload = FileSlice(path, 0, before[2])
+    if written.resource is None:
+        read = read_path(str(path))
+        if read is None:
+            return False
+        payload = FileSlice(path, read[0].data_set_offset, read[0].size)
+    if digest_payload(payload).sha256 not in written.sha256 or _state(path.lstat()) != before:
+        return False
+    path.unlink()
+    return True

@@ -6,9 +6,18 @@ from typing import TYPE_CHECKING
 
 from seriesport.address import Address, XnatAddress
 from seriesport.errors import SeriesportError
-from seriesport.transports.protocol import Expected, Receipt, SeriesReference, Transport
+from seriesport.transports.protocol import (
+    Announce,
+    Expected,
+    Receipt,
+    Removal,
+    SeriesReference,
+    Transport,
+    unannounced,
+)
 from seriesport.xnat.catalog import Catalog
 from seriesport.xnat.download import Downloads
+from seriesport.xnat.removal import remove_files
 from seriesport.xnat.search import headers_of, resource_files, search
 from seriesport.xnat.sharing import release_session, share_session
 from seriesport.xnat.upload import Upload
@@ -19,6 +28,7 @@ if TYPE_CHECKING:
 
     from seriesport.instance import Instance, Item, PlainFile
     from seriesport.settings import Settings
+    from seriesport.transports.protocol import Written
     from seriesport.xnat.catalog import Experiment, ResourceFile
     from seriesport.xnat.session import Session
 
@@ -90,23 +100,38 @@ class XnatTransport(Transport):
         yield from downloads.items(missing, plain=series.plain)
 
     def store(
-        self, instances: Sequence[Instance], address: Address, name: str | None = None
+        self,
+        instances: Sequence[Instance],
+        address: Address,
+        name: str | None = None,
+        announce: Announce = unannounced,
     ) -> Receipt:
         """See the protocol. Also what `Upload.instances` raises."""
         del name
         place = self._checked(address)
         if not instances:
             return Receipt(())
-        return Upload(self._session, place).instances(instances)
+        return Upload(self._session, place, announce).instances(instances)
 
     def store_files(
-        self, files: Sequence[PlainFile], address: Address, resource: str, series: SeriesReference
+        self,
+        files: Sequence[PlainFile],
+        address: Address,
+        resource: str,
+        series: SeriesReference,
+        announce: Announce = unannounced,
     ) -> Receipt:
         """See the protocol. Also what `Upload.files` raises."""
         place = self._checked(address)
         if not files:
             return Receipt(())
-        return Upload(self._session, place).files(files, resource, series)
+        return Upload(self._session, place, announce).files(files, resource, series)
+
+    def remove(self, address: Address, written: Written) -> Removal:
+        """See the protocol. The scan, its experiment and its subject stay. Also what
+        `remove_files` raises.
+        """
+        return remove_files(self._catalog(), self._checked(address), written)
 
     def close(self) -> None:
         """See the protocol."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from seriesport.address import XnatAddress
 from seriesport.errors import SeriesportError
-from seriesport.transports.protocol import Receipt
+from seriesport.transports.protocol import Receipt, unannounced
 from seriesport.xnat.catalog import Catalog
 from seriesport.xnat.contents import Contents
 from seriesport.xnat.fields import (
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from seriesport.instance import Instance, PlainFile
-    from seriesport.transports.protocol import ReceiptEntry, SeriesReference
+    from seriesport.transports.protocol import Announce, ReceiptEntry, SeriesReference
     from seriesport.xnat.catalog import Experiment
     from seriesport.xnat.items import Record
     from seriesport.xnat.session import Session
@@ -50,8 +50,11 @@ _FILES = "FILES"
 class Upload:
     """One upload to an XNAT. Everything is asked anew: it may be repeated at any time."""
 
-    def __init__(self, session: Session, address: XnatAddress) -> None:
+    def __init__(
+        self, session: Session, address: XnatAddress, announce: Announce = unannounced
+    ) -> None:
         check_place(address)
+        self._announce = announce
         self._catalog = Catalog(session, session.deadline())
         self._address = address
 
@@ -134,7 +137,7 @@ class Upload:
         self, experiment: Experiment, record: Record, label: str, files: Sequence[Outgoing]
     ) -> Mapping[str, ReceiptEntry]:
         contents = Contents(self._catalog, experiment, record.id, label)
-        filling = Filling(contents, _WORDS.get(label.upper(), {}))
+        filling = Filling(contents, _WORDS.get(label.upper(), {}), self._announce)
         server = self._catalog.session.server.url
         with turn(server, experiment.id, record.id, label):
             entries = filling.run(files, exists=label in record.resources)
