@@ -7,7 +7,7 @@ CLIENTS := xnatpy pyxnat yaxil
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-annotate \
 	--no-header --python-version 3.11 --quiet --extra build --extra workflow
 
-.PHONY: demo test everyday check peers lock clean
+.PHONY: demo test everyday check peers bench-smoke lock clean
 
 demo: $(VENV)/run.stamp $(if $(XNAT),$(VENV)/test.stamp)  ## The main job on public images; XNAT=1 adds a leg with a test XNAT.
 	$(BIN)/python -m seriesport.demo demo
@@ -37,6 +37,17 @@ check: $(VENV)/test.stamp  ## Format, lint and types.
 
 peers: $(CLIENTS:%=$(VENV)/clients/%.stamp)  ## Orthanc, DCMTK, dicom3tools and XNAT clients, for the tests.
 	@sh tests/install_peers.sh
+
+bench-smoke: $(VENV)/test.stamp peers  ## Every benchmark in a tiny form: does it still run?
+	$(BIN)/python benchmarks/agreement.py --built
+	$(BIN)/python benchmarks/archive_get.py --series 2 --slices 3 --size 32 --rounds 1 --parallel 2
+	$(BIN)/python benchmarks/archive_store.py --series 2 --slices 3 --size 32 --rounds 1 --parallel 2
+	$(BIN)/python benchmarks/cohorts.py --sizes 10 --run 10
+	$(BIN)/python benchmarks/convert.py --slices 3 --runs 1
+	$(BIN)/python benchmarks/reading.py --slices 3 --times 2 --rounds 1
+	$(BIN)/python benchmarks/series.py --slices 3 --times 2 --rounds 1
+	$(BIN)/python benchmarks/whole_job.py --slices 3 --size 32 --rounds 1
+	$(BIN)/python benchmarks/xnat.py --files 3 --rounds 1
 
 # Each client of XNAT has an environment of its own: their dependencies clash.
 $(VENV)/clients/%.stamp: tests/peers/xnat/clients/%.lock | $(VENV)/run.stamp

@@ -1,7 +1,7 @@
 """Every series of freely licensed sets that Seriesport and dcm2niix can both read: are shape,
 affine and every voxel the same?
 
-    python benchmarks/agreement.py [--keep FOLDER] [DIRECTORY ...]
+    python benchmarks/agreement.py [--keep FOLDER] [--built] [DIRECTORY ...]
 
 The sets: pydicom's test files, those of nibabel, of pydicom-data and of heudiconv (from the
 package registry at the first run, 45 MB below ~/.cache/seriesport), the series that the tests
@@ -340,16 +340,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directories", nargs="*", type=Path)
     parser.add_argument("--keep", type=Path, help="keep what dcm2niix made, below this folder")
+    parser.add_argument(
+        "--built", action="store_true", help="the tests' series and the directories alone"
+    )
     arguments = parser.parse_args()
     results: list[Result] = []
     with tempfile.TemporaryDirectory() as room:
         scratch = arguments.keep or Path(room)
         scratch.mkdir(parents=True, exist_ok=True)
         (scratch / "plain").mkdir()
-        sets = [
+        public = [
             ("pydicom", data.WHEEL),
             ("nibabel", Path(nibabel.__file__).parent / "nicom" / "tests" / "data"),
-            *downloaded(),
+        ]
+        sets = [
+            *([] if arguments.built else [*public, *downloaded()]),
             ("tests", built(scratch / "built")),
             *((d.name, d) for d in arguments.directories),
         ]

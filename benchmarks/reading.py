@@ -1,6 +1,6 @@
 """Reading a folder into an array: a CT of 200 slices and an MR of 40 x 30, beside imagedata.
 
-    python benchmarks/reading.py [--rounds 3]
+    python benchmarks/reading.py [--rounds 3] [--slices 200] [--times 40]
 
 Each reading is a process of its own, rounds alternate, files are in the page cache. Seconds are of
 the reading alone, without Python's start and imports; memory is the process's peak. The first run
@@ -26,8 +26,9 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import data
-data.ct(Path(sys.argv[2]), data.identity("ct"), slices=200, size=512)
-data.mr(Path(sys.argv[3]), data.identity("mr"), times=40, slices=30, size=128)
+slices, times = map(int, sys.argv[4:])
+data.ct(Path(sys.argv[2]), data.identity("ct"), slices=slices, size=512)
+data.mr(Path(sys.argv[3]), data.identity("mr"), times=times, slices=30, size=128)
 """
 OURS = """
 import hashlib, sys, time
@@ -67,15 +68,19 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    rounds: int = parser.parse_args().rounds
+    parser.add_argument("--slices", type=int, default=200, help="of the CT")
+    parser.add_argument("--times", type=int, default=40, help="of the MR, of 30 slices each")
+    options = parser.parse_args()
     tools = {IMAGEDATA: (environment(), THEIRS), "seriesport": (sys.executable, OURS)}
     print(f"{'':<28}{'seconds':>9}{'ratio':>8}{'MiB':>8}{'ratio':>8}")
     with tempfile.TemporaryDirectory() as room:
         ct, mr = Path(room, "ct"), Path(room, "mr")
-        subprocess.run([sys.executable, "-c", MAKE, TESTS, str(ct), str(mr)], check=True)
-        for name, folder, order in (("CT 200", ct, "none"), ("MR 40 x 30", mr, "time")):
+        sizes = [str(options.slices), str(options.times)]
+        subprocess.run([sys.executable, "-c", MAKE, TESTS, str(ct), str(mr), *sizes], check=True)
+        kinds = (f"CT {options.slices}", ct, "none"), (f"MR {options.times} x 30", mr, "time")
+        for name, folder, order in kinds:
             runs: dict[str, list[tuple[float, int, str]]] = {tool: [] for tool in tools}
-            for _ in range(rounds):
+            for _ in range(options.rounds):
                 for tool, (python, script) in tools.items():
                     runs[tool].append(measured(python, script, folder, order))
             if len({digest for done in runs.values() for *_, digest in done}) > 1:

@@ -65,7 +65,8 @@ def _get(transport: DicomTransport, series: SeriesReference, mode: str, out: Pat
             for instance in transport.fetch(series, expected, (), stage.spool):
                 stage.accept(instance)
             stage.settle()
-            if not stage.instances.keys() == expected.keys() == transport.expect(series).keys():
+            after = transport.expect(series)
+            if not expected.keys() == after.keys() == stage.held(after):
                 raise RuntimeError("incomplete")
 
 

@@ -10,4 +10,5 @@ with job(snakemake.log[0], snakemake.config) as (results, config):
         config.formats,
         config.upload,
         postscript=config.postscript,
+        input_order=config.input_order,
     )

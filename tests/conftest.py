@@ -2,18 +2,44 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
+from hypothesis import HealthCheck, settings
 
-from peers import Authority, Certificate, Dcmqrscp, Orthanc, Peer, PeerMissingError, Storescp
+from peers import (
+    Authority,
+    Certificate,
+    Dcmqrscp,
+    Orthanc,
+    Peer,
+    PeerMissingError,
+    Storescp,
+    loopback,
+)
 from peers.xnat import Xnat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PeerT = TypeVar("PeerT", bound=Peer)
+loopback.enter()
 XNAT_PROFILES = ("1.8", "1.6.4")
+
+# How long an example takes says how busy the machine is; what hangs ends by pytest's own timeout.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
+
+
+def pytest_configure() -> None:
+    """Let processes of the tests meet signals as a user's do, also below `nohup` and in a script.
+
+    What is ignored here would be ignored there; what is handled here has its default there.
+    """
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 def _serve(start: Callable[[], PeerT]) -> Iterator[PeerT]:

@@ -20,7 +20,12 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any
 
+import pydicom
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+
 from seriesport.dimse.acceptor import ABSTRACT_SYNTAX_REFUSED
+from seriesport.dimse.identifier import Identifier
 from seriesport.dimse.message import Field
 from seriesport.dimse.pdu import PduType, control_pdu, data_header
 from seriesport.dimse.scp import Archive
@@ -34,7 +39,6 @@ if TYPE_CHECKING:
 
     from seriesport.dimse.acceptor import Proposed
     from seriesport.dimse.catalog import Catalog
-    from seriesport.dimse.identifier import Identifier
     from seriesport.dimse.message import Command
     from seriesport.instance import Instance
 
@@ -100,6 +104,24 @@ class Fault(Enum):
     STRANGE_CONTEXT = auto()
     """Data set number `at=1` comes on a context that was never accepted."""
 
+    # Ways of archives that exist
+    COLLAPSED = auto()
+    """Lists one entity alone, where a key is asked for that counts or collects (tiny_pacs)."""
+    DOUBLED = auto()
+    """Names the first entity in each of its answers, at `level="IMAGE"` (tiny_pacs)."""
+    ROW_PER_INSTANCE = auto()
+    """Answers once for each instance, whatever the level (pynetdicom's qrscp)."""
+    COUNTS_MORE = auto()
+    """Says of each study that it has `series=9`."""
+    KNOWS_BYTES = auto()
+    """Compares the bytes of a patient's ID, which it holds in ISO_IR 100 (Conquest)."""
+    MISLABELLED = auto()
+    """Sends compressed instances in a context of Implicit VR, where there is one (Conquest)."""
+    STORES_ONCE = auto()
+    """Answers 0xA700 to an instance that it has already (tiny_pacs)."""
+    ODD_REFUSED = auto()
+    """The contexts of the SOP class `uid` are refused."""
+
     # A C-STORE
     DROPPED = auto()
     """Success, but nothing is stored."""
@@ -145,6 +167,8 @@ class FaultyArchive(Archive):
         self.sent: list[str] = []
         """SOP Instance UIDs of the instances that went out whole."""
         self.associations = 0
+        self.proposed = 0
+        """How many presentation contexts were proposed to it."""
         self.bears: float = inf
         """How many associations at one time it does not refuse as busy."""
         self.at_once = 0
@@ -178,7 +202,7 @@ class FaultyArchive(Archive):
         """Empty the record."""
         self.asked.clear()
         self.sent.clear()
-        self.associations = 0
+        self.associations = self.proposed = 0
 
     def take(self, fault: Fault) -> dict[str, Any] | None:
         """The options of a fault that is due, counted off; None where it is not."""
@@ -216,6 +240,15 @@ class FaultyArchive(Archive):
         return {one.uid for one in self.catalog.select(())}
 
 
+_AGGREGATED = frozenset(
+    {
+        "SOPClassesInStudy",
+        "NumberOfStudyRelatedSeries",
+        "NumberOfStudyRelatedInstances",
+        "NumberOfSeriesRelatedInstances",
+    }
+)
+_IMPLICIT = "1.2.840.10008.1.2"
 _STARTS = (Fault.REFUSED, Fault.BUSY, Fault.DEAF, Fault.ABORTED_NEGOTIATION)
 _CHOICES = (Fault.FEWER, Fault.NONE, Fault.DUPLICATES, Fault.INTRUDER, Fault.OTHER_BYTES)
 _BREAKS = (
@@ -244,6 +277,7 @@ class FaultySession(Session):
         self._break: tuple[Fault, dict[str, Any]] | None = None
         self._sending = 0
         self._total = 0
+        self._in_utf_8 = False
 
     def run(self) -> None:
         with self.archive.guard:
@@ -274,6 +308,9 @@ class FaultySession(Session):
 
     def choose(self, proposed: Proposed) -> str | int:
         uid = proposed.abstract_syntax
+        self.archive.proposed += 1
+        if (odd := self.archive.take(Fault.ODD_REFUSED)) is not None and uid == odd["uid"]:
+            return ABSTRACT_SYNTAX_REFUSED
         is_get, is_other = uid in GET_MODELS, uid in FIND_MODELS or uid == VERIFICATION
         fault = Fault.GET_REFUSED if is_get else Fault.STORAGE_REFUSED
         if (
@@ -296,14 +333,42 @@ class FaultySession(Session):
 
     def find(self, context_id: int, request: Command, asked: Identifier) -> None:
         self._note("C-FIND", asked)
+        more = self.archive.take(Fault.COUNTS_MORE) if asked.level == "STUDY" else None
+        if more is not None:
+            self._count(context_id, request, asked, str(more.get("series", 9)))
+            return
         status = self.archive.take(Fault.FIND_STATUS) if asked.level == "IMAGE" else None
         if status is not None:
             self.respond(context_id, request, status.get("status", 0xC000))
             return
         super().find(context_id, request, asked)
 
+    def _count(self, context_id: int, request: Command, asked: Identifier, series: str) -> None:
+        syntax = self.contexts[context_id][1]
+        for one in self.entities(asked):
+            values = {key.keyword: self.catalog.value(one, key.keyword) for key in asked.keys}
+            values["NumberOfStudyRelatedSeries"] = series
+            self.respond(context_id, request, 0xFF00, asked.answer(values, self.aet, syntax))
+        self.respond(context_id, request, 0)
+
+    def receive_identifier(self, context_id: int) -> Identifier:
+        data = bytearray()
+        self._part(context_id, data, 1 << 20)
+        self._in_utf_8 = b"ISO_IR 192" in data
+        return Identifier.decode(bytes(data), self.contexts[context_id][1])
+
     def entities(self, asked: Identifier) -> list[Instance]:
         found = super().entities(asked)
+        keywords = {key.keyword for key in asked.keys}
+        if keywords & _AGGREGATED and self.archive.take(Fault.COLLAPSED) is not None:
+            found = found[:1]
+        if self._in_utf_8 and self.archive.take(Fault.KNOWS_BYTES) is not None:
+            found = []
+        doubled = self.archive.take(Fault.DOUBLED)
+        if doubled is not None and asked.level == doubled.get("level", "IMAGE"):
+            found = found[:1] * len(found)
+        if self.archive.take(Fault.ROW_PER_INSTANCE) is not None:
+            found = self.catalog.select(asked.keys)
         if self.archive.take(Fault.FIND_OTHERS) is not None:
             found += self.archive.intruders
             for one in self.archive.intruders:
@@ -380,7 +445,16 @@ class FaultySession(Session):
             return
         super().finish_get(context_id, request, status, counts, failed)
 
+    def context_for(self, one: Instance) -> int | None:
+        native = (one.header.sop_class_uid, _IMPLICIT)
+        if self.archive.take(Fault.MISLABELLED) is not None and native in self.contexts.values():
+            return next(i for i, context in self.contexts.items() if context == native)
+        return super().context_for(one)
+
     def send_instance(self, context_id: int, one: Instance, message_id: int) -> None:
+        if self.contexts[context_id][1] == _IMPLICIT != one.transfer_syntax_uid:
+            self.send(context_id, self.store_command(one, message_id), _as_implicit(one))
+            return
         at = 0
         if self._break is not None:
             fault, options = self._break
@@ -439,6 +513,10 @@ class FaultySession(Session):
     def store(self, context_id: int, request: Command) -> None:
         uid = request.uid(Field.AFFECTED_SOP_INSTANCE_UID)
         self.archive.asked.append(Asked("C-STORE", "IMAGE", {"SOPInstanceUID": uid}))
+        if self.catalog.get(uid) and self.archive.take(Fault.STORES_ONCE) is not None:
+            self._part(context_id, bytearray(), 1 << 32)
+            self.respond(context_id, request, 0xA700)
+            return
         due = self.archive.take_one(
             Fault.DROPPED, Fault.RESPONSE_LOST, Fault.STORE_STATUS, Fault.STORE_SILENT
         )
@@ -459,3 +537,13 @@ class FaultySession(Session):
         self.respond(
             context_id, request, 0 if fault is Fault.DROPPED else options.get("status", 0xA700)
         )
+
+
+def _as_implicit(one: Instance) -> bytes:
+    """A data set in implicit VR with its pixels as they were, compressed or not."""
+    assert one.location is not None
+    dataset = pydicom.dcmread(one.location)
+    stream = DicomBytesIO()
+    stream.is_little_endian, stream.is_implicit_VR = True, True
+    write_dataset(stream, dataset)
+    return stream.getvalue()

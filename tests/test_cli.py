@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
 from typing import TYPE_CHECKING
 
 import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
 
 import data
 from peers.xnat import Xnat
 from project import BIN
+from seriesport import Series
 from seriesport.dimse.scp import Archive
 from seriesport.errors import REASONS
 
@@ -138,6 +142,111 @@ def test_verify_against_an_archive_names_what_is_not_there(
     assert seriesport("verify", str(part), "--against", archive.url).returncode == 0
     line = seriesport.fails("verify", str(series.paths[0].parent), "--against", archive.url)
     assert "1 of 4 instances are not there (numbers 4)" in line
+
+
+@pytest.fixture
+def copied(seriesport: Terminal, archive: Archive, tmp_path: Path) -> list[Path]:
+    """Two series of one study in an archive and in `out`: the files there, a folder a series."""
+    for number, slices in ((1, 3), (2, 4)):
+        made = data.ct(tmp_path / "made" / str(number), WHO.series(number), slices=slices, size=8)
+        assert len(made.paths) == slices
+    seriesport.json("cp", "made", archive.url)
+    seriesport.json("cp", "made", "out")
+    return sorted((tmp_path / "out").iterdir())
+
+
+def compared(seriesport: Terminal, *arguments: str) -> tuple[int, str, dict[str, dict[str, str]]]:
+    """Exit code, message and rows by series number of a comparison."""
+    done = seriesport("verify", *arguments, "--json")
+    return done.returncode, done.stderr, {r["series_number"]: r for r in json.loads(done.stdout)}
+
+
+@pytest.mark.slow
+def test_verify_against_an_archive_names_what_is_missing_here(
+    seriesport: Terminal, archive: Archive, copied: list[Path]
+) -> None:
+    against = ("--against", f"{archive.url}//{WHO.study_instance_uid}")
+    status, message, rows = compared(seriesport, "out", *against)
+    assert (status, message) == (0, "")
+    assert {row["result"] for row in rows.values()} == {"whole"}
+    sorted(copied[0].iterdir())[1].unlink()
+    status, message, rows = compared(seriesport, "out", *against)
+    assert status == 3
+    assert rows["1"]["result"] == "1 of 3 instances are not here (numbers 2)"
+    assert rows["2"]["result"] == "whole"
+    assert "[missing-here]" in message
+    shutil.rmtree(copied[1])
+    status, message, rows = compared(seriesport, "out", *against)
+    assert status == 3
+    assert rows["2"]["result"] == "none of its 4 instances is here"
+    assert (rows["2"]["instances"], rows["2"]["there"]) == (0, 4)
+    assert "2 of 2 series failed" in message
+    # of a whole archive, the studies that are here are compared
+    status, _, rows = compared(seriesport, "out", "--against", archive.url)
+    assert (status, sorted(rows)) == (3, ["1", "2"])
+
+
+@pytest.mark.slow
+def test_verify_tells_which_side_lacks_what(
+    seriesport: Terminal, tmp_path: Path, copied: list[Path]
+) -> None:
+    min(copied[0].iterdir()).unlink()
+    status, message, rows = compared(seriesport, "made", "--against", "out")
+    assert status == 4
+    assert "[missing-there]" in message
+    assert rows["1"]["result"] == "1 of 3 instances are not there (numbers 1)"
+    shutil.rmtree(tmp_path / "made" / "2")
+    status, message, rows = compared(seriesport, "made", "--against", "out")
+    assert status == 5
+    assert "[missing-both]" in message
+    assert rows["2"]["result"] == "none of its 4 instances is here"
+
+
+def stray(path: Path, **elements: str) -> None:
+    """Write a DICOM file without SOP Class UID and SOP Instance UID."""
+    stray = Dataset()
+    stray.PatientName = "Stray^File"
+    for name, value in elements.items():
+        setattr(stray, name, value)
+    stray.preamble = bytes(128)
+    stray.file_meta = FileMetaDataset()
+    stray.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    stray.save_as(path, enforce_file_format=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("zipped", [False, True], ids=["folder", "zip"])
+def test_a_stray_dicom_file_is_named_and_keeps_nobody_from_the_others(
+    seriesport: Terminal, tmp_path: Path, *, zipped: bool
+) -> None:
+    for number in (1, 2):
+        data.ct(tmp_path / "in" / str(number), WHO.series(number), slices=2, size=8)
+    stray(tmp_path / "in" / "0.dcm")
+    source = "in"
+    if zipped:
+        source = shutil.make_archive(str(tmp_path / "all"), "zip", tmp_path / "in")
+    for command in (("ls", source), ("cp", source, "out"), ("verify", source)):
+        done = seriesport(*command)
+        assert done.returncode == 0, done.stderr
+        assert re.search(r"passed over (file|member) \d of \d.*\[instance-invalid\]", done.stderr)
+        assert len(done.stdout.splitlines()) == 3
+        assert "Stray" not in done.stdout + done.stderr
+    assert len(list((tmp_path / "out").rglob("*.dcm"))) == 4
+    assert Series(source if zipped else tmp_path / "in", opts={"series": 2}).shape == (2, 8, 8)
+
+
+@pytest.mark.slow
+def test_a_file_without_uids_fails_the_series_that_it_names(
+    seriesport: Terminal, tmp_path: Path
+) -> None:
+    for number in (1, 2):
+        data.ct(tmp_path / "in" / str(number), WHO.series(number), slices=2, size=8)
+    stray(tmp_path / "in" / "x.dcm", SeriesInstanceUID=WHO.series(2).series_instance_uid)
+    done = seriesport("cp", "in", "out")
+    assert done.returncode == 1
+    assert "series 2 of 2: file 1 of 5" in done.stderr
+    assert len(list((tmp_path / "out").rglob("*.dcm"))) == 2
+    assert seriesport("ls", "in").returncode == 1
 
 
 def test_echo_says_whether_the_archive_answers(seriesport: Terminal, archive: Archive) -> None:

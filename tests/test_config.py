@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -14,6 +15,7 @@ import config_tables
 from seriesport.address import DicomAddress, XnatAddress
 from seriesport.config import Config, environment_name, load_config
 from seriesport.errors import SeriesportError
+from seriesport.imaging.orders import NAMES
 from seriesport.schema import load_schema
 from seriesport.settings import DicomServer, Settings, Tls, XnatServer, ZipLimits
 
@@ -42,6 +44,7 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path):
     assert config.cohort == Path("config/cohort.yaml")
     assert config.formats == ("nifti", "preview")
     assert config.shard_size == 0
+    assert config.input_order == "auto"
     assert config.settings.zip_limits == ZipLimits()
     assert not config.settings.servers
 
@@ -53,6 +56,7 @@ def test_every_key_reaches_the_settings(tmp_path: Path):
         cohort: my/list.tsv
         formats: []
         shard_size: 7
+        input_order: time,EchoTime
         servers:
           pacs:
             host: pacs.example.org
@@ -72,6 +76,7 @@ def test_every_key_reaches_the_settings(tmp_path: Path):
         """,
     )
     assert (config.cohort, config.formats, config.shard_size) == (Path("my/list.tsv"), (), 7)
+    assert config.input_order == "time,EchoTime"
     servers = config.settings.servers
     pacs = servers["pacs"]
     assert pacs.tls is not None
@@ -225,6 +230,14 @@ def test_both_schemas_offer_the_same_formats():
     assert config == cohort
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_schemas_take_every_input_order_that_has_a_name(name: str):
+    entry = load_schema("cohort")["$defs"]["entry"]["properties"]["input_order"]
+    config = load_schema("config")["properties"]["input_order"]
+    assert entry["pattern"] == config["pattern"]
+    assert re.fullmatch(config["pattern"], f"InversionTime,{name}")
+
+
 def test_the_readme_describes_every_key_as_the_schemas_do():
     text = config_tables.README.read_text(encoding="utf-8")
     assert config_tables.with_tables(text) == text, "run: python tests/config_tables.py"
@@ -278,6 +291,7 @@ def test_an_entry_with_a_url_is_an_xnat(tmp_path: Path):
             connections: 2
             create: false
             refresh_catalogs: true
+            event_reason: import
             timeout: 2
         """
     server = read(tmp_path, text).settings.servers["x"]
@@ -288,6 +302,7 @@ def test_an_entry_with_a_url_is_an_xnat(tmp_path: Path):
         connections=2,
         create=False,
         refresh_catalogs=True,
+        event_reason="import",
         timeout=2,
     )
     assert read(tmp_path, XNAT).settings.servers["x"].place == "https://h:8443/xnat"

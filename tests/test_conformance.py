@@ -1,8 +1,8 @@
 """One suite over every transport. A transport only says where to read and where to write.
 
 With `SERIESPORT_TEST_XNAT=https://host/context/PROJECT` it also runs against a live XNAT, in a
-subject of its own for each test, which it deletes at the end. The user, who must be a member or
-owner of the project, comes from netrc, or from `SERIESPORT_USER_LIVE` and
+subject of its own for each test, which it deletes at the end. The user, who must be an owner of the
+project, since a member may not delete, comes from netrc, or from `SERIESPORT_USER_LIVE` and
 `SERIESPORT_PASSWORD_LIVE`.
 """
 
@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import zipfile
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian
@@ -36,6 +38,7 @@ from seriesport.part10 import check_whole, load_instance
 from seriesport.settings import Settings, XnatServer
 from seriesport.transports.protocol import Proof, SeriesReference
 from seriesport.transports.registry import open_transport
+from seriesport.xnat.answer import StatusError
 from seriesport.xnat.paths import data_path, file_path
 from seriesport.xnat.session import Session
 
@@ -175,8 +178,13 @@ class LiveSite:
         return self.place
 
     def delete(self) -> None:
+        """Delete the subject with all that is in it, and see that it is gone."""
         path = data_path("projects", self.place.project, "subjects", self.place.subject)
-        self.session.send("DELETE", path, params={"removeFiles": "true"}, accept=(200, 404))
+        with missing():
+            self.session.send("DELETE", path, params={"removeFiles": "true"})
+        with missing():
+            self.session.get_json(path)
+            pytest.fail(f"{path} is still there: delete it by hand", pytrace=False)
 
     def _path(self, *below: str) -> str:
         place = self.place
@@ -185,6 +193,16 @@ class LiveSite:
 
     def _put(self, path: str, body: bytes | None = None, **params: str) -> None:
         self.session.send("PUT", path, params=params, body=body)
+
+
+@contextmanager
+def missing() -> Iterator[None]:
+    """Take it for granted that what is asked for may be missing."""
+    try:
+        yield
+    except StatusError as refused:
+        if refused.status != 404:
+            raise
 
 
 @pytest.fixture
@@ -208,22 +226,37 @@ def _site(
         yield Site(peer, Settings({"here": XnatServer("here", peer.url)}))
 
 
-@pytest.fixture
-def xnat_live(request: pytest.FixtureRequest) -> Iterator[LiveSite]:
-    """The XNAT that the environment names."""
+@pytest.fixture(scope="session")
+def live_session() -> Iterator[Session]:
+    """A session of an owner of the project that the environment names."""
     base, _, project = LIVE.rpartition("/")
-    server = XnatServer("live", base)
+    with closing(Session(XnatServer("live", base))) as session:
+        groups = {f"{project}_nobody"}
+        with missing():
+            listed: Any = session.get_json(data_path("projects", project, "users"))
+            rows = listed["ResultSet"]["Result"]
+            # An administrator is not among them.
+            groups = {row["GROUP_ID"] for row in rows if row["login"] == session.user.user}
+        if groups - {f"{project}_owner"}:
+            why = f"the suite needs an owner of the project {project}: nobody else may delete"
+            pytest.fail(f"{why} what the tests make there", pytrace=False)
+        yield session
+
+
+@pytest.fixture
+def xnat_live(request: pytest.FixtureRequest, live_session: Session) -> Iterator[LiveSite]:
+    """The XNAT that the environment names."""
+    server, project = live_session.server, LIVE.rpartition("/")[2]
     label = f"seriesport-{data.identity(request.node.nodeid).accession_number}"
-    with closing(Session(server)) as session:
-        site = LiveSite(
-            session,
-            Settings({"live": server}),
-            XnatAddress("live", None, project, label, f"{label}-1"),
-        )
-        try:
-            yield site
-        finally:
-            site.delete()
+    site = LiveSite(
+        live_session,
+        Settings({"live": server}),
+        XnatAddress("live", None, project, label, f"{label}-1"),
+    )
+    # What a run that was killed has left is in the way.
+    site.delete()
+    yield site
+    site.delete()
 
 
 LIVE = os.environ.get("SERIESPORT_TEST_XNAT", "").rstrip("/")
@@ -513,3 +546,32 @@ def test_plain_files_are_stored_once_and_never_replaced(
     assert [entry.code for entry in receipt.entries] == ["destination-conflict"]
     assert transport.store_files(files, party.address, "NIFTI", series).complete
     assert len(party.fetch(*party.find())) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("role", ["owner", "member"])
+def test_on_a_server_of_ones_own_the_suite_needs_an_owner_and_leaves_nothing(
+    tmp_path: Path, role: str
+) -> None:
+    chosen = "xnat_live and what_is_stored_is_found"
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
+    with Xnat(tmp_path / "xnat", "1.6.5") as peer:
+        peer.add_project("P", max=role)
+        peer.add_user("max", "max")
+        told = {"TEST_XNAT": f"{peer.url}/P", "USER_LIVE": "max", "PASSWORD_LIVE": "max"}
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", __file__, "-q", "-k", chosen],
+            env={**clean, **{f"SERIESPORT_{key}": value for key, value in told.items()}},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        made = peer.count("PUT", "/subjects/")
+        left = [item for item in peer.state.items.values() if item.kind != "project"]
+    assert not left
+    if role == "owner":
+        assert done.returncode == 0, done.stdout
+        assert made
+    else:
+        assert "the suite needs an owner of the project P" in done.stdout
+        assert not made

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from peers.loopback import outside
 from project import ROOT, Project
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def test_the_steps_of_a_definition_install_what_runs_the_workflow(tmp_path: Path
         if name not in ("PYTHONPATH", "VIRTUAL_ENV")
     } | {"PATH": f"{tmp_path / 'root' / 'bin'}:/usr/bin:/bin", "PYTHONNOUSERSITE": "1"}
     done = subprocess.run(
-        ["sh", "-c", run],
+        [*outside(), "sh", "-c", run],
         cwd=home,
         env=environment,
         capture_output=True,

@@ -77,7 +77,9 @@ def test_a_number_of_the_wrong_length_is_refused() -> None:
         _ = command.kind
 
 
-@pytest.mark.parametrize("uid", [b"", b"\0\0", b"1." * 33, b"1.2\xff4", b"1.2\n3"])
+@pytest.mark.parametrize(
+    "uid", [b"", b"\0\0", b"1." * 129, b"1.2*", b"1.2\\1.3", b"../1.2/3", b"1.2\xff4", b"1.2\n3"]
+)
 def test_what_cannot_be_a_uid_is_refused(uid: bytes) -> None:
     command = decode(element(Field.AFFECTED_SOP_INSTANCE_UID, uid))
     with pytest.raises(SeriesportError, match="no UID"):

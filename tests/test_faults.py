@@ -269,6 +269,17 @@ def test_an_instance_of_another_patient_or_study_is_refused_under_the_right_uids
     assert job.quarantined()
 
 
+def test_an_archive_that_sends_a_stranger_once_is_asked_again(
+    start: Callable[..., Job], made: data.Made, tmp_path: Path
+) -> None:
+    stranger = data.ct(tmp_path / "other", replace(made.identity, patient_id="SOMEBODY"), slices=1)
+    job = start(*stranger.paths)
+    job.archive.fail(Fault.INTRUDER, 1)
+    job.run(attempts=2)
+    assert sorted(job.archive.sent) == sorted([*made.uids, *stranger.uids])
+    assert job.quarantined()
+
+
 def test_answers_about_another_patient_are_not_believed(
     start: Callable[..., Job], made: data.Made, tmp_path: Path
 ) -> None:

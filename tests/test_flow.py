@@ -12,6 +12,7 @@ import yaml
 import data
 from faulty import Fault, FaultyArchive
 from project import SNAKEMAKE, Project
+from seriesport.commands.copying import cp
 from seriesport.errors import SeriesportError
 from seriesport.flow import Flow, Patience
 from seriesport.ledger import Status
@@ -47,10 +48,45 @@ def test_what_is_no_refusal_holds_up_nobody() -> None:
         raise SeriesportError("association-aborted", "gone")
 
     with pytest.raises(SeriesportError):
-        Patience(attempts=1, backoff=5.0).retrying(flow)(cut)
+        Patience(attempts=1, backoff=60.0).retrying(flow)(cut)
     started = time.monotonic()
     flow.wait()
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 30
+
+
+def test_between_attempts_there_is_more_time_at_each() -> None:
+    asked: list[float] = []
+
+    def cut() -> None:
+        asked.append(time.monotonic())
+        raise SeriesportError("association-aborted", "gone")
+
+    with pytest.raises(SeriesportError):
+        Patience(attempts=3, backoff=0.2).retrying()(cut)
+    first, second, third = asked
+    assert second - first >= 0.2
+    assert third - second >= 0.4
+
+
+def test_a_server_of_which_the_config_says_nothing_else_is_left_alone_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    made = data.ct(tmp_path / "made", data.identity("left alone"), slices=2)
+    with FaultyArchive(made.paths) as archive:
+        settings = Settings(servers={"pacs": DicomServer("pacs", archive.host, archive.port)})
+        address = f"dicom://pacs/FAULTY//{made.identity.study_instance_uid}"
+        archive.fail(Fault.CUT, 1)
+        slept: list[float] = []
+        sleep, here = time.sleep, threading.current_thread()
+
+        def count(seconds: float) -> None:
+            (slept.append if threading.current_thread() is here else sleep)(seconds)
+
+        monkeypatch.setattr(time, "sleep", count)
+        cp(address, str(tmp_path / "out"), settings, as_json=True)
+        assert sum(slept) >= 1
+        assert sorted({*archive.sent}) == sorted(made.uids)
 
 
 @pytest.mark.parametrize("bears", [1, 2])

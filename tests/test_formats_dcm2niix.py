@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import dcm2niix as tool
 import nibabel
 import numpy as np
 import psutil
@@ -17,8 +20,7 @@ from seriesport.formats import Conversion, convert, dcm2niix
 from seriesport.imaging.image import Image
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
 CANARIES = {
     "patient_id": "CANARYID77",
@@ -180,6 +182,114 @@ def test_no_identifier_is_in_image_sidecar_or_notes(tmp_path: Path) -> None:
     assert json.loads((out / "k3y.json").read_text())["EchoTime"] == 0.03
 
 
+# What dcm2niix says, and what it cannot place
+
+
+def test_each_wording_that_is_relied_on_is_one_of_the_installed_program() -> None:
+    program = Path(tool.bin).read_bytes()
+    wordings = [w for remark in dcm2niix.REMARKS for w in remark.wordings]
+    assert [w for w in wordings if w.encode() not in program] == []
+
+
+def timed(made: data.Made) -> list[Path]:
+    """Put all frames of an Enhanced instance at one place, one a second."""
+
+    def at_once(dataset: Any, _: int) -> None:
+        for i, frame in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+            frame.PlanePositionSequence[0].ImagePositionPatient = [0, 0, 0]
+            frame.FrameContentSequence[0].FrameAcquisitionDateTime = f"2020010100000{i}"
+
+    return images.vary(made.paths, at_once)
+
+
+def test_a_series_that_dcm2niix_cannot_place_is_written_by_our_own_writer(tmp_path: Path) -> None:
+    made = data.enhanced(tmp_path / "in", data.identity("one place", **CANARIES), frames=8)
+    files = timed(made)
+    conversion, out = make(files, tmp_path)
+    assert names(out) == ["k3y.json", "k3y.nii.gz"]
+    assert {output.software for output in conversion.outputs} == {"seriesport"}
+    assert "written by Seriesport's own NIfTI writer" in conversion.notes
+    voxels = np.asarray(nibabel.load(out / "k3y.nii.gz").dataobj)
+    assert voxels.shape == (64, 64, 1, 8)
+    np.testing.assert_array_equal(voxels[:, :, 0].T, Image.read(files).array)
+    sidecar = json.loads((out / "k3y.json").read_text())
+    assert sidecar["ConversionSoftware"] == "Seriesport"
+    assert "CANARY" not in str(sidecar).upper()
+
+
+def test_slices_without_a_place_are_refused(tmp_path: Path) -> None:
+    made = data.ct(tmp_path / "in", data.identity("nowhere"), slices=4)
+    images.vary(made.paths, lambda d, _: d.__delattr__("ImagePositionPatient"))
+    assert refusal(made.paths, tmp_path).code == "geometry-irregular"
+
+
+def test_a_singular_affine_is_refused(tmp_path: Path) -> None:
+    made = data.ct(tmp_path / "in", data.identity("singular"), slices=4)
+    flat = ["1", "0", "0", "1", "0", "0"]
+    images.vary(made.paths, lambda d, _: setattr(d, "ImageOrientationPatient", flat))
+    assert refusal(made.paths, tmp_path).code == "geometry-irregular"
+
+
+def talking(
+    monkeypatch: pytest.MonkeyPatch, line: str, change: Callable[[Path], object] = lambda _: None
+) -> None:
+    """Let dcm2niix say a line more, and change what it made."""
+    run = dcm2niix._run
+
+    def talk(source: Any, out: Path) -> tuple[str, int]:
+        console, status = run(source, out)
+        change(out)
+        return f"{line}{console}", status
+
+    monkeypatch.setattr(dcm2niix, "_run", talk)
+
+
+def test_a_warning_without_an_end_of_line_hides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = data.ct(tmp_path / "in", data.identity("no newline"), slices=8)
+    talking(monkeypatch, "Warning: Slices were spatially flipped")
+    conversion, _ = make(made.paths, tmp_path)
+    assert {output.software for output in conversion.outputs} == {"dcm2niix"}
+
+
+def split(out: Path) -> None:
+    """Make two images of one, as of an Enhanced file with magnitude and field map."""
+    image = nibabel.load(out / "image.nii", mmap=False)
+    voxels = np.asarray(image.dataobj)
+    half = voxels.shape[2] // 2
+    for name, part in (("image", voxels[:, :, :half]), ("image_fieldmap", voxels[:, :, half:])):
+        nibabel.save(nibabel.Nifti1Image(part, image.affine), out / f"{name}.nii")
+
+
+def test_one_instance_that_becomes_two_images_is_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = data.enhanced(tmp_path / "in", data.identity("two of one"), frames=8)
+    talking(monkeypatch, "", split)
+    _, out = make(made.paths, tmp_path)
+    assert [n for n in names(out) if n.endswith(".gz")] == [
+        "k3y.nii.gz",
+        "k3y_fieldmap.nii.gz",
+    ]
+
+
+def test_an_image_that_repeats_slices_makes_up_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = data.ct(tmp_path / "in", data.identity("tilt"), slices=6)
+
+    def halve(out: Path) -> None:
+        split(out)
+        for suffix in ("", "_Tilt_1"):
+            shutil.copy(out / "image_fieldmap.nii", out / f"image{suffix}.nii")
+        (out / "image_fieldmap.nii").unlink()
+
+    talking(monkeypatch, "", halve)
+    error = refusal(made.paths, tmp_path)
+    assert error.message == "dcm2niix made 3 of 6 slices"
+
+
 # What is refused
 
 
@@ -216,7 +326,7 @@ def test_an_instance_that_dcm2niix_leaves_out_is_noticed(
     error = refusal(made.paths, tmp_path)
     assert (error.code, error.message) == (
         "conversion-incomplete",
-        "dcm2niix used 5 of 6 instances",
+        "dcm2niix made 5 of 6 slices",
     )
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,13 @@ TWO_PAGES = """%!PS
 1 0 0 setrgbcolor 72 72 144 72 rectfill showpage
 0 0 1 setrgbcolor 72 72 144 72 rectfill showpage
 """
-EPS = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 72 36\n0 0 72 36 rectfill showpage\n"
+EPS = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 72 36\n0 0 72 36 rectfill showpage\n%%EOF\n"
+PDF_OBJECTS = (
+    "<</Type/Catalog/Pages 2 0 R>>",
+    "<</Type/Pages/Kids[3 0 R]/Count 1>>",
+    "<</Type/Page/Parent 2 0 R/MediaBox[0 0 100 50]/Contents 4 0 R/Resources<<>>>>",
+    "<</Length 28>>stream\n0 1 0 rg 0 0 100 50 re f    \nendstream",
+)
 ALLOWED: dict[str, Any] = {"postscript": True, "dpi": 72}
 
 
@@ -28,6 +35,18 @@ def document(folder: Path, text: str, name: str = "x.ps") -> Path:
     path = folder / name
     path.write_text(text)
     return path
+
+
+def whole_pdf() -> str:
+    """A PDF of one green page of 100 by 50 points."""
+    text, places = "%PDF-1.4\n", []
+    for number, content in enumerate(PDF_OBJECTS, 1):
+        places.append(len(text))
+        text += f"{number} 0 obj{content}endobj\n"
+    table = "".join(f"{place:010d} 00000 n \n" for place in places)
+    count = len(places) + 1
+    end = f"xref\n0 {count}\n0000000000 65535 f \n{table}trailer<</Root 1 0 R/Size {count}>>\n"
+    return f"{text}{end}startxref\n{len(text)}\n%%EOF\n"
 
 
 def show(path: Path, **opts: Any) -> Image:
@@ -76,13 +95,7 @@ def test_an_eps_is_cut_to_its_box_and_grey_when_asked(tmp_path: Path) -> None:
 
 
 def test_a_pdf_is_read_too(tmp_path: Path) -> None:
-    pdf = (
-        "%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n"
-        "2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n"
-        "3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 100 50]/Contents 4 0 R>>endobj\n"
-        "4 0 obj<</Length 27>>stream\n0 1 0 rg 0 0 100 50 re f    \nendstream endobj\n"
-        "trailer<</Root 1 0 R>>\n"
-    )
+    pdf = whole_pdf()
     found = show(document(tmp_path, pdf, "x.pdf"))
     assert found.array.shape == (50, 100, 3)
     assert (found.array == [0, 255, 0]).all()
@@ -167,3 +180,40 @@ def test_a_document_without_ghostscript_says_so(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert refusal(document(tmp_path, TWO_PAGES)).code == "tool-missing"
+
+
+def test_a_document_that_is_cut_short_is_refused(tmp_path: Path) -> None:
+    figure = EPS.replace("0 0 72 36 rectfill", "0 0 72 18 rectfill\n0 18 72 18 rectfill")
+    for name, text in (("x.eps", figure), ("x.pdf", whole_pdf())):
+        for size in range(30, len(text) - 6, 5):
+            error = refusal(document(tmp_path, text[:size], name))
+            assert error.code == "image-invalid", size
+    show(document(tmp_path, figure, "x.eps"))
+
+
+def test_an_eps_with_a_preview_is_read_and_refused_where_it_is_cut(tmp_path: Path) -> None:
+    preview = struct.pack("<4sLLLLLLH", b"\xc5\xd0\xd3\xc6", 32, len(EPS), 0, 0, 0, 0, 0xFFFF)
+    path = tmp_path / "x.eps"
+    path.write_bytes(preview.ljust(32, b"\0") + EPS.encode() + b"preview")
+    assert show(path).array.shape[:2] == (36, 72)
+    path.write_bytes(path.read_bytes()[:-20])
+    assert "cut short" in refusal(path).message
+
+
+def test_an_eps_without_a_bounding_box_is_refused(tmp_path: Path) -> None:
+    text = EPS.replace("%%BoundingBox: 0 0 72 36\n", "")
+    assert "bounding box" in refusal(document(tmp_path, text, "x.eps")).message
+
+
+def test_a_small_figure_is_no_whole_page(tmp_path: Path) -> None:
+    figure = (
+        "%!PS-Adobe-3.0\n%%BoundingBox: (atend)\n"
+        "1 0 0 setrgbcolor 100 200 30 20 rectfill 0 0 1 setrgbcolor 130 200 30 20 rectfill\n"
+        "showpage\n%%Trailer\n%%BoundingBox: 100 200 160 220\n%%EOF\n"
+    )
+    found = show(document(tmp_path, figure))
+    assert found.array.shape == (20, 60, 3)
+    assert found.array[10, 15].tolist() == [255, 0, 0]
+    assert found.array[10, 45].tolist() == [0, 0, 255]
+    large = figure.replace("100 200 160 220", "-100 -200 1900 800")
+    assert show(document(tmp_path, large)).array.shape == (1000, 2000, 3)

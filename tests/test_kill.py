@@ -23,8 +23,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kill"), pytest.mark.tim
 KILLS = 20
 START = 4
 """Seconds in which Snakemake begins its first job."""
-# What tells of a run and not of its result: logs, the order to repeat something, when it was asked.
-NOT_RESULTS = ("logs", "retry", "again", "asked.tsv")
+# What tells of a run and not of its result: logs, the order to repeat something, and when the
+# sources and destinations were last asked.
+NOT_RESULTS = ("logs", "retry", "again", "asked.tsv", "seen.jsonl")
 
 
 def _delivered(project: Project) -> dict[str, object]:

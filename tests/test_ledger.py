@@ -41,9 +41,10 @@ def test_what_is_no_ledger_is_refused(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(SeriesportError) as refused:
         read_ledger(path)
-    assert refused.value.code == "file-unreadable"
+    assert refused.value.code == "file-damaged"
 
 
 def test_a_missing_ledger_is_said_so(tmp_path: Path) -> None:
-    with pytest.raises(SeriesportError, match="not a ledger"):
+    with pytest.raises(SeriesportError, match="No such file") as refused:
         read_ledger(tmp_path / "ledger.tsv")
+    assert refused.value.code == "file-unreadable"

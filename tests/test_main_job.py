@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import nibabel
@@ -82,6 +83,18 @@ cohort:
     again = project.snakemake()
     assert again.returncode == 0
     assert len(dcmqrscp.files()) == len(sent)
+
+    source = f"dicom://source/{orthanc.aet}//{ct_of.study_instance_uid}"
+    audit = ("seriesport", "verify", "results/dicom", "--against", source, "--json")
+    whole = project.run(*audit)
+    assert whole.returncode == 0, whole.stderr
+    assert {row["result"] for row in json.loads(whole.stdout)} == {"whole"}
+    lost = project.results / rows["mr"]["bundle"].split()[0]
+    lost.unlink()
+    found = project.run(*audit)
+    assert found.returncode == 1
+    assert f"{lost.name} is gone" in found.stderr
+    assert "none of its 30 instances is here" in found.stdout
 
 
 @pytest.mark.usefixtures("xnat_credentials")

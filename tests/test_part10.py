@@ -381,7 +381,26 @@ def test_rows_without_enough_pixels_are_truncated() -> None:
     )
     check_whole(image + element(0x7FE00010, "OW", bytes(96)), len(image) + 108, EXPLICIT)
     assert refusal(image + element(0x7FE00010, "OW", bytes(94))) == "instance-truncated"
-    assert refusal(image) == "instance-truncated"
+    check_whole(image, len(image), EXPLICIT)  # of no class that has pixels
+    ct = element(0x00080016, "UI", b"1.2.840.10008.5.1.4.1.1.2\0") + image[len(SOP_CLASS) :]
+    assert refusal(ct) == "instance-truncated"
+
+
+def test_pixels_that_are_not_encoded_as_the_transfer_syntax_says_are_refused() -> None:
+    image = (
+        SOP_CLASS
+        + element(0x00280010, "US", b"\4\0")
+        + element(0x00280011, "US", b"\4\0")
+        + element(0x00280100, "US", b"\x10\0")
+    )
+    native = image + element(0x7FE00010, "OW", bytes(32))
+    end = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+    compressed = image + element(0x7FE00010, "OB", b"", UNDEFINED) + item() + item(b"12") + end
+    for syntax in ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.102"):
+        check_whole(compressed, len(compressed), syntax)
+        assert refusal(native, syntax) == "pixels-mislabelled"
+    check_whole(native, len(native), EXPLICIT)
+    assert refusal(compressed, EXPLICIT) == "pixels-mislabelled"
 
 
 def test_compressed_frames_that_are_missing_are_noticed() -> None:

@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from pathlib import Path
 
 import pytest
 
 import data
 from peers import Orthanc, PeerMissingError
 from peers.process import INSTALL, program
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_a_missing_server_is_a_failure_with_the_line_to_type() -> None:
@@ -34,3 +32,11 @@ def test_a_server_is_gone_after_it_was_stopped(tmp_path: Path) -> None:
     server.stop()
     with pytest.raises(ConnectionRefusedError):
         server.instances()
+
+
+def test_nobody_but_this_machine_can_reach_a_server_of_the_tests(tmp_path: Path) -> None:
+    with Orthanc(tmp_path / "orthanc", "INSIDE") as server:
+        assert f":{server.port:04X} " in Path("/proc/net/tcp").read_text()
+    lines = Path("/proc/net/dev").read_text().splitlines()
+    if os.geteuid() == 0:
+        assert [line.split(":")[0].strip() for line in lines if ":" in line] == ["lo"]

@@ -141,6 +141,15 @@ def test_two_entries_for_one_series_are_one_row_with_both_destinations() -> None
     assert len(row.destinations) == 1
 
 
+def test_two_entries_that_order_one_series_differently_are_refused() -> None:
+    plan = _plan(
+        "source: other", "source: other, input_order: time", "source: other, input_order: b"
+    )
+    assert [row.input_order for row in plan.series] == ["time"]
+    ((line, code),) = [(problem.line, problem.code) for problem in plan.problems]
+    assert (line, code) == (4, "cohort-invalid")
+
+
 def test_keys_are_the_same_for_the_same_secret_and_hide_the_identity() -> None:
     plan = _plan(STUDY)
     assert _keys(plan) == _keys(_plan(STUDY))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -11,9 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, build_role
 from pynetdicom.events import EVT_C_STORE, Event
 from pynetdicom.sop_class import (
+    CTImageStorage,
+    MRImageStorage,
     PatientRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
@@ -23,14 +27,19 @@ import data
 from peers import wait_until
 from peers.dcmtk import send
 from peers.process import echo, program
-from seriesport.dimse import message
+from seriesport.address import DicomAddress, parse, source_root
+from seriesport.dimse import message, scp
 from seriesport.dimse.acceptor import decode_request
+from seriesport.dimse.association import Association as Requestor
 from seriesport.dimse.catalog import ATTRIBUTES, matcher
-from seriesport.dimse.contexts import IDENTIFIER_SYNTAXES
+from seriesport.dimse.contexts import IDENTIFIER_SYNTAXES, Proposal
 from seriesport.dimse.identifier import Identifier
 from seriesport.dimse.message import Field, Kind
 from seriesport.dimse.scp import Archive
 from seriesport.errors import SeriesportError
+from seriesport.fetch import fetch_series
+from seriesport.settings import DicomServer, Settings
+from seriesport.transports.registry import open_transport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -510,3 +519,123 @@ def _request(aet: str, sop_class: str, syntax: str) -> bytes:
     body += item(0x10, b"1.2.840.10008.3.1.1.1") + item(0x20, b"\1\0\0\0" + context)
     body += item(0x50, item(0x51, (16384).to_bytes(4, "big")))
     return b"\x01\x00" + len(body).to_bytes(4, "big") + body
+
+
+# Hard times
+
+
+def _few_files(folder: Path, files: int) -> subprocess.Popen[str]:
+    """Serve a folder in a process that may open only so many files."""
+    code = "from seriesport.cli import main; main()"
+    command = f'ulimit -n {files}; exec {sys.executable} -c "{code}" serve {folder}'
+    return subprocess.Popen(
+        ["/bin/sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.slow
+def test_more_connections_than_files_are_refused_for_a_while_and_end_nothing(
+    tmp_path: Path,
+) -> None:
+    data.ct(tmp_path / "in", data.identity("crowd"), slices=2, size=8)
+    server = _few_files(tmp_path / "in", 64)
+    connections: list[socket.socket] = []
+    try:
+        assert server.stdout is not None
+        url = server.stdout.readline().split()[0]
+        host, port = url.removeprefix("dicom://").partition("/")[0].split(":")
+        for _ in range(80):
+            with suppress(OSError):
+                connections.append(socket.create_connection((host, int(port)), 5))
+        listed = parse(url)
+        assert isinstance(listed, DicomAddress)
+        with pytest.raises(SeriesportError) as caught:
+            query(listed)
+        assert caught.value.code in ("association-busy", "association-aborted", "timeout")
+        for connection in connections:
+            connection.close()
+        wait_until(lambda: _answers(listed), 60, "an answer after the crowd")
+    finally:
+        server.terminate()
+        _, said = server.communicate(timeout=30)
+    assert "Traceback" not in said
+    assert server.returncode == 0
+
+
+def query(address: DicomAddress) -> int:
+    """How many series an archive lists, asked once."""
+    with open_transport(source_root(address), Settings()) as transport:
+        return len(transport.find(address))
+
+
+def _answers(address: DicomAddress) -> bool:
+    try:
+        return query(address) == 1
+    except SeriesportError:
+        return False
+
+
+def test_an_association_above_the_limit_is_rejected_as_congestion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scp, "_most_associations", lambda: 1)
+    with Archive(tmp_path / "archive") as archive:
+        address = parse(archive.url)
+        assert isinstance(address, DicomAddress)
+        with socket.create_connection((archive.host, archive.port)):
+            with pytest.raises(SeriesportError) as caught:
+                query(address)
+            assert caught.value.code == "association-busy"
+            assert "too many associations" in caught.value.message
+        wait_until(lambda: echo(archive.port, archive.aet), 20, "a free place")
+
+
+def test_a_syntax_of_40_kb_and_a_file_that_is_gone_end_one_request_and_nothing_else(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    made = data.ct(tmp_path / "archive", data.identity("gone"), slices=3, size=8)
+    with Archive(tmp_path / "archive") as archive:
+        with socket.create_connection((archive.host, archive.port), 10) as sock:
+            syntax = b"1" * 40_000
+            context = b"\x01\0\0\0" + item(0x30, b"1.2.840.10008.1.1") + item(0x40, syntax)
+            titles = archive.aet.ljust(16).encode() + b"ME".ljust(16)
+            body = b"\0\1\0\0" + titles + bytes(32) + item(0x20, context)
+            sock.sendall(b"\1\0" + len(body).to_bytes(4, "big") + body)
+            assert sock.recv(100)[:1] == b"\x07"  # A-ABORT
+        made.paths[1].unlink()
+        address = parse(archive.url)
+        with open_transport(source_root(address), Settings()) as transport:
+            (series,) = transport.find(address)
+            with pytest.raises(SeriesportError) as caught:
+                fetch_series(transport, series, tmp_path / "b.zip", tmp_path / "staging")
+        assert "1 of 3 instances missing (numbers 2)" in caught.value.message
+        assert echo(archive.port, archive.aet)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def item(kind: int, content: bytes) -> bytes:
+    """An item of an association request (PS3.8 section 9.3.2)."""
+    return bytes((kind, 0)) + len(content).to_bytes(2, "big") + content
+
+
+def test_a_ct_that_is_announced_as_an_mr_is_refused(archive: Archive, tmp_path: Path) -> None:
+    made = data.ct(tmp_path / "in", data.identity("disguised"), slices=1, size=8)
+    server = DicomServer("here", archive.host, archive.port)
+    proposals = [Proposal(c, (ExplicitVRLittleEndian,)) for c in (MRImageStorage, CTImageStorage)]
+    statuses: list[int] = []
+    with Requestor.connect(server, archive.aet, proposals, time.monotonic() + 60) as association:
+        for number, context_id in enumerate(association.contexts, 1):
+            command = message.encode(
+                {
+                    Field.AFFECTED_SOP_CLASS_UID: MRImageStorage,
+                    Field.COMMAND_FIELD: Kind.C_STORE_RQ,
+                    Field.MESSAGE_ID: number,
+                    Field.PRIORITY: 0,
+                    Field.DATA_SET_TYPE: 0,
+                    Field.AFFECTED_SOP_INSTANCE_UID: made.uids[0],
+                }
+            )
+            association.send(context_id, command, data.dataset_bytes(made.paths[0]))
+            statuses.append(association.receive_response(Kind.C_STORE_RSP, number).status)
+    assert statuses == [0xA900, 0xA900]
+    assert len(archive.catalog) == 0

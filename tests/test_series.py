@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import pickle
 import zipfile
 from pathlib import Path
@@ -633,3 +634,16 @@ def test_formats_and_destinations_that_do_not_fit_are_refused(ct: Series, tmp_pa
     refused("files-unsupported", lambda: ct.write("dicom://a:1/B", formats=["dicom", "nifti"]))
     refused("server-unknown", lambda: ct.write("dicom://nowhere/AET"))
     assert not (tmp_path / "x.zip").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("a.dcm.gz", "gunzip"), ("DICOMDIR", "give the folder with the files")]
+)
+def test_dicom_that_is_no_instance_says_what_to_do(tmp_path: Path, name: str, told: str) -> None:
+    empty = data.WHEEL / "dicomdirtests" / "DICOMDIR-empty.dcm"
+    image = gzip.compress((data.WHEEL / "CT_small.dcm").read_bytes())
+    (tmp_path / name).write_bytes(empty.read_bytes() if name == "DICOMDIR" else image)
+    for source in (tmp_path, tmp_path / name):
+        with pytest.raises(SeriesportError, match=told) as caught:
+            Series(source)
+        assert caught.value.code == "not-found"

@@ -21,13 +21,15 @@ from faulty import Fault, FaultyArchive
 from peers import wait_until
 from project import SNAKEMAKE, Project, tree
 from seriesport.errors import SeriesportError
-from seriesport.lease import Pace, lease
+from seriesport.files import write_text
+from seriesport.lease import SILENCE, Pace, lease
+from stopped import intruders, is_stopped, wake
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 QUICK = Pace(beat=0.05, silence=0.6)
-ELSEWHERE = "elsewhere/boot/pid:[1] 17 4711 00112233"
+ELSEWHERE = f"{'e' * 16}-17-4711-{'0' * 16}"
 TIMES = 2
 """Seconds in which the odd file system counts times."""
 
@@ -51,6 +53,7 @@ def _python(
 ) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -85,7 +88,7 @@ def test_a_second_process_leaves_at_once_while_the_first_is_at_work(tmp_path: Pa
             pass
         first.kill()
     assert caught.value.code == "shard-busy"
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < SILENCE / 2
 
 
 def test_a_killed_process_of_this_machine_is_not_waited_for(tmp_path: Path) -> None:
@@ -97,22 +100,22 @@ def test_a_killed_process_of_this_machine_is_not_waited_for(tmp_path: Path) -> N
         os.waitid(os.P_PID, first.pid, os.WEXITED | os.WNOWAIT)  # dead, and not buried yet
         started = time.monotonic()
         with lease(path, wait=0):
-            assert time.monotonic() - started < 2
+            assert time.monotonic() - started < SILENCE / 2
     assert list(tmp_path.iterdir()) == []
 
 
 @contextmanager
-def _beating(path: Path) -> Iterator[None]:
+def _beating(path: Path, beats: int = 10_000) -> Iterator[None]:
     """A holder on another machine that shows that it lives."""
     ended = threading.Event()
 
     def beat() -> None:
-        for count in range(10_000):
-            path.write_text(f"{ELSEWHERE}\n{count:012d}\n")
+        for count in range(beats):
+            (path / f"{ELSEWHERE}-{count}").rename(path / f"{ELSEWHERE}-{count + 1}")
             if ended.wait(0.05):
                 return
 
-    path.write_text(f"{ELSEWHERE}\n{0:012d}\n")
+    (path / f"{ELSEWHERE}-0").mkdir(parents=True)
     thread = threading.Thread(target=beat)
     thread.start()
     try:
@@ -131,26 +134,70 @@ def test_a_holder_on_another_machine_is_respected_while_it_lives(tmp_path: Path)
     ):
         pass
     assert caught.value.code == "shard-busy"
-    assert path.read_text().startswith(ELSEWHERE)
+    assert [one.name.startswith(ELSEWHERE) for one in path.iterdir()] == [True]
 
 
-@pytest.mark.parametrize("left", [f"{ELSEWHERE}\n000000000004\n", ""], ids=["holder", "empty"])
+@pytest.mark.parametrize("left", [f"{ELSEWHERE}-4", "what is this"], ids=["holder", "unknown"])
 def test_a_silent_holder_on_another_machine_is_replaced(tmp_path: Path, left: str) -> None:
     path = tmp_path / "lease"
-    path.write_text(left)
+    (path / left).mkdir(parents=True)
     started = time.monotonic()
     with lease(path, wait=0, pace=QUICK):
-        assert QUICK.silence <= time.monotonic() - started < 5
+        assert QUICK.silence <= time.monotonic() - started < SILENCE / 2
     assert list(tmp_path.iterdir()) == []
+
+
+DIE = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[3])
+from stopped import at_lines
+from seriesport.lease import lease
+left = int(sys.argv[2])
+def act(frame):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+at_lines(act, "_take", "begin", "beat", "end")
+with lease(Path(sys.argv[1]), wait=0):
+    pass
+"""
+
+
+@pytest.mark.slow
+def test_a_process_killed_at_any_line_leaves_nothing_to_wait_for(tmp_path: Path) -> None:
+    codes: list[int] = []
+    while 0 not in codes:
+        path = tmp_path / str(len(codes))
+        with _python(DIE, path, len(codes) + 1, Path(__file__).parent) as killed:
+            codes.append(killed.wait(60))
+        started = time.monotonic()
+        with lease(path, wait=0):
+            assert time.monotonic() - started < SILENCE / 2
+        assert not path.exists()
+    assert len(codes) > 20
+    assert set(codes[:-1]) == {-signal.SIGKILL}
 
 
 def test_a_holder_that_was_replaced_stops_and_leaves_the_other_alone(tmp_path: Path) -> None:
     path = tmp_path / "lease"
     stopped = threading.Event()
     with lease(path, wait=0, pace=QUICK, on_lost=stopped.set):
-        path.write_text(f"{ELSEWHERE}\n{0:012d}\n")
+        _replace(path)
         assert stopped.wait(5)
-    assert path.read_text().startswith(ELSEWHERE)
+        with pytest.raises(SeriesportError) as caught:
+            write_text(tmp_path / "made", "of one who was replaced")
+    assert caught.value.code == "shard-busy"
+    assert [one.name for one in path.iterdir()] == [f"{ELSEWHERE}-0"]
+    assert not (tmp_path / "made").exists()
+
+
+def _replace(path: Path) -> None:
+    """Do what another process does that takes a lease over."""
+    for one in path.iterdir():
+        one.rmdir()
+    (path / f"{ELSEWHERE}-0").mkdir()
 
 
 def test_a_job_that_was_replaced_ends(tmp_path: Path) -> None:
@@ -160,42 +207,81 @@ def test_a_job_that_was_replaced_ends(tmp_path: Path) -> None:
     with _python(code, tmp_path / "lease") as job:
         assert job.stdout is not None
         job.stdout.readline()
-        (tmp_path / "lease").unlink()
+        shutil.rmtree(tmp_path / "lease")
         assert job.wait(10) == -signal.SIGTERM
 
 
-TAKE = """
-import os, sys, time
+LATE = """
+import sys
 from pathlib import Path
-from seriesport import lease as leases
-folder, number, other = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-if other == "other":
-    leases._here = lambda: f"machine{number}/boot/pid"
-log = os.open(folder / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-for _ in range(5):
-    with leases.lease(folder / "lease", wait=60, pace=leases.Pace(0.05, 3)):
-        os.write(log, f"in {number}\\n".encode())
-        time.sleep(0.01)
-        os.write(log, f"out {number}\\n".encode())
-    time.sleep(0.02)
+sys.path.insert(0, sys.argv[3])
+from stopped import PACE, at_lines, stop
+from seriesport.lease import lease
+at_lines(stop, sys.argv[2])
+with lease(Path(sys.argv[1]), wait=0, pace=PACE):
+    print("held", flush=True)
 """
 
 
-@pytest.mark.parametrize("where", ["here", "other"])
-@pytest.mark.slow
-def test_of_many_that_find_a_dead_holder_one_goes_first(
-    tmp_path: Path, odd: Path, where: str
+@contextmanager
+def _stopping(path: Path, function: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that wants a lease and stops at each line of a function."""
+    with _python(LATE, path, function, Path(__file__).parent) as late:
+        try:
+            wait_until(lambda: is_stopped(late), 30, "the first stop")
+            yield late
+        finally:
+            late.kill()
+
+
+@pytest.mark.parametrize("function", ["_end", "begin", "beat"])
+def test_who_was_stopped_in_a_take_over_leaves_the_next_holder_alone(
+    tmp_path: Path, function: str
 ) -> None:
     path = tmp_path / "lease"
-    path.write_text(f"{ELSEWHERE}\n{0:012d}\n")
-    env = _oddly(odd, tmp_path)
-    several = [_python(TAKE, tmp_path, n, where, env=env) for n in range(5)]
-    said = [_output(one) for one in several]
-    assert [one.returncode for one in several] == [0] * 5, said
-    lines = (tmp_path / "log").read_text().split("\n")[:-1]
-    pairs = list(zip(lines[::2], lines[1::2], strict=True))
-    assert len(pairs) == 25
-    assert all(a.split() == ["in", n] and b == f"out {n}" for a, b in pairs for n in [a.split()[1]])
+    (path / f"{'d' * 16}-17-4711-{'0' * 16}-4").mkdir(parents=True)
+    with _stopping(path, function) as late:
+        shutil.rmtree(path, ignore_errors=True)
+        with _beating(path):
+            wake([late])
+            said = _output(late)
+            assert [one.name.startswith(ELSEWHERE) for one in path.iterdir()] == [True]
+    assert "held" not in said
+    assert "another process is at work here" in said
+
+
+def test_a_sign_of_life_in_the_last_moment_saves_a_lease(tmp_path: Path) -> None:
+    path = tmp_path / "lease"
+    with _beating(path, beats=0), _stopping(path, "_end") as late:
+        (path / f"{ELSEWHERE}-0").rename(path / f"{ELSEWHERE}-1")
+        wake([late])
+        assert "another process is at work here" in _output(late)
+        assert [one.name for one in path.iterdir()] == [f"{ELSEWHERE}-1"]
+
+
+@pytest.mark.parametrize("where", ["here", "other"])
+@pytest.mark.parametrize("files", ["plain", "odd"])
+@pytest.mark.slow
+def test_of_many_that_find_a_dead_holder_and_are_stopped_anywhere_one_goes_at_a_time(
+    tmp_path: Path, odd: Path, where: str, files: str
+) -> None:
+    rounds = 6
+    for one in range(rounds):
+        (tmp_path / f"lease{one}" / f"{ELSEWHERE}-0").mkdir(parents=True)
+    env = os.environ | (_oddly(odd, tmp_path) if files == "odd" else {})
+    script = Path(__file__).with_name("stopped.py")
+    several = [
+        subprocess.Popen(
+            [sys.executable, script, tmp_path, str(n), "5", str(rounds), where], env=env, text=True
+        )
+        for n in range(5)
+    ]
+    wake(several)
+    assert [one.returncode for one in several] == [0] * 5
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert [*intruders(lines)] == []
+    assert sum(line.startswith("kept") for line in lines) > rounds
+    assert not [*tmp_path.glob("*lease*")]
 
 
 WRITE = """
@@ -220,6 +306,40 @@ def test_two_writers_of_one_file_take_turns_without_locks(tmp_path: Path, odd: P
     assert [_output(one) for one in writers] == ["", ""]
     assert seen <= {b"a" * 100_000, b"b" * 100_000}
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+HALF = """
+import sys
+from pathlib import Path
+from seriesport.files import writing
+with writing(Path(sys.argv[1])) as stream:
+    stream.write(sys.argv[2].encode() * 1000)
+    print("half", flush=True)
+    sys.stdin.readline()
+    stream.write(sys.argv[2].encode() * 1000)
+"""
+
+
+def test_a_writer_that_was_stopped_and_replaced_leaves_the_file_to_the_other(
+    tmp_path: Path, odd: Path
+) -> None:
+    path = tmp_path / "file"
+    env = _oddly(odd, tmp_path)
+    with _python(HALF, path, "a", env=env) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "half\n"
+        first.send_signal(signal.SIGSTOP)
+        shutil.rmtree(next(tmp_path.glob("*.lease*")))  # as others do after a minute
+        with _python(HALF, path, "b", env=env) as second:
+            assert second.stdout is not None
+            assert second.stdout.readline() == "half\n"
+            first.send_signal(signal.SIGCONT)
+            said = first.communicate("\n", timeout=60)[0]
+            assert not path.exists()
+            assert second.communicate("\n", timeout=60)[0] == ""
+    assert "another process has taken this work over" in said
+    assert path.read_bytes() == b"b" * 2000
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]
 
 
 def _run(project: Project, *command: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -281,6 +401,11 @@ def _project(folder: Path, archive: FaultyArchive, made: data.Made, **limits: An
     return project
 
 
+def _shown(path: Path) -> int:
+    """When a file was written, as the odd file system tells its processes."""
+    return int(path.stat().st_mtime) // TIMES * TIMES
+
+
 @pytest.mark.slow
 def test_what_failed_is_tried_again_where_times_are_coarse(
     tmp_path: Path, odd: Path, archive: tuple[FaultyArchive, data.Made]
@@ -289,10 +414,12 @@ def test_what_failed_is_tried_again_where_times_are_coarse(
     project = _project(tmp_path / "clone", server, made)
     env = _oddly(odd, project.results)
     server.fail(Fault.FEWER, times=100)
-    assert _run(project, *SNAKEMAKE, env=env).returncode != 0
-    ledger = next(project.results.glob("dicom/*/ledger.tsv"))
-    order = next(project.results.glob("plan/retry/dicom/*"))
-    assert order.stat().st_mtime >= ledger.stat().st_mtime + TIMES
+    failed = _run(project, *SNAKEMAKE, env=env)
+    assert failed.returncode != 0
+    assert "[cohort-failed]" in failed.stderr
+    [ledger] = project.results.glob("dicom/*/ledger.tsv")
+    [order] = project.results.glob("plan/retry/dicom/*")
+    assert _shown(order) >= _shown(ledger) + TIMES
     server.heal()
     done = _run(project, *SNAKEMAKE, env=env)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -328,7 +455,7 @@ def test_of_two_nodes_on_one_shard_the_second_leaves_and_the_series_is_whole(
     first = _python(FETCH, "", 1)
     staging = project.results / "staging"
     wait_until(lambda: bool([*staging.glob("*/*.dcm")]), 30, "the first instance")
-    second = _python(FETCH, "elsewhere/boot/pid", 2)
+    second = _python(FETCH, "e" * 16, 2)
     assert "another job is at work on this shard [shard-busy]" in _output(second)
     assert second.returncode == 1
     assert first.poll() is None

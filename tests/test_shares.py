@@ -12,6 +12,7 @@ import pytest
 from seriesport.address import parse
 from seriesport.flow import server_of
 from seriesport.hours import Hours
+from seriesport.sealed import write_sealed
 from seriesport.settings import DicomServer, Settings, XnatServer
 from seriesport.workflow import fetching, granted, limits, uploading
 
@@ -35,7 +36,7 @@ def index(tmp_path: Path) -> Path:
     rows += ["x-0001\t1\tx\t", "h.example-0001\t3\th_example\t", "local-0001\t1\tlocal\tx"]
     rows += ["local-0002\t1\tlocal,pacs\t"]  # with a template from the archive
     path = tmp_path / "shards.tsv"
-    path.write_text("".join(f"{row}\t5\tno\n" for row in rows))
+    write_sealed(path, lambda: [f"{row}\t5\tno\n".encode() for row in rows])
     return path
 
 

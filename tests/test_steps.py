@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import data
+import images
+from seriesport import Series
 from seriesport.address import FileAddress, parse
 from seriesport.bundle import read_bundle
 from seriesport.commands import copying
@@ -279,6 +281,19 @@ def test_a_format_that_is_no_longer_wanted_takes_its_files_with_it(results: Resu
     assert sorted(p.suffix for p in folder.iterdir()) == [".jsonl", ".png", ".tsv"]
 
 
+def test_a_report_is_converted_to_nothing_and_the_table_says_why(
+    results: Results, room: Path
+) -> None:
+    data.sr(room / "report", data.identity("report"))
+    plan(results, "source: report, formats: [nifti]")
+    fetch(results)
+    (line,) = convert_shard(results, SHARD, ["preview"], [])
+    assert (line.status, line.code, line.done) == (Status.NOTHING, "not-an-image", 0)
+    upload_shard(results, SHARD, ["dicom"], SETTINGS)
+    assert judged(results) == set()
+    assert "nifti: no instance of the series holds an image" in results.table.read_text()
+
+
 def test_files_of_an_older_bundle_do_not_stay_beside_those_of_a_new_one(
     results: Results, room: Path
 ) -> None:
@@ -295,11 +310,35 @@ def test_files_of_an_older_bundle_do_not_stay_beside_those_of_a_new_one(
     assert not (folder / f"{key}a.nii.gz").exists()
 
 
+def test_an_entry_or_the_config_says_how_images_are_ordered_and_a_change_makes_them_anew(
+    results: Results, room: Path
+) -> None:
+    shutil.rmtree(room / "source")
+    made = data.mr(room / "source", data.identity("steps"), times=4, slices=2)
+
+    def change(dataset: Any, i: int) -> None:
+        dataset.EchoTime, dataset.FlipAngle = [10, 20, 30, 40][i // 2], [40, 30, 20, 10][i // 2]
+
+    images.vary(made.paths, change)
+    plan(results, ENTRY)
+    fetch(results)
+    (line,) = convert_shard(results, SHARD, ["npz"], ["dicom"])
+    assert line.code == "order-ambiguous"
+    convert_shard(results, SHARD, ["npz"], ["dicom"], input_order="echo")
+    (made_first,) = results.step(CONVERTED, SHARD).glob("*.npz")
+    assert Series(made_first).tags == {"echo": (10, 20, 30, 40)}
+    plan(results, f"{ENTRY}, input_order: fa")
+    convert_shard(results, SHARD, ["npz"], ["dicom"], input_order="echo")
+    assert Series(made_first).tags == {"fa": (10, 20, 30, 40)}
+    (line,) = upload_shard(results, SHARD, ["npz"], SETTINGS)
+    assert line.status is Status.COMPLETE
+
+
 def test_a_ledger_that_was_cut_short_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ledger.tsv"
     write_ledger(path, [LedgerLine("k", Status.COMPLETE, files="k.zip k.json")])
     path.write_text(path.read_text()[:-20].rpartition("\t")[0])
-    with pytest.raises(SeriesportError, match="not a ledger"):
+    with pytest.raises(SeriesportError, match="its end is missing"):
         read_ledger(path)
 
 

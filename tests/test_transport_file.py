@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,17 +15,22 @@ import pytest
 
 import data
 from seriesport.address import FileAddress
+from seriesport.bundle import write_bundle
 from seriesport.errors import SeriesportError
 from seriesport.files import PART_SUFFIX
 from seriesport.instance import FileSlice, PlainFile
 from seriesport.part10 import load_instance
 from seriesport.settings import Settings
 from seriesport.transports.file import FileTransport
-from seriesport.transports.protocol import Proof, SeriesReference
+from seriesport.transports.protocol import Harm, Proof, SeriesReference
 
 if TYPE_CHECKING:
+    from multiprocessing.synchronize import Barrier
+
     from seriesport.instance import Instance
     from seriesport.transports.protocol import Receipt
+
+FORK = multiprocessing.get_context("fork")
 
 
 def opened(folder: Path) -> FileTransport:
@@ -146,11 +154,25 @@ def test_a_folder_of_damaged_files_alone_is_no_empty_folder(tmp_path: Path) -> N
     assert caught.value.code == "instance-truncated"
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root reads every file")
 def test_a_file_that_may_not_be_read_is_a_reason(tmp_path: Path) -> None:
-    made = data.ct(tmp_path, data.identity("secret"), slices=3, size=8)
+    made = data.ct(tmp_path / "in", data.identity("secret"), slices=3, size=8)
     made.paths[0].chmod(0)
-    assert refusal(tmp_path).code == "file-unreadable"
+    command = [sys.executable, "-c", "from seriesport.cli import main; main()", "cp", "in", "out"]
+    if os.getuid() == 0:  # who may read every file, but for this
+        command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "[file-unreadable]" in done.stderr
+    assert done.returncode
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_link_that_leads_nowhere_is_a_reason(tmp_path: Path) -> None:
@@ -399,3 +421,89 @@ def test_a_plain_file_that_ends_early_is_not_written(tmp_path: Path) -> None:
         store_files([file], tmp_path / "there")
     assert caught.value.code == "source-changed"
     assert not [path for path in (tmp_path / "there").rglob("*") if path.is_file()]
+
+
+# Several processes at one folder
+
+
+def _store_all(folder: Path, made: list[data.Made], ready: Barrier) -> None:
+    ready.wait()
+    for one in made:
+        store(folder, one).require_complete()
+
+
+@pytest.mark.slow
+def test_copies_into_one_folder_at_one_time_never_mix_series(tmp_path: Path) -> None:
+    made = [
+        data.ct(tmp_path / "made" / str(n), data.identity(f"at once {n}"), slices=3, size=8)
+        for n in range(3)
+    ]
+    for number in range(20):
+        folder = tmp_path / str(number)
+        ready = FORK.Barrier(4)
+        orders = (made, made[::-1], made[1:], made[:1])
+        copies = [FORK.Process(target=_store_all, args=(folder, o, ready)) for o in orders]
+        for copy in copies:
+            copy.start()
+        for copy in copies:
+            copy.join(120)
+        assert [copy.exitcode for copy in copies] == [0] * 4
+        assert len(files(folder)) == 9
+        for one in folder.iterdir():
+            assert len(find(one)) == 1, f"{one.name} holds several series"
+
+
+def test_a_folder_that_a_killed_copy_left_empty_is_used_by_the_next(tmp_path: Path) -> None:
+    made = data.ct(tmp_path / "made", data.identity("left empty"), slices=2, size=8)
+    (tmp_path / "out" / "series-001").mkdir(parents=True)
+    store(tmp_path / "out", made)
+    assert files(tmp_path / "out") == ["series-001/000001.dcm", "series-001/000002.dcm"]
+
+
+def test_a_folder_that_holds_another_series_is_not_given_a_second(tmp_path: Path) -> None:
+    for number in (1, 2):
+        made = data.ct(tmp_path / str(number), data.identity(f"own {number}"), slices=1, size=8)
+        if number == 1:
+            store(tmp_path / "out", made, "mine")
+    with pytest.raises(SeriesportError, match="another series"):
+        store(tmp_path / "out", made, "mine")
+
+
+# Bundles below a folder
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """A folder of bundles as the workflow leaves them, of a series and of plain files."""
+    folder = tmp_path / "dicom"
+    made = data.ct(tmp_path / "made", data.identity("bundled"), slices=3, size=8)
+    write_bundle(folder / "s-01" / "aaaaaaaaaaaaaaaa.zip", instances(made), source="dicom")
+    plain = PlainFile("a.nii.gz", FileSlice(made.paths[0], 0, 10))
+    write_bundle(folder / "s-02" / "bbbbbbbbbbbbbbbb.zip", [plain], source="xnat")
+    return folder
+
+
+def test_bundles_below_a_folder_are_found(results: Path, tmp_path: Path) -> None:
+    transport = opened(results)
+    files, series = sorted(transport.find(transport.address), key=lambda s: s.modality)
+    assert (files.plain, series.modality, series.instances) == (True, "CT", 3)
+    for one, count in ((files, 1), (series, 3)):
+        expected = transport.expect(one)
+        assert len(list(transport.fetch(one, expected, (), tmp_path))) == count
+    assert transport.left_out() == []
+
+
+@pytest.mark.parametrize("victim", ["aaaaaaaaaaaaaaaa.json", "aaaaaaaaaaaaaaaa.zip"])
+def test_a_damaged_bundle_is_named_by_its_key(results: Path, victim: str) -> None:
+    path = results / "s-01" / victim
+    path.write_bytes(path.read_bytes()[:-30])
+    transport = opened(results)
+    assert len(transport.find(transport.address)) == 1
+    (left_out,) = transport.left_out()
+    assert left_out.harm is Harm.ANY
+    assert "aaaaaaaaaaaaaaaa" in left_out.error.message
+
+
+def test_a_converted_zip_beside_its_sidecar_is_no_bundle(results: Path) -> None:
+    (results / "s-01" / "aaaaaaaaaaaaaaaa.json").write_text('{"Modality": "CT"}')
+    assert len(find(results)) == 1

@@ -23,6 +23,7 @@ from seriesport.part10 import load_instance
 from seriesport.settings import Settings, XnatServer
 from seriesport.transports.protocol import Proof, SeriesReference
 from seriesport.transports.registry import open_transport
+from seriesport.xnat.contents import Contents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,9 +54,10 @@ class Site:
         series: SeriesReference,
         address: XnatAddress = EXPERIMENT,
         resource: str = "NIFTI",
+        name: str | None = None,
     ) -> Receipt:
         with open_transport(address, self.settings) as transport:
-            return transport.store_files(files, address, resource, series)
+            return transport.store_files(files, address, resource, series, name)
 
     def fault(self, kind: str, **words: object) -> Fault:
         """A fault of the PUTs of files, if nothing else is said."""
@@ -375,13 +377,91 @@ def test_an_address_with_a_scan_of_another_series_is_a_conflict(
 
 
 @modern
-@pytest.mark.parametrize("scan", ["1,2", "ALL", "a*", "x" * 65])
-def test_a_scan_that_xnat_would_read_as_several_is_refused(
-    site: Site, made: data.Made, scan: str
+@pytest.mark.parametrize(
+    "scan", ["1,2", "ALL", "a*", "x" * 65, "1.5", "a b", "6+1", "10(1)", "ü5", "8%41", "a'b"]
+)
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_scan_that_xnat_cannot_take_is_refused_before_anything_is_made(
+    site: Site, made: data.Made, scan: str, exists: bool
 ) -> None:
-    site.peer.add_experiment("P", "S1", "E1")
+    if exists:
+        site.peer.add_experiment("P", "S1", "E1")
     assert refusal(site, made, replace(EXPERIMENT, scan=scan)) == "address-invalid"
     assert site.changes == []
+
+
+def test_a_scan_whose_id_is_the_type_of_another_is_a_reason_of_its_own(
+    site: Site, made: data.Made, who: data.Identity
+) -> None:
+    site.peer.add_scan("P", "S1", "E1", "60", {}, UID=who.series_instance_uid, type="T1w")
+    site.peer.add_scan("P", "S1", "E1", "61", {}, UID="1.2.3", type="60")
+    for address in (EXPERIMENT, replace(EXPERIMENT, scan="60")):
+        assert refusal(site, made, address) == "scan-ambiguous"
+    assert site.puts == []
+
+
+def test_a_new_scan_is_not_taken_for_another_by_its_id_or_type(
+    site: Site, tmp_path: Path, who: data.Identity
+) -> None:
+    named = replace(who, series_description="7")
+    made = data.ct(tmp_path / "made", named, slices=2, size=16)
+    site.peer.add_scan("P", "S1", "E1", "7", {}, UID="1.2.3", type="1")
+    assert proven(site.store(loaded(made)))
+    assert sorted(site.peer.scans("P", "E1")) == ["1-CT1", "7"]
+    assert site.fields("1-CT1")["series_description"] == "7"
+    assert "type" not in site.fields("1-CT1")
+
+
+ODD = "DTI (64) ü & <b> 'q' 日"
+
+
+@pytest.mark.parametrize("document", [True, False], ids=["document", "query"])
+def test_a_scan_is_found_by_the_description_that_it_was_given(
+    site: Site, tmp_path: Path, who: data.Identity, document: bool
+) -> None:
+    named = replace(who, series_description=ODD)
+    made = data.ct(tmp_path / "made", named, slices=2, size=16)
+    if not document:
+        refused = Fault("status", "*/scans/1", "PUT", query="inbody=true", status=422, times=None)
+        site.peer.faults.add(refused)
+    for _ in range(2):
+        assert proven(site.store(loaded(made)))
+    assert len(site.puts) == 2
+    if document:
+        assert site.fields()["series_description"] == site.fields()["type"] == ODD
+    with open_transport(EXPERIMENT, site.settings) as transport:
+        [found] = transport.find(replace(EXPERIMENT, scan=ODD))
+        assert found.scan_type == ODD
+    assert proven(site.store(loaded(made), replace(EXPERIMENT, scan=ODD)))
+    assert site.peer.scans("P", "E1") == ["1"]
+    assert len(site.puts) == 2
+
+
+def test_a_resource_is_found_by_a_label_with_a_blank(site: Site, made: data.Made) -> None:
+    address = replace(EXPERIMENT, scan="1", resource="A B")
+    for _ in range(2):
+        assert proven(site.store(loaded(made), address))
+    assert len(site.puts) == 4
+    with open_transport(address, site.settings) as transport:
+        [found] = transport.find(address)
+        assert found.instances == 4
+
+
+def test_a_resource_is_counted_once_for_all_of_its_files(site: Site, made: data.Made) -> None:
+    assert proven(site.store(loaded(made)))
+    uncounted = ["update-stats=false" in put.query for put in site.puts]
+    assert uncounted == [True, True, True, False]
+    assert not any("refresh" in change for change in site.changes)
+
+
+def test_a_count_that_stays_behind_is_made_again(
+    site: Site, made: data.Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The tests' server always counts.
+    monkeypatch.setattr(Contents, "counted", lambda _: 3)
+    assert proven(site.store(loaded(made)))
+    [refreshed] = [r for r in site.peer.requests if "/services/refresh/catalog" in r.path]
+    assert "options=populateStats" in refreshed.query
 
 
 @modern
@@ -691,14 +771,18 @@ def test_without_digests_the_files_are_read_back(
         assert site.peer.count("GET", ".dcm") >= 4
 
 
-def test_a_server_that_may_compute_digests_is_asked_for_them(
+def test_a_digest_of_a_files_first_content_proves_nothing(
     tmp_path: Path, made: data.Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    site = made_site(tmp_path / "xnat", "1.8", "on-refresh", refresh_catalogs=True)
+    site = made_site(tmp_path / "xnat", "1.8", "on")
     site.log_in(monkeypatch, "member")
     with site.peer:
         assert proven(site.store(loaded(made)))
-        assert site.peer.count("GET", ".dcm") == 0
+        for path in site.peer.state.folder.rglob("*.dcm"):
+            content = path.read_bytes()
+            path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        receipt = site.store(loaded(made))
+        assert {entry.code for entry in receipt.entries} == {"destination-conflict"}
 
 
 def test_a_file_that_cannot_be_read_back_is_listed_and_no_more(
@@ -884,6 +968,33 @@ def test_derived_files_go_to_the_scan_of_their_series(
     again = site.store_files(plain(tmp_path / "files", **FILES), reference(who))
     assert proven(again)
     assert not any(entry.sent for entry in again.entries)
+
+
+def test_derived_files_of_other_results_are_the_same_at_the_server(
+    site: Site, tmp_path: Path, who: data.Identity
+) -> None:
+    tails = {".nii.gz": b"an image", "_e2.nii.gz": b"another", ".json": b"{}"}
+    old, new = "abcdefghijklmnop", "ponmlkjihgfedcba"
+    for key in ("abcdefghijklmnop", "ponmlkjihgfedcba"):
+        files = {f"{key}{tail}": content for tail, content in tails.items()}
+        made = plain(tmp_path / key, **files)
+        assert proven(site.store_files(made, reference(who), name=key))
+    names = {f"{who.series_instance_uid}{tail}" for tail in tails}
+    assert set(site.stored(resource="NIFTI")) == names
+    assert len(site.puts) == 3
+    changed = plain(tmp_path / new, **{f"{new}.nii.gz": b"other bytes"})
+    receipt = site.store_files(changed, reference(who), name=new)
+    assert [entry.code for entry in receipt.entries] == ["destination-conflict"]
+    assert old not in " ".join(site.changes)
+
+
+def test_derived_files_that_have_their_key_at_the_server_are_not_sent_again(
+    site: Site, tmp_path: Path, who: data.Identity
+) -> None:
+    for key, name in (("abcdefghijklmnop", None), ("ponmlkjihgfedcba", "ponmlkjihgfedcba")):
+        made = plain(tmp_path / key, **{f"{key}.nii.gz": b"an image"})
+        assert proven(site.store_files(made, reference(who), name=name))
+    assert set(site.stored(resource="NIFTI")) == {"abcdefghijklmnop.nii.gz"}
 
 
 def test_derived_files_without_a_scan_get_a_new_one(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 import stat
 from typing import TYPE_CHECKING
 
 import pytest
 
-from project import SNAKEMAKE, Project
+from project import SNAKEMAKE, Project, tree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -192,6 +193,52 @@ def test_an_entry_that_finds_nothing_is_named_by_its_line_and_asked_for_again(
     second = project.snakemake()
     assert second.returncode == 0, second.stdout + second.stderr
     assert before.items() <= project.bundles().items()
+
+
+def test_deliveries_that_were_removed_are_never_called_proven(project: Project) -> None:
+    assert project.snakemake().returncode == 0
+    delivered = project.folder / "delivered"
+    whole = tree(delivered)
+    shutil.rmtree(delivered)
+    plain = project.snakemake()
+    assert plain.returncode == 1
+    assert "0 of 2 proven complete" in plain.stdout
+    assert "5 of 5 are not there [delivery-lost]" in plain.stdout
+    again = project.snakemake()
+    assert again.returncode == 0, again.stderr
+    assert tree(delivered) == whole
+    shutil.rmtree(delivered)
+    forced = project.snakemake("--forceall")
+    assert forced.returncode == 0, forced.stderr
+    assert tree(delivered) == whole
+
+
+def test_what_is_damaged_is_named_and_made_anew_in_the_same_run(project: Project) -> None:
+    assert project.snakemake().returncode == 0
+    whole = tree(project.results, ("logs", "seen.jsonl"))
+    plan, bundles = project.results / "plan", project.bundles()
+    series = (plan / "series.jsonl").read_bytes()
+    (plan / "series.jsonl").write_bytes(series.splitlines(keepends=True)[0])
+    (plan / "shards.tsv").write_bytes(b"[" * 100_000)
+    ledger, other = sorted(project.results.glob("dicom/*/ledger.tsv"))
+    ledger.write_bytes(bytes(ledger.stat().st_size))
+    next(project.results.glob("converted/*/records.jsonl")).write_bytes(b"9" * 5000)
+    receipts = other.parents[2] / "uploaded" / other.parent.name / "receipts.jsonl"
+    receipts.write_bytes(receipts.read_bytes()[:100])
+    run = project.snakemake()
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "2 of 2 proven complete" in run.stdout
+    for name in ("series.jsonl", "shards.tsv", "ledger.tsv", "records.jsonl", "receipts.jsonl"):
+        assert re.search(rf"{name} is damaged: .*\[file-damaged\]", run.stderr), name
+    assert "Traceback" not in run.stdout + run.stderr
+    now = tree(project.results, ("logs", "seen.jsonl"))
+    assert {n: d for n, d in now.items() if not n.endswith(".damaged")} == whole
+    assert project.bundles() == bundles
+    (project.results / "secret").write_bytes(b"")
+    lost = project.snakemake()
+    assert lost.returncode == 1
+    assert "[secret-lost]" in lost.stderr
+    assert "Traceback" not in lost.stderr
 
 
 def test_an_unquoted_patient_number_stops_the_plan_with_its_line(project: Project) -> None:

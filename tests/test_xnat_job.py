@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -116,6 +117,12 @@ def test_series_go_from_and_to_xnat_and_no_identifier_gets_out(xnat: Xnat, job: 
     assert again.returncode == 0
     assert xnat.count("PUT", "/files/") == puts
     assert job.project.bundles() == before
+
+    shutil.rmtree(job.project.results)
+    anew = job.project.snakemake()
+    assert anew.returncode == 0, anew.stdout + anew.stderr
+    assert xnat.count("PUT", "/files/") == puts
+    assert xnat.stored("STUDY", f"NEW_{SESSION}", "2", "NIFTI") == made
 
 
 @pytest.mark.parametrize("xnat", ["1.8"], indirect=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -258,6 +260,7 @@ def dripping(data: bytes) -> tuple[int, threading.Event]:
     [
         b"HTTP/1.1 200 " + b"O" * 300,
         b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n" + b" " * 400,
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + b" " * 400,
     ],
 )
 def test_a_server_that_drips_is_given_up_at_the_wall_clock(data: bytes):
@@ -267,6 +270,7 @@ def test_a_server_that_drips_is_given_up_at_the_wall_clock(data: bytes):
     assert failing(lambda: session.get_json("/data/x")).code == "timeout"
     assert time.monotonic() - start < 3
     stop.set()
+    session.close()
 
 
 def test_a_listing_without_an_end_is_not_read_for_ever(
@@ -276,6 +280,127 @@ def test_a_listing_without_an_end_is_not_read_for_ever(
     monkeypatch.setattr(sessions, "MOST_JSON", 50)
     assert failing(lambda: session.get_json(LIST)).code == "answer-invalid"
     assert server.requests
+
+
+@contextmanager
+def answering(answer: Callable[[str, dict[str, str]], bytes]) -> Iterator[str]:
+    """The URL of a server that answers to a path and headers with these bytes, and closes."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        stop = threading.Event()
+
+        def serve() -> None:
+            listener.settimeout(0.2)
+            while not stop.is_set():
+                with suppress(OSError), listener.accept()[0] as peer:
+                    peer.settimeout(5)
+                    lines = peer.recv(65536).decode("latin-1").split("\r\n")
+                    headers = dict(
+                        line.lower().split(": ", 1) for line in lines[1:] if ": " in line
+                    )
+                    peer.sendall(answer(lines[0].split(" ")[1], headers))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        stop.set()
+        thread.join()
+
+
+def replied(body: bytes, status: str = "200 OK", *more: str) -> bytes:
+    head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *more]
+    return "\r\n".join([*head, "", ""]).encode() + body
+
+
+@pytest.mark.parametrize("where", ["listing", "file"])
+def test_a_compressed_answer_is_not_unpacked(where: str):
+    bomb = gzip.compress(bytes(1 << 20))
+
+    def answer(path: str, _: dict[str, str]) -> bytes:
+        if "JSESSION" in path:
+            return replied(b"ABCDEF123")
+        return replied(bomb, "200 OK", "Content-Encoding: gzip")
+
+    with answering(answer) as url, closing(Session(XnatServer("x", url), ADMIN)) as session:
+        if where == "listing":
+            assert failing(lambda: session.get_json("/data/x")).code == "answer-invalid"
+        else:
+            # A file that is stored so is given as it is stored.
+            with session.open("/data/x.nii.gz") as reply:
+                reply.require_plain(len(bomb))
+                assert b"".join(reply.chunks()) == bomb
+                assert failing(reply.require_plain).code == "answer-invalid"
+
+
+def test_a_listing_that_would_fill_the_memory_is_not_parsed():
+    listing = b'{"ResultSet":{"Result":[' + b"[]," * 6_000_000 + b"[]]}}"
+
+    def answer(path: str, _: dict[str, str]) -> bytes:
+        return replied(b"ABCDEF123" if "JSESSION" in path else listing)
+
+    with answering(answer) as url, closing(Session(XnatServer("x", url), ADMIN)) as session:
+        error = failing(lambda: session.get_json("/data/x"))
+    assert error.code == "answer-invalid"
+    assert "memory" in error.message
+
+
+def test_a_public_project_is_read_without_an_account(monkeypatch: pytest.MonkeyPatch):
+    listing = b'{"ResultSet":{"Result":[]}}'
+    seen: list[dict[str, str]] = []
+
+    def answer(path: str, headers: dict[str, str]) -> bytes:
+        seen.append(headers)
+        if "PUBLIC" in path:
+            return replied(listing, "200 OK", "Set-Cookie: JSESSIONID=ABCDEF123; Path=/")
+        return replied(b"<html>", "401 Unauthorized", "Set-Cookie: JSESSIONID=ABCDEF123; Path=/")
+
+    monkeypatch.delenv("SERIESPORT_USER_XNAT", raising=False)
+    monkeypatch.delenv("SERIESPORT_PASSWORD_XNAT", raising=False)
+    monkeypatch.setenv("NETRC", "/nonexistent")
+    with answering(answer) as url, closing(Session(XnatServer("xnat", url))) as session:
+        for _ in range(2):
+            assert session.get_json("/data/projects/PUBLIC/subjects")
+        assert [headers.get("cookie") for headers in seen] == [None, "jsessionid=abcdef123"]
+        assert not any("authorization" in headers for headers in seen)
+        error = failing(lambda: session.get_json("/data/projects/OTHER/subjects"))
+        assert error.code == "credentials-missing"
+        assert "SERIESPORT_USER_XNAT" in error.message
+        count = len(seen)
+        writing = failing(lambda: session.send("PUT", "/data/projects/PUBLIC/subjects/S"))
+        assert writing.code == "credentials-missing"
+        assert len(seen) == count
+
+
+def test_a_change_has_the_reason_that_the_server_demands(server: Xnat):
+    session = Session(describe(server, event_reason="import of study 1"), ADMIN)
+    session.send("PUT", f"{LIST}/S2")
+    session.get_json(LIST)
+    session.close()
+    asked = {(r.method, "event_reason=import+of+study+1" in r.query) for r in server.requests}
+    assert {("PUT", True), ("GET", False)} <= asked
+    assert {r.headers["user-agent"].partition("/")[0] for r in server.requests} == {"seriesport"}
+
+
+def test_silence_in_the_middle_of_an_answer_is_told_as_that():
+    part = b"HTTP/1.1 200 OK\r\nContent-Length: 65536\r\n\r\n" + bytes(9014)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        held: list[socket.socket] = []
+
+        def serve() -> None:
+            for answer in (replied(b"ABCDEF123"), part):
+                held.append(listener.accept()[0])
+                held[-1].recv(65536)
+                held[-1].sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        session = Session(XnatServer("x", url, timeout=0.5, wall_clock=20.0), ADMIN)
+        with session.open("/file") as reply:
+            error = failing(lambda: list(reply.chunks()))
+        assert error.code == "timeout"
+        assert "stopped sending after 9014 bytes" in error.message
+        for peer in held:
+            peer.close()
+    session.close()
 
 
 @pytest.mark.parametrize("answer", [b"no json", b"[" * 100_000, b""])

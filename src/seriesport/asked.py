@@ -10,7 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from seriesport.files import write_bytes
+from seriesport.errors import SeriesportError
+from seriesport.sealed import read_sealed, write_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -37,13 +38,15 @@ class Asked:
 def write_asked(path: Path, asked: Iterable[Asked]) -> None:
     """Write the file, the oldest open-ended entry first."""
     rows = sorted(asked, key=lambda one: (not one.open_ended, one.time, one.line))
-    lines = (f"{one.time}\t{int(one.open_ended)}\t{one.line}\t{one.entry}\n" for one in rows)
-    write_bytes(path, "".join(lines).encode(), private=True)
+    lines = [f"{one.time}\t{int(one.open_ended)}\t{one.line}\t{one.entry}\n" for one in rows]
+    write_sealed(path, lambda: (line.encode() for line in lines), private=True)
 
 
 def read_asked(path: Path) -> list[Asked]:
     """Read the file; what is missing or damaged counts as never asked."""
-    return list(_read(path))
+    with suppress(SeriesportError):
+        return read_sealed(path, _parse)
+    return []
 
 
 def is_due(path: Path, replan_after: float) -> bool:
@@ -51,8 +54,8 @@ def is_due(path: Path, replan_after: float) -> bool:
 
     Also where there is no such file, as beside the plan of an earlier version.
     """
-    oldest = next(_read(path), None)
-    return oldest is None or (oldest.open_ended and is_older(oldest.time, replan_after))
+    asked = read_asked(path)
+    return not asked or (asked[0].open_ended and is_older(asked[0].time, replan_after))
 
 
 def is_older(asked: int, seconds: float) -> bool:
@@ -61,12 +64,9 @@ def is_older(asked: int, seconds: float) -> bool:
     return now - asked >= seconds or asked > now + 1
 
 
-def _read(path: Path) -> Iterator[Asked]:
-    with suppress(OSError), path.open(encoding="ascii", errors="replace") as stream:
-        for text in stream:
-            with suppress(ValueError):
-                moment, open_ended, line, entry = text.rstrip("\n").split("\t")
-                yield Asked(int(moment), open_ended == "1", int(line), entry)
+def _parse(lines: Iterable[str]) -> list[Asked]:
+    rows = (line.rstrip("\n").split("\t") for line in lines)
+    return [Asked(int(when), ended == "1", int(line), entry) for when, ended, line, entry in rows]
 
 
 def describe(asked: Iterable[Asked]) -> Iterator[str]:

@@ -23,11 +23,12 @@ from seriesport.files import (
     unreadable,
     unwritable,
     write_all,
-    write_text,
+    write_bytes,
     writing,
 )
 from seriesport.instance import FileSlice, PlainFile
 from seriesport.part10 import encode_file_meta, load_instance
+from seriesport.sealed import DOCUMENT, parse_json, read_sealed, seal
 from seriesport.settings import ZipLimits
 from seriesport.zipfiles.records import StoredMember, end_records
 from seriesport.zipfiles.safe import Directory, name_problem, read_directory
@@ -44,6 +45,7 @@ __all__ = [
     "Member",
     "check_hash",
     "digest_member",
+    "is_bundle",
     "read_bundle",
     "read_files",
     "read_manifest",
@@ -94,23 +96,27 @@ class Manifest:
     version: str
     """Of Seriesport."""
     format: int = FORMAT
+    remarks: tuple[str, ...] = ()
+    """What is odd about the instances, see `remarks`."""
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote.
+    def from_json(cls, lines: Iterable[str]) -> Self:
+        """Read what `to_json` wrote, without its seal.
 
         Raises:
             ValueError, KeyError, TypeError: The text is no manifest.
         """
-        data = cast("dict[str, Any]", json.loads(text))
+        data = cast("dict[str, Any]", parse_json("".join(lines) + "}"))
         if data["format"] != FORMAT:
             raise ValueError
         data["instances"] = tuple(Member(**row) for row in data["instances"])
+        data["remarks"] = tuple(data.get("remarks", ()))
         return cls(**data)
 
-    def to_json(self) -> str:
-        """The manifest as JSON, a line per number or text."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+    def to_json(self) -> bytes:
+        """The manifest as sealed JSON, a line per number or text."""
+        text = json.dumps(asdict(self), indent=1, sort_keys=True).removesuffix("\n}")
+        return b"".join(seal([text.encode()], DOCUMENT))
 
 
 def write_bundle(
@@ -121,6 +127,7 @@ def write_bundle(
     digests: Mapping[str, Digest] | None = None,
     expected: int | None = None,
     compared: str = "uids",
+    remarks: tuple[str, ...] = (),
 ) -> Manifest:
     """Write a series as a bundle with its manifest, each whole or not at all.
 
@@ -134,6 +141,7 @@ def write_bundle(
             against them; instances without one are read twice.
         expected: How many instances the source lists, if not as many as are given.
         compared: What was compared with the source's list.
+        remarks: What is odd about the instances, for the manifest.
 
     Raises:
         SeriesportError: source-changed where a data set is not what its digest says,
@@ -165,14 +173,31 @@ def write_bundle(
         sink.sha256.hexdigest(),
         sink.position,
         __version__,
+        remarks=remarks,
     )
-    write_text(manifest_path(path), manifest.to_json())  # which syncs both names
+    write_bytes(manifest_path(path), manifest.to_json())  # which syncs both names
     return manifest
 
 
 def manifest_path(bundle: Path) -> Path:
     """Where a bundle's manifest lies."""
     return bundle.with_suffix(".json")
+
+
+def is_bundle(path: Path) -> bool:
+    """Return True for a ZIP with a manifest beside it, whole or damaged.
+
+    The JSON beside a ZIP of DICOM that was converted is a BIDS sidecar, which lists no instances.
+    """
+    if path.suffix != ".zip":
+        return False
+    try:
+        data = json.loads(manifest_path(path).read_bytes())
+    except OSError:
+        return False
+    except (ValueError, RecursionError):
+        return True
+    return not isinstance(data, dict) or "instances" in data
 
 
 def read_manifest(bundle: Path) -> Manifest:
@@ -182,12 +207,10 @@ def read_manifest(bundle: Path) -> Manifest:
         SeriesportError: bundle-damaged, where there is none or it cannot be read.
     """
     try:
-        return Manifest.from_json(manifest_path(bundle).read_text("utf-8"))
-    except OSError as error:
-        problem = f"the bundle has no manifest that can be read: {os.strerror(error.errno or 0)}"
-        raise SeriesportError("bundle-damaged", problem) from error
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise SeriesportError("bundle-damaged", "the bundle's manifest is damaged") from None
+        return read_sealed(manifest_path(bundle), Manifest.from_json)
+    except SeriesportError as error:
+        what = "is damaged" if error.code == "file-damaged" else "cannot be read"
+        raise SeriesportError("bundle-damaged", f"the bundle's manifest {what}") from error
 
 
 def verify_bundle(path: Path, manifest: Manifest, *, full: bool = True) -> None:

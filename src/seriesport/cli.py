@@ -31,6 +31,8 @@ AddressArgument = Annotated[
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="config.yaml with servers: and limits.")
 ]
+_STATUS = {"missing-here": 3, "missing-there": 4, "missing-both": 5}
+"""Exit codes of failures that a script may want to tell apart; all others are 1."""
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 
@@ -74,12 +76,16 @@ def cp(
 def verify(
     address: AddressArgument,
     against: Annotated[
-        str | None, typer.Option(help="An address that must list the same instances.")
+        str | None, typer.Option(help="An address that must have the same series and instances.")
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check that every instance below ADDRESS is whole, and bundles against their manifests."""
+    """Check that every instance below ADDRESS is whole, and bundles against their manifests.
+
+    With --against, both sides are compared. Exit code 3: ADDRESS lacks what the other has;
+    4: the other lacks what ADDRESS has; 5: both lack something; 1: any other failure.
+    """
     from seriesport.commands import verifying
 
     verifying.verify(address, against, _settings(config), as_json=as_json)
@@ -194,7 +200,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(arguments)
     except SeriesportError as error:
-        _fail(f"{error.message} [{error.code}] {error.reason.advice}", 1)
+        status = _STATUS.get(error.code, 1)
+        _fail(f"{error.message} [{error.code}] {error.reason.advice}", status)
     except SystemExit as end:
         if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):
             # typer makes a wordless exit of it

@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from string import ascii_lowercase
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
+from seriesport.ages import seconds
 from seriesport.errors import SeriesportError
 from seriesport.hours import Hours
 from seriesport.schema import Problems, explain, load_schema, unknown, validator
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 CONFIG = Path("config/config.yaml")
 """Where it is looked for, relative to the working directory, if nothing is said."""
 _CODE = "config-invalid"
-_UNITS = {"min": 60, "h": 3600, "d": 86400, "w": 604800}
-"""Units of ages in seconds."""
 _MAX_BYTES = 1024 * 1024
 _PASSWORD = re.compile(
     r"pass(wor[dt]|wd|phrase|code)?$|^pwd$|secret|token|credential|api_?key", re.IGNORECASE
@@ -51,11 +49,16 @@ class Config:
     formats: tuple[str, ...]
     upload: tuple[str, ...]
     """What goes to the destinations: `dicom`, and formats."""
+    input_order: str
+    """Of the entries that name none, see `imaging.orders`."""
     postscript: bool
     """Whether PostScript and PDF among the sources may be run, in a sandbox."""
     """Formats of the entries that name none."""
     shard_size: int
     """Series per job; 0 for automatic."""
+    recheck: str
+    """When a run asks destinations whether they still have what was delivered: `never`, `listed`,
+    `digest`, or an age such as `7d`."""
     settings: Settings
     refresh: bool = False
     """Whether open-ended entries are to be asked for again."""
@@ -105,11 +108,13 @@ def _checked(
         cohort=Path(values.get("cohort", properties["cohort"]["default"])),
         formats=tuple(values.get("formats", properties["formats"]["default"])),
         upload=tuple(values.get("upload", properties["upload"]["default"])),
+        input_order=values.get("input_order", properties["input_order"]["default"]),
         postscript=values.get("postscript", properties["postscript"]["default"]),
         shard_size=int(values.get("shard_size", properties["shard_size"]["default"])),
+        recheck=values.get("recheck", properties["recheck"]["default"]),
         settings=Settings(MappingProxyType(overridden), ZipLimits(**limits)),
         refresh=values.get("refresh", properties["refresh"]["default"]),
-        replan_after=_seconds(values["replan_after"]) if "replan_after" in values else None,
+        replan_after=seconds(values["replan_after"]) if "replan_after" in values else None,
     )
 
 
@@ -212,12 +217,6 @@ def _servers(
 def _tls(values: dict[str, str]) -> Tls:
     files = {key: Path(values[key]) for key in ("ca", "certificate", "key") if key in values}
     return Tls(**files, server_name=values.get("server_name"))
-
-
-def _seconds(age: str) -> float:
-    """An age such as `30min`, `12h`, `1d` or `2w`, which the schema has checked, in seconds."""
-    number = age.rstrip(ascii_lowercase)
-    return float(number) * _UNITS[age.removeprefix(number)]
 
 
 def _number(value: Any) -> Any:

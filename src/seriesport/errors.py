@@ -67,6 +67,18 @@ REASONS: dict[str, Reason] = {
         "Run again: only what is missing is asked for. If it fails again, the archive cannot deliver them.",
         transient=True,
     ),
+    "missing-here": Reason(
+        "The checked address lacks instances that the other one has.",
+        "Copy them: seriesport cp OTHER ADDRESS; cp sends only what is missing.",
+    ),
+    "missing-there": Reason(
+        "The other address lacks instances that the checked one has.",
+        "Copy them: seriesport cp ADDRESS OTHER; cp sends only what is missing.",
+    ),
+    "missing-both": Reason(
+        "Each of two compared addresses lacks instances that the other one has.",
+        "Look at the table for what is missing where; seriesport cp sends only what is missing.",
+    ),
     "changed-during-fetch": Reason(
         "The source's list of instances changed while the series was fetched.",
         "The study may still be arriving. Run again when it is complete at the source.",
@@ -79,7 +91,16 @@ REASONS: dict[str, Reason] = {
     ),
     "instance-invalid": Reason(
         "A DICOM file or data set breaks the encoding rules of PS3.5 or PS3.10.",
-        "Look at the file with a DICOM dump tool; the source's copy is damaged.",
+        "Look at the file with a DICOM dump tool, and report it to whoever runs the source.",
+    ),
+    "pixels-mislabelled": Reason(
+        "An instance's pixel data are compressed and its transfer syntax says that they are not, or the reverse.",
+        "It was put aside, for no reader can decode it. Report it to whoever runs the source.",
+    ),
+    "listing-doubtful": Reason(
+        "The archive's list of what it has contradicts itself, so that nothing can be taken for complete.",
+        "Run again. If it stays, name the study or series by its UID, and report it to whoever runs the archive.",
+        transient=True,
     ),
     "instance-foreign": Reason(
         "An instance belongs to another patient, study or series than the one asked for.",
@@ -133,7 +154,7 @@ REASONS: dict[str, Reason] = {
     ),
     "timeout": Reason(
         "The peer was silent, or the whole retrieval took longer than allowed.",
-        "Run again: only what is missing is asked for. Raise timeout: or wall_clock: for slow archives.",
+        "Run again: only what is missing is asked for. If it stays: raise timeout: where the server was silent, wall_clock: where it took too long.",
         transient=True,
     ),
     "tls-untrusted": Reason(
@@ -197,6 +218,10 @@ REASONS: dict[str, Reason] = {
     "experiment-elsewhere": Reason(
         "An experiment of this label belongs to another subject.",
         "Correct the subject or the experiment in the address; nothing was moved.",
+    ),
+    "scan-ambiguous": Reason(
+        "The ID of the scan is the type of another scan, and the XNAT cannot tell them apart.",
+        "Give the other scan another type at the XNAT, or name another scan in the address.",
     ),
     "file-mismatch": Reason(
         "A file's bytes are not those that its source lists.",
@@ -265,6 +290,14 @@ REASONS: dict[str, Reason] = {
         "It is fetched again on the next run.",
         transient=True,
     ),
+    "file-damaged": Reason(
+        "A file that Seriesport keeps below results/ is not as it was written.",
+        "Run snakemake again: the file is put aside as *.damaged, and made anew from the cohort, the sources and the destinations.",
+    ),
+    "secret-lost": Reason(
+        "results/secret is gone or damaged, and every key below results/ was made with it.",
+        "Restore it from a backup. Without one, move results/ away and begin anew: keys and file names become others.",
+    ),
     "output-lost": Reason(
         "A file that a step made is gone, or has another size.",
         "Run again: it is made anew. Nothing else is fetched, converted or sent again.",
@@ -278,6 +311,11 @@ REASONS: dict[str, Reason] = {
     "store-unverified": Reason(
         "The destination does not list an instance that it accepted.",
         "Run again: only what the destination does not list is sent.",
+        transient=True,
+    ),
+    "delivery-lost": Reason(
+        "What was delivered is not at its destination any more.",
+        "Run again: what is missing there is delivered anew. If it was removed on purpose, take the destination out of the cohort.",
         transient=True,
     ),
     "removal-unsupported": Reason(
@@ -307,7 +345,12 @@ REASONS: dict[str, Reason] = {
     ),
     "order-unknown": Reason(
         "The input order is none that is known.",
-        "Name one of auto, none, time, triggertime, te, fa, b, bvector, dti, a DICOM keyword, or several with commas.",
+        "Name one of auto, none, time, triggertime, te, fa, ti, b, bvector, dti, a DICOM keyword, or several with commas.",
+    ),
+    "order-ambiguous": Reason(
+        "The header explains the images at one position in two ways, whose orders differ.",
+        "Say which one holds: input_order in the cohort's entry or in config.yaml, or in Python"
+        ' Series(..., input_order="time").',
     ),
     "geometry-irregular": Reason(
         "The slices do not form a regular grid.",

@@ -38,20 +38,22 @@ def fetch_series(
 
     Raises:
         SeriesportError: not-found, incomplete with the missing instances by number,
-            changed-during-fetch, instance-truncated, instance-invalid, instance-foreign,
-            instance-conflict, or what the transport raised.
+            changed-during-fetch, instance-truncated, instance-invalid, pixels-mislabelled,
+            instance-foreign, instance-conflict, or what the transport raised.
     """
     with Staging(staging, series) as stage:
         flow = flow or Flow()
         retrying = (patience or Patience()).retrying(flow)
         expected = retrying(_attempt, transport, series, stage, flow)
+        items = stage.items(expected)
         manifest = write_bundle(
             bundle,
-            stage.items(expected),
+            items,
             source=scheme(series.address),
             digests=stage.digests,
             expected=len(expected),
             compared=_compared(expected.values()),
+            remarks=stage.remarks(items),
         )
         stage.discard()
     return manifest

@@ -14,7 +14,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, BinaryIO
 
 from seriesport.errors import SeriesportError
-from seriesport.lease import lease
+from seriesport.lease import confirm, lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -39,7 +39,8 @@ def writing(
 
     The file that is being written has one fixed name on each machine, so that what a killed
     process left is used up by the next attempt, and a lock, so that two processes take turns.
-    Those of two machines, which may not see each other's locks, have a file each.
+    Those of two machines, which may not see each other's locks, have a file each. A process that
+    was stopped while another took over its work renames nothing.
 
     Args:
         path: The final name. Its folder is made when it is missing.
@@ -49,7 +50,8 @@ def writing(
 
     Raises:
         SeriesportError: file-unwritable; destination-conflict where `replace` is False and
-            the name is taken; timeout where another process holds the file for 10 minutes.
+            the name is taken; timeout where another process holds the file for 10 minutes;
+            shard-busy where another has taken over a lease of this process.
     """
     part = part_path(path)
     turn = ExitStack()
@@ -61,15 +63,17 @@ def writing(
         raise unwritable(error) from error
     try:
         with turn, os.fdopen(fd, "r+b", buffering=0) as stream:
-            yield stream  # pyright: ignore[reportReturnType] - a FileIO is all that writers need
-            os.fsync(stream.fileno())
-            _publish(part, path, replace=replace)
+            try:
+                yield stream  # pyright: ignore[reportReturnType] - a FileIO is all that writers need
+                os.fsync(fd)
+                confirm()
+                _publish(part, path, replace=replace)
+            except BaseException:
+                if _is_at(fd, part):  # else it is of one who has taken this over
+                    _remove(part)
+                raise
     except OSError as error:
-        _remove(part)
         raise unwritable(error) from error
-    except BaseException:
-        _remove(part)
-        raise
     if sync_name:
         sync_folder(path.parent)
 
@@ -211,9 +215,9 @@ def locked(path: Path, timeout: float = _LOCK_TIMEOUT) -> Generator[None]:
         yield
 
 
-def remove_parts(folder: Path) -> None:
-    """Remove what killed writers left in a folder that nobody writes to now."""
-    for path in folder.glob(f".*{PART_SUFFIX}"):
+def remove_parts(folder: Path, name: str = "") -> None:
+    """Remove what killed writers of names that begin so left, where nobody writes to them now."""
+    for path in folder.glob(f".{name}*{PART_SUFFIX}"):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
@@ -254,7 +258,8 @@ def _open_part(part: Path, turn: ExitStack, *, private: bool) -> int:
     if fd is None:  # a file system without locks
         name = f"{part.name.removesuffix(PART_SUFFIX)}.lease{PART_SUFFIX}"
         _wait_for(turn, part.with_name(name), _LOCK_TIMEOUT)
-        fd = os.open(part, _OPEN, mode)
+        _remove(part)  # who was stopped in the midst of it may go on writing into it
+        fd = os.open(part, _OPEN | os.O_EXCL, mode)
     os.ftruncate(fd, 0)
     if private:
         os.fchmod(fd, 0o600)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
@@ -11,6 +12,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from _typeshed import WriteableBuffer
+
+OPAQUE_UID = re.compile(r"[0-9A-Za-z._+:~-]{1,256}")
+"""What is taken for a UID. Archives hold longer ones than the 64 characters of PS3.5 section 9.1,
+and others than digits and dots; no pattern, separator or path gets through."""
 
 
 class Payload(Protocol):

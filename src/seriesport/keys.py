@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 import secrets
 import stat
 from typing import TYPE_CHECKING
 
 from seriesport.errors import SeriesportError
 from seriesport.files import make_folder, unreadable, write_all, writing
+from seriesport.sealed import read_sealed, write_sealed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 _SECRET_BYTES = 32
 _KEY_LETTERS = 16
+KEY = re.compile(f"[a-z2-7]{{{_KEY_LETTERS}}}")
+"""How a key looks."""
 
 
 def load_secret(path: Path) -> bytes:
@@ -64,6 +68,36 @@ def _read_secret(path: Path) -> bytes:
     return secret
 
 
+def note_secret(secret: bytes, note: Path) -> None:
+    """Note by a hash which secret keys were made with.
+
+    Raises:
+        SeriesportError: file-unwritable.
+    """
+    write_sealed(note, lambda: [f"{keyed_hash(secret)}\n".encode()])
+
+
+def check_secret(path: Path, note: Path) -> None:
+    """Check that a secret is the one that keys were made with; a note that is damaged says nothing.
+
+    Raises:
+        SeriesportError: secret-lost.
+    """
+    if not note.exists():
+        return
+    try:
+        noted = read_sealed(note, "".join).strip()
+    except SeriesportError:
+        note.unlink()
+        return
+    try:
+        same = keyed_hash(_read_secret(path)) == noted
+    except (FileNotFoundError, SeriesportError):
+        same = False
+    if not same:
+        raise SeriesportError("secret-lost", f"{path} is not the secret that keys were made with")
+
+
 def series_key(secret: bytes, place: str, series: SeriesReference, *made_with: str) -> str:
     """The key of a series.
 
@@ -81,6 +115,11 @@ def series_key(secret: bytes, place: str, series: SeriesReference, *made_with: s
         series.series_instance_uid,
         *made_with,
     )
+
+
+def is_key(text: str) -> bool:
+    """Return True for what `keyed_hash` gives, also with `.template` or `.geometry` behind it."""
+    return KEY.fullmatch(text.removesuffix(".template").removesuffix(".geometry")) is not None
 
 
 def keyed_hash(secret: bytes, *parts: str) -> str:

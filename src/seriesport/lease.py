@@ -1,16 +1,29 @@
 """Turns among processes of several machines on a shared file system, without its lock service.
 
-A lease is a file that only one can make (O_CREAT with O_EXCL, which shared file systems keep).
-Its holder writes a new count into it every few seconds. Nobody compares clocks: whoever waits
-looks whether the content changes, by a clock of its own. The holder looks, too, before each beat:
-where the lease has become another's, it ends its own work.
+A lease is a folder that holds one entry, named after its holder and how often that one has shown
+that it lives. Everything is a rename or a removal of a name, which a file system's server does
+wholly or not at all; nothing rests on what a client remembers:
+
+- To take it is to rename a folder with an entry to its name. A folder that is not empty is never
+  replaced, so that one process gets it. It is there with its holder's name or not at all.
+- To show that one lives is to rename one's own entry to the next number: who can do that has it.
+- To end it, or that of a holder which is dead, is to remove the entry by its name. No name is
+  used twice: whoever comes late with that removes nothing, neither another holder's entry nor
+  that of one who has shown meanwhile that it lives.
+
+Nobody compares clocks: who waits looks whether the entry changes, and counts its own pauses.
+A holder that was stopped for long, and so replaced, learns of it before it writes: `confirm`.
 """
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import logging
 import os
+import re
 import secrets
+import shutil
 import signal
 import socket
 import threading
@@ -31,6 +44,8 @@ BEAT = 5.0
 SILENCE = 60.0
 """Without a sign of life for so many seconds, a holder on another machine is dead."""
 _POLL = 0.05
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.EACCES, errno.ENOENT)  # the last two on SMB and NFS
+_HOLDER = re.compile(r"(?P<here>[0-9a-f]{16})-(?P<pid>[1-9]\d{0,8})-(?P<started>\d*)-[0-9a-f]{16}")
 _log = logging.getLogger("seriesport")
 
 
@@ -59,7 +74,7 @@ def lease(
     """Hold a lease, which nobody else has until it ends.
 
     Args:
-        path: The lease's file; its folder is there.
+        path: The lease's folder; the one above it is there.
         wait: How many seconds to wait for a holder that lives. A dead one is waited for as long
             as it takes to be sure: not at all on this machine, else the silence of `pace`.
         busy: What to say where it lives.
@@ -71,64 +86,131 @@ def lease(
         OSError: It cannot be made.
     """
     pace = pace or Pace()
-    mine = f"{_here()} {os.getpid()} {_started(os.getpid())} {secrets.token_hex(8)}"
-    _take(path, mine, wait, busy, pace)
+    turn = _take(path, wait, busy, pace)
     ended = threading.Event()
     keeper = threading.Thread(
-        target=_keep, args=(path, mine, pace, ended, on_lost), name="lease", daemon=True
+        target=_keep, args=(turn, pace, ended, on_lost), name="lease", daemon=True
     )
-    keeper.start()
     try:
+        keeper.start()
+        _held.add(turn)
         yield
     finally:
         ended.set()
-        keeper.join()
-        if _holder(_read(path)) == mine:
-            with suppress(OSError):
-                path.unlink()
+        if keeper.ident is not None:  # it could be started
+            keeper.join()
+        _held.discard(turn)
+        turn.end()
 
 
-def _take(path: Path, mine: str, wait: float, busy: str, pace: Pace) -> None:
-    started = watched = time.monotonic()
-    seen = None
-    lives = False
-    while not _make(path, mine):
-        found = _read(path)
-        now = time.monotonic()
+def confirm() -> None:
+    """Make sure that this process still holds each of its leases, before what it made is shown.
+
+    Raises:
+        SeriesportError: shard-busy, where another process has taken one.
+        OSError: The file system does not answer.
+    """
+    if not all(turn.beat() for turn in tuple(_held)):
+        raise SeriesportError("shard-busy", "another process has taken this work over")
+
+
+class _Turn:
+    """A process's attempt at a lease, and its hold of it."""
+
+    def __init__(self, path: Path) -> None:
+        process = os.getpid()
+        self._path = path
+        self._holder = f"{_here()}-{process}-{_started(process)}-{secrets.token_hex(8)}"
+        self._count = 0
+        self._ended = False
+        self._guard = threading.Lock()
+
+    def begin(self) -> bool:
+        """Take the lease if nobody has it; give whether that is so."""
+        entry = self._entry(0)
+        own = self._path.with_name(f".{entry.name}.{self._path.name}")
+        own.mkdir()
+        with suppress(OSError):  # what one left that was killed at its end
+            self._path.rmdir()
+        try:
+            (own / entry.name).mkdir()
+            own.rename(self._path)
+        except OSError as error:
+            if not entry.exists():  # else the answer was lost, and the call repeated
+                shutil.rmtree(own, ignore_errors=True)
+                if error.errno in _TAKEN:
+                    return False
+                raise
+        return self.beat()  # not so, too, where this process was stopped for long since
+
+    def beat(self) -> bool:
+        """Show that the holder lives; False where another has taken the lease."""
+        with self._guard:
+            if self._ended:
+                return True
+            following = self._entry(self._count + 1)
+            try:
+                self._entry(self._count).rename(following)
+            except FileNotFoundError:
+                if not following.exists():
+                    return False
+            self._count += 1
+            return True
+
+    def end(self) -> None:
+        """Let others take it."""
+        with self._guard, suppress(OSError):  # nothing is there where it was lost
+            self._ended = True
+            self._entry(self._count).rmdir()
+            self._path.rmdir()
+
+    def _entry(self, count: int) -> Path:
+        return self._path / f"{self._holder}-{count}"
+
+
+_held: set[_Turn] = set()
+os.register_at_fork(after_in_child=_held.clear)  # a lease is its process's alone
+
+
+def _take(path: Path, wait: float, busy: str, pace: Pace) -> _Turn:
+    deadline = time.monotonic() + wait
+    seen, silent, lives = "", 0.0, False
+    while True:
+        found = _look(path)
+        if not found and (turn := _Turn(path)).begin():
+            return turn
+        known = _lives(found)
         if found != seen:
-            lives = lives or (seen is not None and _holder(found) == _holder(seen))
-            seen, watched = found, now
-        if found is not None and (_is_dead(found) or now - watched > pace.silence):
-            _break(path, found)
-            seen = None
-            continue
-        if _is_ours_to_know(found):
-            lives = True
-        if lives and now - started >= wait:
+            lives = lives or _holder(found) == _holder(seen) != ""
+            seen, silent = found, 0.0
+        lives = lives or known is True
+        if found and (known is False or silent > pace.silence):
+            _end(path / found)
+        elif found and lives and time.monotonic() >= deadline:
             raise SeriesportError("shard-busy", busy)
         time.sleep(_POLL)
+        silent += _POLL  # a pause of its own: who was stopped itself has not heard the other
 
 
-def _make(path: Path, mine: str) -> bool:
+def _look(path: Path) -> str:
+    """The name of the entry of who has the lease; empty where nobody has it."""
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        return False
-    try:
-        os.write(fd, f"{mine}\n{0:012d}\n".encode())
-    finally:
-        os.close(fd)
-    return True
+        return min((entry.name for entry in path.iterdir()), default="")
+    except FileNotFoundError:
+        return ""
 
 
-def _keep(
-    path: Path, mine: str, pace: Pace, ended: threading.Event, on_lost: Callable[[], None]
-) -> None:
-    count, shown = 0, time.monotonic()
+def _end(entry: Path) -> None:
+    """Remove a dead holder's entry, unless it has shown since that it lives, or ended."""
+    with suppress(FileNotFoundError):
+        entry.rmdir()
+
+
+def _keep(turn: _Turn, pace: Pace, ended: threading.Event, on_lost: Callable[[], None]) -> None:
+    shown = time.monotonic()
     while not ended.wait(pace.beat):
-        count += 1
         try:
-            still = _beat(path, mine, count)
+            still = turn.beat()
         except OSError:  # a full or absent file system: to be silent for long is to have lost it
             still = time.monotonic() - shown < pace.silence / 2
         else:
@@ -139,90 +221,44 @@ def _keep(
             return
 
 
-def _beat(path: Path, mine: str, count: int) -> bool:
-    # Opened anew each time, since a network file system shows others only what is closed.
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        if _holder(os.read(fd, 1000).decode("utf-8", "replace")) != mine:
-            return False
-        os.pwrite(fd, f"{count:012d}\n".encode(), len(mine.encode()) + 1)
-        return True
-    finally:
-        os.close(fd)
+def _holder(entry: str) -> str:
+    return entry.rpartition("-")[0]
 
 
-def _break(path: Path, found: str) -> None:
-    """Remove a dead holder's lease; of two that do so, the second must not remove a living one."""
-    aside = path.with_suffix(f".{secrets.token_hex(4)}{path.suffix}")
-    try:
-        path.rename(aside)
-    except OSError:
-        return
-    if _read(aside) != found:
-        with suppress(OSError):  # where it is taken again, its holder sees that at the next beat
-            os.link(aside, path)
-    with suppress(OSError):
-        aside.unlink()
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text("utf-8", "replace")
-    except FileNotFoundError:
+def _lives(entry: str) -> bool | None:
+    """Whether a holder lives; None where it is not a process that can be seen from here."""
+    found = _HOLDER.fullmatch(_holder(entry))
+    if found is None or found["here"] != _here():
         return None
-
-
-def _holder(text: str | None) -> str | None:
-    return None if text is None else text.partition("\n")[0]
-
-
-def _is_ours_to_know(text: str | None) -> bool:
-    """Whether a holder is where this process can see whether it lives."""
-    fields = (text or "").split()
-    return len(fields) == 5 and fields[0] == _here()
-
-
-def _is_dead(text: str) -> bool:
-    """Whether a holder is surely gone: a process of this machine that is not there any more."""
-    fields = text.split()
-    if len(fields) != 5:
+    process = int(found["pid"])
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
         return False
-    here, pid, started = fields[:3]
-    return here == _here() and not (pid.isdigit() and _started(int(pid)) == started)
+    except OSError:  # another user's
+        pass
+    return _started(process) in ("", found["started"])
 
 
 @lru_cache(maxsize=1)
 def _here() -> str:
     """This machine, this start of it, and the space in which its process numbers hold."""
-    namespace = ""
+    boot = namespace = ""
+    with suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     with suppress(OSError):
         namespace = Path("/proc/self/ns/pid").readlink().name
-    return "/".join((socket.gethostname() or "-", _boot(), namespace)).replace(" ", "_")
+    text = "/".join((socket.gethostname(), boot, namespace))
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
-def _boot() -> str:
-    with suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return ""
+def _started(process: int) -> str:
+    """When a process began, so that a number that is used again is not mistaken for it.
 
-
-def _started(pid: int) -> str:
-    """When a process began, so that a number that is used again is not mistaken for it."""
+    Empty where that cannot be seen, and `ended` for one that nobody has waited for yet.
+    """
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return "-" if not Path("/proc/self/stat").exists() and _answers(pid) else ""
-    return "" if fields[0] in "ZX" else fields[19]
-
-
-def _answers(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+        return ""
+    return "ended" if fields[0] in "ZX" else fields[19]

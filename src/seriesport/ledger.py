@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from seriesport.errors import SeriesportError
-from seriesport.files import write_text
+from seriesport.sealed import read_sealed, write_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,25 +61,23 @@ def write_ledger(path: Path, lines: Iterable[LedgerLine]) -> None:
     writer = csv.DictWriter(text, _COLUMNS, dialect="excel-tab", lineterminator="\n")
     writer.writeheader()
     writer.writerows(asdict(line) for line in lines)
-    write_text(path, text.getvalue())
+    write_sealed(path, lambda: [text.getvalue().encode()])
 
 
 def read_ledger(path: Path) -> dict[str, LedgerLine]:
     """The lines of a ledger by key.
 
     Raises:
-        SeriesportError: file-unreadable where it is not a ledger.
+        SeriesportError: file-damaged, or file-unreadable where there is none.
     """
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            header, *lines = csv.reader(stream, dialect="excel-tab")
-            if header == _COLUMNS:
-                return {row[0]: _line(row) for row in lines}
-            problem = "other columns"
-    except (OSError, ValueError, csv.Error) as error:
-        problem = type(error).__name__
-    what = f"{path} is not a ledger ({problem}); remove it and run again"
-    raise SeriesportError("file-unreadable", what)
+    return read_sealed(path, _parse)
+
+
+def _parse(text: Iterable[str]) -> dict[str, LedgerLine]:
+    header, *lines = csv.reader(text, dialect="excel-tab")
+    if header != _COLUMNS:
+        raise ValueError
+    return {row[0]: _line(row) for row in lines}
 
 
 def _line(row: list[str]) -> LedgerLine:

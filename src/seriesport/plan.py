@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from seriesport.address import FileAddress, ZipAddress, parse, source_root
 from seriesport.errors import SeriesportError
-from seriesport.files import write_if_changed, write_lines_if_changed
 from seriesport.keys import series_key
 from seriesport.resolve import Answer, Found, ask, fingerprint
+from seriesport.sealed import parse_json, read_sealed, write_sealed
 from seriesport.transports.protocol import SeriesReference
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ DICOM = "dicom"
 """What `upload` calls the images themselves."""
 _LISTS = ("destinations", "lines", "labels", "entries", "formats", "upload")
 _REFERENCES = ("reference", "template", "geometry")
+_OTHER_ORDER = "an entry above gives one of these series another input_order"
 LOCAL = "local"
 UNNAMED = "unnamed"
 
@@ -54,6 +55,8 @@ class PlannedSeries:
     """The series whose header it gets, where it is no DICOM."""
     geometry: SeriesReference | None = None
     """The series that says where it lies."""
+    input_order: str = ""
+    """Empty for the config's."""
 
     @property
     def found(self) -> Found:
@@ -134,6 +137,9 @@ def make_plan(
             answer = kept
         for found_series in answer:
             row = _row(entry, name, found_series, secret)
+            if row.key in merged and _contradict(merged[row.key], row):
+                problems.append(Problem(entry.line, entry.label, "cohort-invalid", _OTHER_ORDER))
+                continue
             merged[row.key] = _merge(merged[row.key], row) if row.key in merged else row
     shards = {**places(previous), **(placed or {})}
     return Plan(tuple(_place(list(merged.values()), shards, shard_size)), tuple(problems))
@@ -201,6 +207,7 @@ def _row(entry: Entry, name: str, found: Found, secret: bytes) -> PlannedSeries:
         entries=(name,),
         template=found.template,
         geometry=found.geometry,
+        input_order=entry.input_order,
     )
 
 
@@ -225,7 +232,13 @@ def _merge(one: PlannedSeries, other: PlannedSeries) -> PlannedSeries:
         lines=one.lines + other.lines,
         labels=one.labels + other.labels,
         entries=tuple(dict.fromkeys(one.entries + other.entries)),
+        input_order=one.input_order or other.input_order,
     )
+
+
+def _contradict(one: PlannedSeries, other: PlannedSeries) -> bool:
+    orders = {one.input_order, other.input_order} - {""}
+    return len(orders) > 1
 
 
 def _both(one: tuple[str, ...] | None, other: tuple[str, ...] | None) -> tuple[str, ...] | None:
@@ -261,8 +274,9 @@ class PlanFolder:
     `former.jsonl` has what left the plan and was not pruned yet, so that its label and its
     destinations are still known; `asked.tsv` has when each entry was asked for. `places.tsv` has
     the shard of every series that was ever planned, so that one which is taken out and put back
-    finds its files. It and `shards.tsv` hold no identifier; the others do, and are readable by
-    their owner alone.
+    finds its files; `secret.tsv` tells one secret from another. They and `shards.tsv` hold no
+    identifier; the others do, and are readable by their owner alone. Each is sealed: one that is
+    not as it was written is refused (file-damaged).
     """
 
     def __init__(self, folder: Path) -> None:
@@ -278,50 +292,63 @@ class PlanFolder:
         self.write_former(list(left_over(self.former(), previous, plan)))
         self._write_places(self.places() | places(plan))
         shards = plan.shards()
-        for name, rows in shards.items():
-            write_if_changed(self.shard_file(name), b"".join(map(_line, rows)), private=True)
+        for name in shards:
+            write_sealed(
+                self.shard_file(name), lambda name=name: map(_line, shards[name]), private=True
+            )
         for path in (self.folder / "shards").iterdir():
             if path.stem not in shards:
                 path.unlink()
-        write_if_changed(
-            self.folder / "problems.jsonl",
-            b"".join(_encoded(asdict(problem)) for problem in plan.problems),
-            private=True,
-        )
-        index = (_index_line(name, rows) for name, rows in shards.items())
-        write_if_changed(self.index, "".join(index).encode())
-        write_lines_if_changed(
-            self.folder / "series.jsonl", lambda: map(_line, plan.series), private=True
-        )
+        problems = [_encoded(asdict(problem)) for problem in plan.problems]
+        write_sealed(self.folder / "problems.jsonl", lambda: problems, private=True)
+        write_sealed(self.folder / "series.jsonl", lambda: map(_line, plan.series), private=True)
+        # Last, since it says that the plan is there.
+        index = [_index_line(name, rows).encode() for name, rows in shards.items()]
+        write_sealed(self.index, lambda: index)
 
     def read(self) -> Plan | None:
         """The plan, or None where there is none yet."""
-        if not (self.folder / "series.jsonl").exists():
+        paths = self.folder / "series.jsonl", self.folder / "problems.jsonl"
+        if not all(path.exists() for path in paths):
             return None
-        series = _load(self.folder / "series.jsonl", _from_json)
-        problems = _load(self.folder / "problems.jsonl", lambda row: Problem(**row))
+        series = _load(paths[0], _from_json)
+        problems = _load(paths[1], lambda row: Problem(**row))
         return Plan(tuple(series), tuple(problems))
 
     def places(self) -> dict[str, str]:
-        """The shard of every series that was ever planned, by key."""
-        try:
-            lines = (self.folder / "places.tsv").read_text("ascii").splitlines()
-        except FileNotFoundError:
-            return {}
-        return dict(line.split("\t", 1) for line in lines)
+        """The shard of every series that was ever planned, by key.
+
+        Raises:
+            SeriesportError: file-damaged.
+        """
+        path = self.folder / "places.tsv"
+        return read_sealed(path, _places) if path.exists() else {}
+
+    @property
+    def beside(self) -> list[Path]:
+        """The other files of the plan as a whole."""
+        return [self.folder / name for name in ("series.jsonl", "problems.jsonl", "places.tsv")]
+
+    @property
+    def secret_check(self) -> Path:
+        """A hash of the secret that the plan's keys are made with."""
+        return self.folder / "secret.tsv"
+
+    @property
+    def former_file(self) -> Path:
+        """What left the plan, which cannot be made again."""
+        return self.folder / "former.jsonl"
 
     def former(self) -> list[PlannedSeries]:
         """What left the plan and was not pruned yet; of what is in it still, lost destinations."""
-        path = self.folder / "former.jsonl"
-        return _load(path, _from_json) if path.exists() else []
+        return _load(self.former_file, _from_json) if self.former_file.exists() else []
 
     def write_former(self, rows: Sequence[PlannedSeries]) -> None:
         """Write what left the plan."""
-        path = self.folder / "former.jsonl"
         if rows:
-            write_if_changed(path, b"".join(map(_line, rows)), private=True)
+            write_sealed(self.former_file, lambda: map(_line, rows), private=True)
         else:
-            path.unlink(missing_ok=True)
+            self.former_file.unlink(missing_ok=True)
 
     def forget(self, keys: Collection[str]) -> None:
         """Forget the shards of series that were pruned."""
@@ -329,8 +356,8 @@ class PlanFolder:
         self._write_places(kept)
 
     def _write_places(self, known: Mapping[str, str]) -> None:
-        text = "".join(f"{key}\t{shard}\n" for key, shard in known.items())
-        write_if_changed(self.folder / "places.tsv", text.encode())
+        rows = [f"{key}\t{shard}\n".encode() for key, shard in known.items()]
+        write_sealed(self.folder / "places.tsv", lambda: rows)
 
     @property
     def asked(self) -> Path:
@@ -365,11 +392,30 @@ class PlanFolder:
         return _load(self.shard_file(shard), _from_json)
 
 
+def _places(lines: Iterable[str]) -> dict[str, str]:
+    rows = (line.rstrip("\n").split("\t") for line in lines)
+    return {key: _numbered(shard) for key, shard in rows}
+
+
+def _numbered(shard: str) -> str:
+    if not re.fullmatch("[A-Za-z0-9_]+-[0-9]{1,9}", shard):
+        raise ValueError
+    return shard
+
+
 def read_index(path: Path) -> list[Shard]:
-    """The shards that `shards.tsv` lists."""
+    """The shards that `shards.tsv` lists.
+
+    Raises:
+        SeriesportError: file-damaged, or file-unreadable where there is none.
+    """
+    return read_sealed(path, _index)
+
+
+def _index(lines: Iterable[str]) -> list[Shard]:
     shards: list[Shard] = []
-    for line in path.read_text().splitlines():
-        name, series, sources, destinations, instances, files = line.split("\t")
+    for line in lines:
+        name, series, sources, destinations, instances, files = line.rstrip("\n").split("\t")
         servers = tuple(destinations.split(",")) if destinations else ()
         delivers = {"yes": True, "no": False}.get(files)
         shards.append(
@@ -413,14 +459,9 @@ def _load(path: Path, read: Callable[[dict[str, Any]], _Row]) -> list[_Row]:
     """The rows of a file.
 
     Raises:
-        SeriesportError: file-unreadable, where it is damaged or of another version.
+        SeriesportError: file-damaged, or file-unreadable where there is none.
     """
-    try:
-        with path.open(encoding="utf-8") as stream:
-            return [read(json.loads(line)) for line in stream]
-    except (OSError, ValueError, KeyError, TypeError, SeriesportError):
-        what = f"{path} is damaged; remove it and shards.tsv, and run again: the plan is made anew"
-        raise SeriesportError("file-unreadable", what) from None
+    return read_sealed(path, lambda lines: [read(parse_json(line)) for line in lines])
 
 
 def _to_json(row: PlannedSeries) -> dict[str, Any]:

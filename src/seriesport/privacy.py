@@ -6,7 +6,14 @@ import logging
 import os
 import traceback
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seriesport.errors import SeriesportError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 
 def where(error: Exception) -> str:
@@ -15,6 +22,17 @@ def where(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     places = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames))
     return f"{type(error).__name__}{cause} at {places}"
+
+
+@contextmanager
+def reasoned() -> Generator[None]:
+    """Raise what nobody foresaw as SeriesportError: internal, without its text."""
+    try:
+        yield
+    except SeriesportError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a user gets a reason, whatever it is
+        raise SeriesportError("internal", where(error)) from None
 
 
 def quiet_log(path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
     from seriesport.transports.protocol import Receipt
 
 _FORMAT = 1
+_CLOCKS = 3600.0
+"""Seconds by which the clocks of two machines may differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +72,15 @@ def deliveries(record: Record) -> dict[tuple[str, str], Delivery]:
 def receipts(delivered: Sequence[Delivery]) -> Record:
     """The record of a series' deliveries."""
     return {"format": _FORMAT, "deliveries": [asdict(d) for d in delivered]}
+
+
+def is_since(seen: object, moment: float) -> bool:
+    """Return True if a delivery was seen at a moment, in seconds since 1970, or after it.
+
+    `seen` is the time that a record has, in the form of ISO 8601. Anything else is never, and so
+    is a time to come: a clock was wrong.
+    """
+    try:
+        return moment <= datetime.fromisoformat(str(seen)).timestamp() <= time.time() + _CLOCKS
+    except (ValueError, OverflowError):
+        return False

@@ -1,41 +1,47 @@
 """What a step keeps of its series beside the ledger: one file for a shard, a line for a series.
 
-While a job is at work it adds a line for each series that is done, so that the next one knows after
-a kill what need not be done again; at its end the file is written anew, in the order of the shard.
-A line that a kill cut short is passed over, and so is whatever a reader does not understand.
+While a job is at work it adds a line to a journal for each series that is done, so that the next
+one knows after a kill what need not be done again; at its end the file is written anew, sealed, in
+the order of the shard, and the journal goes. A line that a kill cut short is passed over.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import os
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
-from seriesport.files import write_if_changed
+from seriesport.errors import SeriesportError
+from seriesport.sealed import NO_CONTENT, parse_json, read_sealed, write_sealed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 Record = dict[str, Any]
 _KEY = "key"
+_log = logging.getLogger("seriesport")
 
 
 def read_records(path: Path) -> dict[str, Record]:
-    """The last record of each series by its key; empty where there is no file."""
-    found: dict[str, Record] = {}
-    with suppress(FileNotFoundError), path.open("rb") as stream:
-        for line in stream:
-            with suppress(ValueError, KeyError, TypeError, AttributeError):
-                record = cast("Record", json.loads(line))
-                found[str(record.pop(_KEY))] = record
-    return found
+    """The last record of each series by its key; empty where there is no file.
+
+    Raises:
+        SeriesportError: file-damaged.
+    """
+    found = read_sealed(path, _parse) if path.exists() else {}
+    return found | dict(_journal(path))
 
 
 class Records:
-    """The records of a shard, for the one job that is at work on it. Threads may share it."""
+    """The records of a shard, for the one job that is at work on it. Threads may share it.
+
+    A file that is damaged is not believed: it is as if there were none.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -59,11 +65,13 @@ class Records:
             if self._records().get(key) == kept:
                 return
             self._records()[key] = kept
+            line = _line(key, kept)
             # Not synced: a record that a crash loses costs work, and nothing else.
-            fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+            fd = os.open(_journal_of(self._path), flags, 0o666)
             try:
                 # Begins anew, since the line before may be one that a kill cut short.
-                os.write(fd, f"\n{_line(key, kept)}".encode())
+                os.write(fd, b"\n" + _digest(line.rstrip(b"\n")) + line)
             finally:
                 os.close(fd)
 
@@ -85,13 +93,48 @@ class Records:
             every = dict.fromkeys((*keys, *sorted(found)))
             lines = [_line(key, found[key]) for key in every if key in found]
             if lines or self._path.exists():
-                write_if_changed(self._path, "".join(lines).encode())
+                write_sealed(self._path, lambda: lines)
+            _journal_of(self._path).unlink(missing_ok=True)
 
     def _records(self) -> dict[str, Record]:
         if self._found is None:
-            self._found = read_records(self._path)
+            try:
+                self._found = read_records(self._path)
+            except SeriesportError as error:
+                _log.warning("%s: it is not believed", error)
+                self._found = dict(_journal(self._path))
         return self._found
 
 
-def _line(key: str, record: Record) -> str:
-    return json.dumps({_KEY: key, **record}) + "\n"
+def _parse(lines: Iterable[str]) -> dict[str, Record]:
+    return dict(map(_record, lines))
+
+
+def _record(line: str) -> tuple[str, Record]:
+    record = cast("Record", parse_json(line))
+    return str(record.pop(_KEY)), record
+
+
+def _line(key: str, record: Record) -> bytes:
+    return f"{json.dumps({_KEY: key, **record})}\n".encode()
+
+
+def _journal_of(path: Path) -> Path:
+    return path.with_suffix(".journal")
+
+
+def _journal(path: Path) -> Iterator[tuple[str, Record]]:
+    with suppress(FileNotFoundError), _journal_of(path).open("rb") as stream:
+        for row in stream:
+            digest, line = row[:_DIGEST], row[_DIGEST:]
+            if digest == _digest(line.rstrip(b"\n")):
+                with suppress(*NO_CONTENT):
+                    yield _record(line.decode())
+
+
+_DIGEST = 65
+"""Length in bytes of a digest and the space after it."""
+
+
+def _digest(line: bytes) -> bytes:
+    return f"{hashlib.sha256(line).hexdigest()} ".encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from seriesport.address import (
 from seriesport.errors import SeriesportError
 from seriesport.flow import workers
 from seriesport.privacy import where
-from seriesport.transports.protocol import SeriesReference
+from seriesport.transports.protocol import Harm, SeriesReference
 from seriesport.transports.registry import open_transport
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from seriesport.transports.protocol import Transport
 
 _MOST_THREADS = 16
+_log = logging.getLogger("seriesport")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,8 @@ def resolve(transport: Transport, entry: Entry) -> list[SeriesReference]:
     """The series that an entry means.
 
     Raises:
-        SeriesportError: not-found, ambiguous with a list of what matches, too-few-instances.
+        SeriesportError: not-found, ambiguous with a list of what matches, too-few-instances;
+            why something could not be listed that may be a series of the entry.
     """
     source = entry.source
     bounded = entry.max_series is not None
@@ -140,6 +143,10 @@ def resolve(transport: Transport, entry: Entry) -> list[SeriesReference]:
             "ambiguous", "the entry names a whole archive; add a patient or a study, or max_series"
         )
     every = transport.find(entry.source)
+    for one in transport.left_out():
+        if one.harm is Harm.ANY and not entry.names_series:
+            raise one.error
+        _log.warning("passed over %s [%s]", one.error.message, one.error.code)
     found = [_counted(transport, _addressable(r)) for r in every if entry.accepts(r)]
     if not found:
         raise SeriesportError("not-found", _nothing(len(every)))

@@ -115,6 +115,8 @@ class XnatServer(Server):
     """Whether an upload may create subjects and experiments that are missing."""
     refresh_catalogs: bool = False
     """Whether the server may be asked to compute digests that it lacks, which writes there."""
+    event_reason: str = ""
+    """Reason that the server records with each change, where it demands one."""
 
     def __post_init__(self) -> None:
         problem = url_problem(self.url)

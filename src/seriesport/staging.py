@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Self
 from seriesport.digest import Digest, digest_member
 from seriesport.errors import SeriesportError
 from seriesport.files import PART_SUFFIX, move, unreadable
-from seriesport.instance import FileSlice, Instance, PlainFile
+from seriesport.instance import FileSlice, PlainFile
 from seriesport.part10 import load_instance
-from seriesport.part10.whole import check_whole
+from seriesport.part10.whole import check_elements
+from seriesport.remarks import remarks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from seriesport.transports.protocol import Expected, SeriesReference
 
 _CHECKS_UNDER_WAY = 8
+_Checked = tuple[Digest, bool | None]
+"""The digest of an item that is whole, and whether it has pixels; None where they are missing."""
 
 
 class Staging:
@@ -54,7 +57,9 @@ class Staging:
         """Reason code by token of what was put aside."""
         self._unsure: set[str] = set()
         """Tokens of what is not known yet to be what the source has now."""
-        self._checks: list[tuple[Item, str, Future[Digest]]] = []
+        self._pixels: dict[str, bool | None] = {}
+        """By SOP Instance UID, whether it has pixels; None where it should have and has not."""
+        self._checks: list[tuple[Item, str, Future[_Checked]]] = []
         self._checker = ThreadPoolExecutor(1, "check")
 
     def __enter__(self) -> Self:
@@ -81,9 +86,16 @@ class Staging:
         self._accept(item, _token(item.listed))
 
     def settle(self) -> None:
-        """Wait until all that was accepted is checked."""
+        """Wait until all that was accepted is checked.
+
+        Where a source keeps the headers of images alone, it does so for all of a series; an image
+        without pixels among others that have them was cut.
+        """
         while self._checks:
             self._finish(*self._checks.pop(0))
+        if any(self._pixels.get(key) for key in self._items):
+            for key in [key for key in self._items if self._pixels.get(key, False) is None]:
+                self._withdraw(key, "instance-truncated")
 
     def held(self, expected: Mapping[str, Expected]) -> set[str]:
         """Which of the expected are there, by what the source lists them as.
@@ -106,6 +118,10 @@ class Staging:
                 item = self._items[key]
                 found.setdefault(key, replace(item, name=name) if self._series.plain else item)
         return list(found.values())
+
+    def remarks(self, items: Sequence[Item]) -> tuple[str, ...]:
+        """Return what is odd about a series that is complete, see `remarks`."""
+        return tuple(remarks(items, {uid for uid, has in self._pixels.items() if not has}))
 
     def refusals(self, missing: Iterable[Expected]) -> list[str]:
         """Reason codes of those of the missing that arrived and were put aside."""
@@ -169,9 +185,9 @@ class Staging:
         except OSError as error:
             raise unreadable(error, "a staged file") from error
 
-    def _finish(self, item: Item, token: str, check: Future[Digest]) -> None:
+    def _finish(self, item: Item, token: str, check: Future[_Checked]) -> None:
         try:
-            digest = check.result()
+            digest, pixels = check.result()
         except SeriesportError as error:
             self._put_aside(item, token, error.code)
             return
@@ -179,7 +195,7 @@ class Staging:
         known = self.digests.get(key)
         if known is None and self._refused.get(token) != "instance-conflict":
             self._refused.pop(token, None)
-            self.digests[key] = digest
+            self.digests[key], self._pixels[key] = digest, pixels
             self._items[key] = self._keep(item, token)
             self._listed[token] = key
         elif known == digest:
@@ -188,10 +204,7 @@ class Staging:
         else:
             self._put_aside(item, token, "instance-conflict")
             if known is not None:
-                for other in [t for t, k in self._listed.items() if k == key]:
-                    self._refused[other] = "instance-conflict"
-                self._put_aside(self._items[key], token, "instance-conflict")
-                del self._items[key], self.digests[key]
+                self._withdraw(key, "instance-conflict")
 
     def _keep(self, item: Item, token: str) -> Item:
         if item.location is None or item.location.parent == self._folder:
@@ -209,6 +222,14 @@ class Staging:
     def _drop(self, item: Item) -> None:
         if item.location is not None:
             item.location.unlink()
+
+    def _withdraw(self, key: str, code: str) -> None:
+        """Put an instance aside that was taken for whole."""
+        item = self._items.pop(key)
+        del self.digests[key]
+        for token in [token for token, held in self._listed.items() if held == key]:
+            self._put_aside(item, token, code)
+            item = replace(item, location=None)
 
     def _put_aside(self, item: Item, token: str, code: str) -> None:
         self.aside += 1
@@ -248,11 +269,12 @@ def discard_staging(folder: Path) -> None:
         path.unlink()
 
 
-def _check(item: Item) -> Digest:
-    if isinstance(item, Instance):
-        with item.payload.open() as stream:
-            check_whole(stream, item.payload.size, item.transfer_syntax_uid)
-    return digest_member(item)
+def _check(item: Item) -> _Checked:
+    if isinstance(item, PlainFile):
+        return digest_member(item), False
+    with item.payload.open() as stream:
+        pixels = check_elements(stream, item.payload.size, item.transfer_syntax_uid)
+    return digest_member(item), pixels
 
 
 def _token(listed: str) -> str:

@@ -117,6 +117,14 @@ def uploading(index: str, servers: Mapping[str, Server], jobs: int | None) -> Si
     return moving(Shares(lambda: shards(index), servers, lambda s: s.destinations, jobs))
 
 
+def forced(dag: Any) -> set[str]:
+    """Rules and files that Snakemake's DAG settings force to be made anew."""
+    if dag is None:
+        return set()
+    every = {"everything"} if dag.forceall or dag.forcetargets else set[str]()
+    return every | set(dag.forcerun)
+
+
 def destinations(index: str, servers: Mapping[str, Server]) -> Callable[..., list[str]]:
     """Where the destinations of a shard are: a server that moves is asked again what it has."""
 

@@ -16,6 +16,9 @@ def ledgers(wildcards):
     )
 
 
+rechecks = Rechecks(Results(Path("results")), settings.recheck)
+
+
 def again(wildcards):
     if workflow.is_main_process:
         order_plan(INDEX, settings.ask_again_after)
@@ -23,11 +26,13 @@ def again(wildcards):
 
 
 def retry(step):
-    return lambda wildcards: [
-        path
-        for path in [f"results/plan/retry/{step}/{wildcards.shard}"]
-        if exists(path)
-    ]
+    def orders(wildcards):
+        if step == "uploaded" and workflow.is_main_process:
+            rechecks.order(wildcards.shard, forced(workflow.dag_settings))
+        path = f"results/plan/retry/{step}/{wildcards.shard}"
+        return [path] if exists(path) else []
+
+    return orders
 
 
 def made(wildcards):

@@ -14,5 +14,6 @@ rule convert:
         formats=settings.formats,
         upload=settings.upload,
         postscript=settings.postscript,
+        input_order=settings.input_order,
     script:
         "../../scripts/convert.py"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from seriesport.address import Address, DicomAddress, XnatAddress, is_uid, parse
 from seriesport.cohort.table import CODE
 from seriesport.errors import SeriesportError
+from seriesport.instance import OPAQUE_UID
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -194,14 +195,10 @@ def _place(address: Address, given: Identifiers) -> tuple[Address, Identifiers]:
 
 def _in_archive(address: DicomAddress, given: Identifiers) -> tuple[DicomAddress, Identifiers]:
     """Bring together what the address names and what the entry does."""
-    if given.study and not is_uid(given.study):
-        raise _Unfit(
-            "study", "study is no DICOM UID (three numbers or more, none with a leading zero)"
-        )
-    if given.series and not is_uid(given.series):
-        raise _Unfit(
-            "series", "series is no DICOM UID (three numbers or more, none with a leading zero)"
-        )
+    for key in ("study", "series"):
+        text = getattr(given, key)
+        if text and not _may_be_uid(text):
+            raise _Unfit(key, f"{key} is no DICOM UID (three numbers or more, with dots between)")
     if given.accession and is_uid(given.accession):
         raise _Unfit(
             "accession", "accession has the form of a UID; if it is the study's, write study:"
@@ -218,6 +215,11 @@ def _in_archive(address: DicomAddress, given: Identifiers) -> tuple[DicomAddress
         address.server, address.port, address.aet, merged.patient, study, series
     )
     return composed, merged
+
+
+def _may_be_uid(text: str) -> bool:
+    """Return True for a UID, also for one that breaks rules which archives do not keep."""
+    return OPAQUE_UID.fullmatch(text) is not None and text.count(".") > 1
 
 
 def _carried(address: DicomAddress) -> Identifiers:

@@ -46,7 +46,7 @@ def cp(source_text: str, destination_text: str, settings: Settings, *, as_json: 
         open_transport(source_root(source), settings) as reader,
         open_transport(source_root(destination), settings) as writer,
     ):
-        found = find(reader, source)
+        found, lost = find(reader, source)
         for number, series in enumerate(found, 1):
             label = f"series {number} of {len(found)}"
             room = _room(series)
@@ -56,6 +56,8 @@ def cp(source_text: str, destination_text: str, settings: Settings, *, as_json: 
             except SeriesportError as error:
                 failures.append(SeriesportError(error.code, f"{label}: {error.message}"))
     _report(rows, as_json=as_json)
+    told = "\n".join(error.message for error in failures)
+    failures += [error for error in lost if error.message not in told]
     if failures:
         raise _summary(failures)
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from seriesport.address import XnatAddress, parse, source_root
-from seriesport.commands.output import print_json, print_table
+from seriesport.commands.output import print_json, print_table, say
 from seriesport.errors import SeriesportError
-from seriesport.transports.protocol import SeriesReference
+from seriesport.transports.protocol import Harm, SeriesReference
 from seriesport.transports.registry import open_transport
 
 if TYPE_CHECKING:
@@ -39,33 +39,56 @@ _SCANS: dict[str, _Column] = {
 }
 
 
+NOTHING = "no series below this address"
+_NAMED = 10
+
+
 def _place(series: SeriesReference) -> XnatAddress:
     return cast("XnatAddress", series.address)
 
 
-def find(transport: Transport, address: Address) -> list[SeriesReference]:
-    """The series below an address.
+def find(
+    transport: Transport, address: Address
+) -> tuple[list[SeriesReference], list[SeriesportError]]:
+    """Return the series below an address, and what may be a part of them and was left out.
 
     Raises:
-        SeriesportError: not-found, where there are none.
+        SeriesportError: not-found, where there are none; why, where they cannot be listed.
     """
-    found = transport.find(address)
+    found, failures = transport.find(address), left_out(transport)
     if not found:
-        raise SeriesportError("not-found", "no series below this address")
-    return found
+        raise failures[0] if failures else SeriesportError("not-found", NOTHING)
+    return found, failures
+
+
+def left_out(transport: Transport) -> list[SeriesportError]:
+    """Name on the terminal what a transport left out; return what a series may lack for that."""
+    every = transport.left_out()
+    strays = [one.error for one in every if one.harm is Harm.NONE]
+    for error in strays[:_NAMED]:
+        say(f"passed over {error.message} [{error.code}]")
+    if len(strays) > _NAMED:
+        say(f"passed over {len(strays) - _NAMED} more of this kind")
+    return [one.error for one in every if one.harm is not Harm.NONE]
 
 
 def ls(text: str, settings: Settings, *, as_json: bool) -> None:
-    """Print the series below an address with their identifiers."""
+    """Print the series below an address with their identifiers.
+
+    Raises:
+        SeriesportError: not-found; after printing, why something was left out.
+    """
     address = parse(text)
     with open_transport(source_root(address), settings) as transport:
-        found = find(transport, address)
+        found, failures = find(transport, address)
     columns = _SCANS if isinstance(address, XnatAddress) else _SERIES
     rows = [{name: value(series) for name, value in columns.items()} for series in found]
     if as_json:
         print_json(rows)
     else:
         print_table(tuple(columns), [tuple(row.values()) for row in rows])
+    if failures:
+        raise failures[0]
 
 
 def echo(text: str, settings: Settings, *, as_json: bool) -> None:

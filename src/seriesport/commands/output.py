@@ -28,6 +28,11 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
+def say(line: str) -> None:
+    """Say something on stderr that is no failure."""
+    print(f"seriesport: {_plain(line)}", file=sys.stderr)
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table; on a pipe, as tab-separated values."""
     printable = [[_plain(cell) for cell in row] for row in rows]

@@ -9,7 +9,7 @@ from seriesport.cohort import read_cohort
 from seriesport.commands.output import print_json, print_table
 from seriesport.config import load_config
 from seriesport.errors import SeriesportError
-from seriesport.steps.prune import Asked, prune
+from seriesport.steps.prune import HERE, Asked, prune
 from seriesport.steps.shard import Results
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ def prune_cohort(config_path: Path, asked: Asked, *, as_json: bool) -> None:
         SeriesportError: the first thing that was to be removed and stays.
     """
     config = load_config(config_path)
-    found = prune(Results(Path("results")), read_cohort(config.cohort), config.settings, asked)
+    entries = read_cohort(config.cohort, may_be_empty=True)
+    found = prune(Results(Path("results")), entries, config.settings, asked)
     rows = [dict(zip(_COLUMNS, _row(done), strict=True)) for done in found]
     if as_json:
         print_json(rows)
@@ -41,13 +42,13 @@ def prune_cohort(config_path: Path, asked: Asked, *, as_json: bool) -> None:
 
 def _matters(done: Done, asked: Asked) -> bool:
     """Whether it was to be removed: deliveries are so with --delivered alone."""
-    delivery = done.what not in ("results", "records")
+    delivery = done.what not in HERE
     return not delivery or (asked.delivered and not asked.forget)
 
 
 def _row(done: Done) -> tuple[str, str, str, int, str, str]:
     label = " ".join(done.remnant.labels) or "-"
     where = done.where or (f"results, {done.size / 1e6:.1f} MB" if done.size else "results")
-    if done.what not in ("results", "records") and not done.where:
+    if done.what not in HERE and not done.where:
         where = f"{done.remnant.delivered[0].sent.kind}, address unknown"
     return label, done.remnant.key, done.what, done.count, where, done.result

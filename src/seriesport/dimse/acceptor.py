@@ -20,6 +20,9 @@ _CONTEXT_APPLICATION, _CONTEXT_RQ, _CONTEXT_AC, _USER = 0x10, 0x20, 0x21, 0x50
 _ABSTRACT, _TRANSFER = 0x30, 0x40
 _MAXIMUM, _IMPLEMENTATION, _ROLE = 0x51, 0x52, 0x54
 
+_LONGEST_UID = 128
+"""Bytes of a syntax or class; PS3.5 allows 64, and some requestors pad."""
+
 ABSTRACT_SYNTAX_REFUSED = 3
 TRANSFER_SYNTAXES_REFUSED = 4
 
@@ -106,6 +109,8 @@ def _role(content: bytes) -> tuple[str, int, int]:
 
 
 def _uid(value: bytes) -> str:
+    if len(value) > _LONGEST_UID:
+        raise malformed("a UID of an A-ASSOCIATE-RQ is too long")
     return value.rstrip(b"\0 ").decode("ascii", "replace")
 
 

@@ -248,6 +248,9 @@ class Association:
             if self._link.tls and not self._link.heard and error.code == "association-aborted":
                 problem = "the server ended the TLS connection; it may want a client certificate"
                 raise SeriesportError("tls-failed", problem) from error
+            if not self._link.heard and error.code == "association-aborted":
+                problem = f"{error.message} before it said anything; its port may want TLS (tls:)"
+                raise SeriesportError(error.code, problem) from error
             raise
 
     def _check_open(self) -> None:

@@ -6,6 +6,7 @@ pydicom's 250 us.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from io import BytesIO
@@ -24,7 +25,19 @@ _LENGTH = Struct("<I")
 _LONG_VR = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _ITEM_GROUP = 0xFFFE
 _UNDEFINED = 0xFFFFFFFF
-_UTF8 = b"ISO_IR 192"
+UTF_8 = "ISO_IR 192"
+CODECS = {
+    UTF_8: "utf-8",
+    "ISO_IR 100": "latin-1",
+    "ISO_IR 101": "iso8859-2",
+    "ISO_IR 109": "iso8859-3",
+    "ISO_IR 110": "iso8859-4",
+    "ISO_IR 144": "iso8859-5",
+    "ISO_IR 126": "iso8859-7",
+    "ISO_IR 138": "iso8859-8",
+    "ISO_IR 148": "iso8859-9",
+}
+"""Character sets that a question may be asked in, with Python's names for them."""
 
 
 class Key(Enum):
@@ -45,6 +58,7 @@ class Key(Enum):
     SERIES_INSTANCE_UID = (0x0020000E, "UI")
     SERIES_NUMBER = (0x00200011, "IS")
     INSTANCE_NUMBER = (0x00200013, "IS")
+    STUDY_SERIES = (0x00201206, "IS")
     SERIES_INSTANCES = (0x00201209, "IS")
 
     @property
@@ -63,6 +77,10 @@ class Answer:
     """An identifier as received: values by tag, still encoded."""
 
     values: Mapping[int, bytes]
+
+    def read_in(self, character_set: str) -> Answer:
+        """Return the same with a character set, where it names none."""
+        return Answer({Key.CHARACTER_SET.tag: character_set.encode(), **self.values})
 
     def text(self, key: Key) -> str:
         """A value without padding, backslashes kept; empty where there is none."""
@@ -93,14 +111,17 @@ def integer(text: str) -> int | None:
     return int(text)
 
 
-def encode(values: Mapping[Key, str], transfer_syntax: str) -> bytes:
+def encode(values: Mapping[Key, str], transfer_syntax: str, character_set: str = UTF_8) -> bytes:
     """Encode an identifier in explicit or implicit VR little endian.
 
-    Text outside of ASCII is written as UTF-8 with its Specific Character Set.
+    Text outside of ASCII is written in a character set of `CODECS`, which is named beside it.
+
+    Raises:
+        UnicodeEncodeError: The character set cannot write a text.
     """
-    encoded = {key: text.encode("utf-8") for key, text in values.items()}
+    encoded = {key: text.encode(CODECS[character_set]) for key, text in values.items()}
     if not all(value.isascii() for value in encoded.values()):
-        encoded[Key.CHARACTER_SET] = _UTF8
+        encoded[Key.CHARACTER_SET] = character_set.encode()
     parts: list[bytes] = []
     for key in sorted(encoded, key=lambda key: key.tag):
         value = encoded[key]
@@ -113,6 +134,19 @@ def encode(values: Mapping[Key, str], transfer_syntax: str) -> bytes:
             parts.append(_TAG_LENGTH.pack(group, element, len(value)))
         parts.append(value)
     return b"".join(parts)
+
+
+def character_sets(text: str) -> list[str]:
+    """Return the character sets to ask in, one after the other, each for other bytes than before.
+
+    UTF-8 comes first. An archive may compare bytes, and hold the text in one of a single byte per
+    character (PS3.3 section C.12.1.1.2).
+    """
+    found: dict[bytes, str] = {}
+    for name, codec in CODECS.items():
+        with suppress(UnicodeEncodeError):
+            found.setdefault(text.encode(codec), name)
+    return list(found.values())
 
 
 def decode(data: bytes, transfer_syntax: str) -> Answer:

@@ -68,7 +68,7 @@ _UNCOMPRESSED = (
     "1.2.840.10008.1.2.1.99",  # Deflated Explicit VR Little Endian
     "1.2.840.10008.1.2.2",  # Explicit VR Big Endian
 )
-_COMPRESSED = (
+COMPRESSED = (
     "1.2.840.10008.1.2.4.70",  # JPEG Lossless SV1
     "1.2.840.10008.1.2.4.90",  # JPEG 2000 Lossless
     "1.2.840.10008.1.2.4.80",  # JPEG-LS Lossless
@@ -157,7 +157,7 @@ def common_syntaxes(sop_class_uid: str) -> tuple[str, ...]:
     tail = sop_class_uid.removeprefix(_IMAGE)
     if tail != sop_class_uid and tail.startswith(_WITHOUT_PIXELS):
         return _UNCOMPRESSED
-    return _UNCOMPRESSED + _COMPRESSED
+    return _UNCOMPRESSED + COMPRESSED
 
 
 def rare_syntaxes(sop_class_uid: str) -> tuple[str, ...]:
@@ -168,7 +168,7 @@ def rare_syntaxes(sop_class_uid: str) -> tuple[str, ...]:
         if kind == "Transfer Syntax" and not uid.startswith(_NOT_STORED)
     ]
     first = common_syntaxes(sop_class_uid)
-    return tuple(uid for uid in (*_COMPRESSED, *known, *_RARE_PRIVATE) if uid not in first)
+    return tuple(uid for uid in (*COMPRESSED, *known, *_RARE_PRIVATE) if uid not in first)
 
 
 def _dictionary() -> Iterator[tuple[str, str, str, str]]:
@@ -213,13 +213,13 @@ def rounds(
     others = [(uid, s) for uid in known for s in (*reported, *common_syntaxes(uid))]
     yield from _rounds([pair for pair in others if pair not in set(first)])
     imaging = [uid for uid in usual if common_syntaxes(uid) != _UNCOMPRESSED]
-    yield from _rounds([(uid, s) for uid in imaging for s in _COMPRESSED], alone=True)
+    yield from _rounds([(uid, s) for uid in imaging for s in COMPRESSED], alone=True)
     yield from _rounds([(uid, s) for uid in usual for s in rare_syntaxes(uid)], alone=True)
-    for syntax in _COMPRESSED:
+    for syntax in COMPRESSED:
         yield from _rounds([(uid, syntax) for uid in imaging], alone=True)
     if not known:
         everything = storage_classes()
-        for some in (_UNCOMPRESSED[:2], _UNCOMPRESSED[2:] + _COMPRESSED):
+        for some in (_UNCOMPRESSED[:2], _UNCOMPRESSED[2:] + COMPRESSED):
             yield from _rounds([(uid, s) for uid in everything for s in some], alone=True)
 
 

@@ -23,12 +23,16 @@ _DATA_SET = 0x0001
 
 
 def find(
-    association: Association, keys: Mapping[Key, str], model: str = STUDY_ROOT_FIND
+    association: Association,
+    keys: Mapping[Key, str],
+    model: str = STUDY_ROOT_FIND,
+    character_set: str = attributes.UTF_8,
 ) -> Iterator[Answer]:
     """Ask one question and give its answers as they come. Left early, it aborts the association.
 
-    `model` is the Study Root or the Patient Root information model. What an archive makes of the
-    keys is its own affair: compare the answers with them.
+    `model` is the Study Root or the Patient Root information model. Text is sent in a
+    `character_set`, and read in it where an answer names none of its own. What an archive makes
+    of the keys is its own affair: compare the answers with them.
 
     Raises:
         SeriesportError: context-refused, dimse-failure, dimse-refused, protocol-error for more
@@ -43,7 +47,7 @@ def find(
         Field.PRIORITY: PRIORITY_MEDIUM,
         Field.DATA_SET_TYPE: _DATA_SET,
     }
-    question = attributes.encode(keys, context.transfer_syntax)
+    question = attributes.encode(keys, context.transfer_syntax, character_set)
     association.send(context.context_id, encode(request), question)
     done = False
     try:
@@ -56,7 +60,8 @@ def find(
                 if status and not warning(status):
                     raise failure("C-FIND", status)
                 return
-            yield attributes.decode(data, context.transfer_syntax)
+            answer = attributes.decode(data, context.transfer_syntax)
+            yield answer if character_set == attributes.UTF_8 else answer.read_in(character_set)
         raise malformed(f"more than {ANSWERS_MAXIMUM} answers to one question")
     finally:
         if not done:

@@ -8,6 +8,7 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from seriesport.dimse.pdu import malformed
+from seriesport.instance import OPAQUE_UID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,10 +95,10 @@ class Command:
         Raises:
             SeriesportError: protocol-error, where it is absent or cannot be a UID.
         """
-        value = self.values.get(field, b"").rstrip(b"\0 ")
-        if not 0 < len(value) <= 64 or not value.isascii() or not value.decode().isprintable():
+        uid = self.values.get(field, b"").decode("latin-1").strip("\0 ")
+        if OPAQUE_UID.fullmatch(uid) is None:
             raise malformed(f"the command's {field.name} is missing or no UID")
-        return value.decode("ascii")
+        return uid
 
 
 def encode(values: Mapping[Field, int | str]) -> bytes:

@@ -43,6 +43,8 @@ class PduType(IntEnum):
     ABORT = 7
 
 
+_TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
+"""How a TLS alert and a handshake begin (RFC 8446 section 5.1)."""
 _FIXED = (PduType.ASSOCIATE_RJ, PduType.RELEASE_RQ, PduType.RELEASE_RP, PduType.ABORT)
 
 
@@ -215,6 +217,9 @@ class PduReader:
         try:
             kind = PduType(number)
         except ValueError:
+            if bytes(self._view[self._start : self._start + 2]) in _TLS_RECORDS:
+                problem = "the port speaks TLS; add tls: to this server in config.yaml"
+                raise SeriesportError("tls-failed", problem) from None
             raise malformed(f"unknown PDU type {number:#04x}") from None
         self._start += _PDU.size
         if kind in _FIXED and length != 4:

@@ -10,7 +10,8 @@ from seriesport.dimse.message import Field
 from seriesport.dimse.pdu import UnexpectedPdu, malformed
 from seriesport.errors import SeriesportError
 from seriesport.files import part_path, write_all, writing
-from seriesport.part10 import check_whole, encode_file_meta, load_instance
+from seriesport.part10 import encode_file_meta, load_instance
+from seriesport.part10.whole import check_elements
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 SUCCESS, OUT_OF_RESOURCES, MISMATCH, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xA900, 0xC000
 """Statuses of C-STORE (PS3.4 section B.2.3)."""
-DATA_SET_MAXIMUM = 1 << 40
+DATA_SET_MAXIMUM = 16 << 30
+"""Longest data set that is taken, in bytes."""
 _CHUNK = 1 << 20
 
 
@@ -52,13 +54,14 @@ def receive_instance(
     path = catalog.next_path()
     part = part_path(path)
     uid, (sop_class, syntax) = request.uid(Field.AFFECTED_SOP_INSTANCE_UID), context
+    announced = request.uid(Field.AFFECTED_SOP_CLASS_UID)
     try:
         meta = encode_file_meta(sop_class, uid, syntax)
         with ExitStack() as stack:
             with writing(path, replace=False) as stream:
                 write_all(stream, meta)
                 _receive_into(stream, reader, context_id)
-                received = _checked(part, uid, sop_class)
+                received = _checked(part, uid, {sop_class, announced})
                 stack.enter_context(catalog.receiving)
                 _refuse_known(catalog.get(uid), received)
             catalog.add(replace(load_instance(path), location=path))
@@ -87,14 +90,14 @@ def _receive_into(stream: BinaryIO, reader: PduReader, context_id: int) -> None:
         raise _Refused(OUT_OF_RESOURCES)
 
 
-def _checked(part: Path, uid: str, sop_class: str) -> Instance:
+def _checked(part: Path, uid: str, sop_classes: set[str]) -> Instance:
     try:
         received = load_instance(part)
         with received.payload.open() as stream:
-            check_whole(stream, received.payload.size, received.transfer_syntax_uid)
+            check_elements(stream, received.payload.size, received.transfer_syntax_uid)
     except SeriesportError:
         raise _Refused(NOT_UNDERSTOOD) from None
-    if (received.uid, received.header.sop_class_uid) != (uid, sop_class):
+    if received.uid != uid or {received.header.sop_class_uid} != sop_classes:
         raise _Refused(MISMATCH)
     return received
 

@@ -8,15 +8,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from seriesport.dimse.attributes import Key
-from seriesport.dimse.contexts import PATIENT_ROOT_GET, STUDY_ROOT_GET
+from seriesport.dimse.contexts import PATIENT_ROOT_GET, STUDY_ROOT_GET, Proposal, storage
 from seriesport.dimse.get import GetResult, Received, Spool, get
+from seriesport.dimse.relabel import right_syntaxes
 from seriesport.dimse.status import SUCCESS, failure, warning
 from seriesport.errors import SeriesportError
 from seriesport.instance import FileSlice, Header, Instance
 from seriesport.part10 import load_instance
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Iterator
+    from collections.abc import Collection, Generator, Iterator, Sequence
     from pathlib import Path
 
     from seriesport.dimse.association import Association
@@ -52,6 +53,7 @@ class Retrieval:
         self._series_uid = series_uid
         self._spool = Spool(folder)
         self._status: int | None = None
+        self._mislabelled: dict[str, Instance] = {}
         self._received = 0
 
     @property
@@ -59,8 +61,10 @@ class Retrieval:
         """Whether nothing more needs to be asked for."""
         return not self.missing and not self._whole
 
-    def over(self, association: Association, *, last: bool) -> Iterator[Instance]:
-        """Get as much as this association's contexts allow.
+    def over(
+        self, association: Association, uids: Sequence[str], *, last: bool
+    ) -> Iterator[Instance]:
+        """Get as much of some instances as this association's contexts allow.
 
         Raises:
             SeriesportError: dimse-refused where the archive cannot even begin; file-unwritable,
@@ -70,7 +74,8 @@ class Retrieval:
         if self._whole:
             self._whole = False
             status = yield from self._get(association, ())
-        rest = list(self.missing)
+            uids = [uid for uid in uids if uid in self.missing] if uids else list(self.missing)
+        rest = list(uids)
         for start in range(0, len(rest), _BATCH):
             status = yield from self._batch(
                 association, rest[start : start + _BATCH], status, last=last
@@ -100,7 +105,7 @@ class Retrieval:
         while uids:
             before = self._received
             status = yield from self._get(association, uids)
-            left = [uid for uid in uids if uid in self.missing]
+            left = self._left(uids)
             if len(left) == len(uids) or self._received == before:
                 break
             uids = left
@@ -109,10 +114,14 @@ class Retrieval:
         misses = 0
         for uid in uids:
             status = yield from self._get(association, [uid])
-            misses = misses + 1 if uid in self.missing else 0
+            misses = misses + 1 if self._left([uid]) else 0
             if misses >= _MISSES and not last:
                 break
         return status
+
+    def _left(self, uids: Sequence[str]) -> list[str]:
+        """Return those of some that have not come yet, or not rightly."""
+        return [uid for uid in uids if uid in self.missing or uid in self._mislabelled]
 
     def _get(
         self, association: Association, uids: Collection[str]
@@ -144,7 +153,33 @@ class Retrieval:
             instance = _instance(received)
             self._received += 1
             self.missing.pop(instance.uid, None)
-            yield instance
+            held = self._mislabelled.pop(instance.uid, None)
+            if held is not None and held.location is not None:
+                held.location.unlink()
+            if right_syntaxes(instance):
+                self._mislabelled[instance.uid] = instance
+            else:
+                yield instance
+
+    def relabelled(self) -> Iterator[tuple[Proposal, list[str]]]:
+        """Give contexts, each to be proposed alone, and what to ask for in them.
+
+        Some archives send compressed pixels in a context of an uncompressed transfer syntax, and
+        rightly where there is none but the instance's own.
+        """
+        groups: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+        for uid, instance in self._mislabelled.items():
+            right = instance.header.sop_class_uid, right_syntaxes(instance)
+            groups.setdefault(right, []).append(uid)
+        for (sop_class, syntaxes), uids in groups.items():
+            for proposal in storage(((sop_class, syntax) for syntax in syntaxes), scp=True):
+                if left := self._left(uids):
+                    yield proposal, left
+
+    def mislabelled(self) -> Iterator[Instance]:
+        """Give what never came rightly, as it came, for whoever judges it."""
+        yield from self._mislabelled.values()
+        self._mislabelled.clear()
 
     def _patient(self) -> str:
         if _WILDCARD.search(self._study.patient_id):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import resource
 import socket
+import time
 from contextlib import suppress
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Self
@@ -11,11 +14,22 @@ from urllib.parse import quote
 from seriesport.dimse.catalog import Catalog
 from seriesport.dimse.session import Session
 from seriesport.errors import SeriesportError
+from seriesport.privacy import where
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
+
+_MOST = 100
+"""Associations at one time; each has a thread and a buffer of 1 MB."""
+_REFUSALS = 4
+"""Connections at one time, beyond these, that are told that there are too many."""
+_FILES_EACH, _OTHER_FILES = 2, 24
+"""Open files of an association, and of everything else."""
+_RECOVERY = 0.1
+"""Seconds to wait for files or threads to become free."""
+_log = logging.getLogger("seriesport")
 
 
 class Archive:
@@ -23,7 +37,8 @@ class Archive:
 
     The folder is searched to its leaves when the archive starts; what is stored to it becomes
     numbered files in it. It has no access control: it listens on the loopback unless it is told
-    otherwise.
+    otherwise. As many associations as there are files for go on at one time, at most 100; others
+    are rejected for the time being.
 
     Args:
         folder: holds DICOM files, told by their content; made when it is missing.
@@ -50,6 +65,7 @@ class Archive:
         self.host = host
         self.port = port
         """The port that it listens on, once it has started."""
+        self._most = _most_associations()
         self._session = session
         self._listener: socket.socket | None = None
         self._sockets: set[socket.socket] = set()
@@ -91,21 +107,39 @@ class Archive:
             _shut(sock)
 
     def _accept(self, listener: socket.socket) -> None:
-        while True:
+        while self._listener is listener:
             try:
                 sock, _ = listener.accept()
-            except OSError:
-                return
-            with self._lock:
-                if self._listener is None:
-                    sock.close()
-                    return
-                self._sockets.add(sock)
-            Thread(target=self._serve, args=(sock,), name="association", daemon=True).start()
+            except OSError as error:
+                if self._listener is listener:  # too many open files, or a requestor that left
+                    _log.warning("the archive cannot accept: %s", where(error))
+                    time.sleep(_RECOVERY)
+                continue
+            self._begin(sock)
 
-    def _serve(self, sock: socket.socket) -> None:
+    def _begin(self, sock: socket.socket) -> None:
+        """Serve a connection in a thread of its own; refuse it above the limit."""
+        with self._lock:
+            if self._listener is None or len(self._sockets) >= self._most + _REFUSALS:
+                sock.close()
+                return
+            full = len(self._sockets) >= self._most
+            self._sockets.add(sock)
         try:
-            self._session(sock, self.catalog, self.aet).run()
+            Thread(target=self._serve, args=(sock, full), name="association", daemon=True).start()
+        except RuntimeError:  # no thread can be started now
+            with self._lock:
+                self._sockets.discard(sock)
+            sock.close()
+            time.sleep(_RECOVERY)
+
+    def _serve(self, sock: socket.socket, full: bool) -> None:  # noqa: FBT001 - of a thread
+        try:
+            session = self._session(sock, self.catalog, self.aet)
+            session.refuse() if full else session.run()
+        except Exception as error:  # noqa: BLE001 - one association must not end the archive
+            _log.error("an association ended: %s", where(error))
+            sock.close()
         finally:
             with self._lock:
                 self._sockets.discard(sock)
@@ -126,3 +160,11 @@ class Archive:
 def _shut(sock: socket.socket) -> None:
     with suppress(OSError):
         sock.shutdown(socket.SHUT_RDWR)
+
+
+def _most_associations() -> int:
+    """Return how many associations fit into the open files that this process may have."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return _MOST
+    return max(1, min(_MOST, (soft - _OTHER_FILES) // _FILES_EACH - _REFUSALS))

@@ -5,6 +5,7 @@ Data sets leave as they lie on disk, in their own transfer syntax or not at all.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -55,12 +56,14 @@ DICOM_UIDS = "1.2.840.10008."
 
 SUCCESS, PENDING, CANCELLED = 0x0000, 0xFF00, 0xFE00
 WARNING_SUBOPERATIONS, REFUSED_SUBOPERATIONS = 0xB000, 0xA702
-IDENTIFIER_MISMATCH, NO_SUCH_SERVICE = 0xA900, 0x0211
+IDENTIFIER_MISMATCH, NO_SUCH_SERVICE, UNABLE_TO_PROCESS = 0xA900, 0x0211, 0xC000
 """Statuses of PS3.4 annexes B.2.3 and C.4, and PS3.7 annex C."""
 
 IDENTIFIER_MAXIMUM = 1024 * 1024
 IDLE = 300.0
 """Seconds that a requestor may be silent."""
+REFUSAL = 5.0
+"""Seconds that a requestor has to ask for an association that it will not get."""
 
 
 class Session:
@@ -85,6 +88,17 @@ class Session:
         except SeriesportError:
             with suppress(SeriesportError, OSError):
                 self.link.send(control_pdu(PduType.ABORT, b"\0\0\2\0"))
+        finally:
+            self.link.close()
+
+    def refuse(self) -> None:
+        """Reject the association for the time being: there are too many (PS3.8 section 9.3.4)."""
+        self.link.deadline = time.monotonic() + REFUSAL
+        try:
+            self.reader.control()
+            self.reject(result=2, source=3, reason=2)
+        except SeriesportError:
+            pass
         finally:
             self.link.close()
 
@@ -269,6 +283,10 @@ class Session:
         context_id = self.context_for(one)
         if context_id is None:
             return NO_SUCH_SERVICE
+        try:
+            one.payload.open().close()
+        except OSError:  # the file is gone from the folder
+            return UNABLE_TO_PROCESS
         self.send_instance(context_id, one, message_id)
         cancelled = False
         while True:

@@ -13,22 +13,35 @@ if TYPE_CHECKING:
 
     from seriesport.settings import DicomServer, Tls
 
+_NO_TLS = (
+    "WRONG_VERSION_NUMBER",
+    "HTTP_REQUEST",
+    "RECORD_LAYER_FAILURE",
+    "UNEXPECTED_EOF_WHILE_READING",
+)
+"""What OpenSSL calls an answer that is no TLS."""
+_PLAIN = "if its port speaks plain DICOM, leave tls: out or give the TLS port"
+
 
 def handshake(sock: socket.socket, server: DicomServer, tls: Tls) -> ssl.SSLSocket:
     """Shake hands within `server.connect_timeout`, before a DICOM byte is sent.
 
     Raises:
-        SeriesportError: tls-untrusted, tls-failed or timeout.
+        SeriesportError: tls-untrusted, or tls-failed, also where the port speaks no TLS.
     """
     name = tls.server_name or server.host
     sock.settimeout(server.connect_timeout)
     try:
         return context(tls).wrap_socket(sock, server_hostname=name)
     except TimeoutError as error:
-        problem = f"no TLS handshake within {server.connect_timeout:g} s"
-        raise SeriesportError("timeout", problem) from error
+        problem = f"no TLS answer within {server.connect_timeout:g} s; {_PLAIN}"
+        raise SeriesportError("tls-failed", problem) from error
     except ssl.SSLError as error:
+        if error.reason in _NO_TLS:
+            raise SeriesportError(
+                "tls-failed", f"the server answers without TLS; {_PLAIN}"
+            ) from error
         raise failure(error) from error
     except OSError as error:
-        problem = "the server closed the connection during the TLS handshake"
+        problem = f"the server closed the connection during the TLS handshake; {_PLAIN}"
         raise SeriesportError("tls-failed", problem) from error

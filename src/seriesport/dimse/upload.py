@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from seriesport.dimse.comparison import read_back
 from seriesport.dimse.contexts import PATIENT_ROOT_FIND, STORAGE_MAXIMUM, STUDY_ROOT_FIND, storage
-from seriesport.dimse.query import Study, find_instances
+from seriesport.dimse.query import Study, find_instances, has_instance
 from seriesport.dimse.status import SUCCESS, refused, warning
 from seriesport.dimse.store import store
 from seriesport.errors import SeriesportError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _INTERRUPTIONS = 2
 """After how many lost associations an upload stops; the caller may begin it again."""
 _OWN_FILE = ("file-unreadable", "source-changed")
+_REFUSALS = ("dimse-refused", "store-failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class _Outcome:
     detail: str = ""
     lost: bool = False
     """Whether the answer never came, so that only a listing can tell."""
+    proven: bool = False
+    """Whether it was refused, but read back with the same content."""
 
 
 class Upload:
@@ -68,9 +72,37 @@ class Upload:
         if self._outcomes:
             with suppress(SeriesportError):
                 after = self._listed(self._instances)
+        for instance in self._instances:
+            if after and instance.uid in after and self._was_refused(instance.uid):
+                self._compare(instance)
         return Receipt(tuple(self._entry(i.uid, after) for i in self._instances))
 
-    def _listed(self, instances: Iterable[Instance]) -> set[str] | None:
+    def _was_refused(self, uid: str) -> bool:
+        outcome = self._outcomes.get(uid)
+        return outcome is not None and outcome.code in _REFUSALS
+
+    def _compare(self, instance: Instance) -> None:
+        """Judge anew a refused instance that the destination lists: by what it gives back of it.
+
+        Some archives refuse what they have already.
+        """
+        refusal = self._outcomes[instance.uid]
+        try:
+            same = read_back(self._associate, instance)
+        except SeriesportError as error:
+            what = f"the destination lists it, but gives nothing to compare [{error.code}]"
+            self._outcomes[instance.uid] = replace(refusal, detail=f"{refusal.detail}; {what}")
+            return
+        if same:
+            detail = f"{refusal.detail}, but it is there with the same content"
+            self._outcomes[instance.uid] = replace(refusal, proven=True, detail=detail)
+        else:
+            detail = f"{refusal.detail}; it is there with other content"
+            self._outcomes[instance.uid] = replace(
+                refusal, code="destination-conflict", detail=detail
+            )
+
+    def _listed(self, instances: Sequence[Instance]) -> set[str] | None:
         """What the destination lists of the instances' series; None where it cannot be asked."""
         uids: set[str] = set()
         groups = dict.fromkeys(
@@ -81,13 +113,16 @@ class Upload:
             association = self._associate(self._contexts(instances)[:STORAGE_MAXIMUM])
             if not any(map(association.context, (STUDY_ROOT_FIND, PATIENT_ROOT_FIND))):
                 return None
+            study = Study(patient_id, study_uid)
             try:
-                study = Study(patient_id, study_uid)
                 uids.update(find_instances(association, study, series_uid, detailed=False))
             except SeriesportError as error:
                 if error.code in ("dimse-failure", "dimse-refused"):
                     return None
-                raise
+                if error.code != "listing-doubtful":
+                    raise
+                of_series = [i.uid for i in instances if i.header.series_instance_uid == series_uid]
+                uids.update(u for u in of_series if has_instance(association, study, series_uid, u))
         return uids
 
     def _contexts(self, instances: Iterable[Instance]) -> list[Proposal]:
@@ -135,8 +170,9 @@ class Upload:
 
     def _entry(self, uid: str, listed: set[str] | None) -> ReceiptEntry:
         outcome = self._outcomes.get(uid)
-        if outcome is None:
-            return ReceiptEntry(uid, sent=False, proof=Proof.LISTED)
+        if outcome is None or outcome.proven:
+            proof, detail = (Proof.DIGEST, outcome.detail) if outcome else (Proof.LISTED, "")
+            return ReceiptEntry(uid, sent=False, proof=proof, detail=detail)
         failed = ReceiptEntry(uid, sent=False, proof=None, code=outcome.code, detail=outcome.detail)
         if not outcome.accepted and not outcome.lost:
             return failed

@@ -1,7 +1,8 @@
 """Gives up what a program needs not, and becomes that program. Run as a script, by `sandbox`.
 
-The one argument is JSON: command, limits (name of a resource -> number), read and write (folders
-and files), execute (files). Standard library only, since it runs with `python -I -S`.
+The one argument is JSON: command, parent (the process that it ends with), limits (name of a
+resource -> number), read and write (folders and files), execute (files). Standard library only,
+since it runs with `python -I -S`.
 
 What the kernel does not know is left out: Landlock (Linux 5.13; its network rules 6.7) and network
 namespaces (root, or user namespaces allowed). Resource limits hold everywhere.
@@ -13,6 +14,7 @@ import ctypes
 import json
 import os
 import resource
+import signal
 import struct
 import sys
 from contextlib import suppress
@@ -20,7 +22,7 @@ from contextlib import suppress
 FAILED = 125
 """Exit code where the program could not be started."""
 
-_PR_SET_NO_NEW_PRIVS = 38
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _NEW_NETWORK, _NEW_USER = 0x40000000, 0x10000000
 _CREATE_RULESET, _ADD_RULE, _RESTRICT = 444, 445, 446
 _EXECUTE, _WRITE, _READ_FILE, _READ_DIR = 1, 2, 4, 8
@@ -41,6 +43,9 @@ def main(argument: str) -> None:
         allowed = value if most == resource.RLIM_INFINITY else min(value, most)
         resource.setrlimit(number, (allowed, allowed))
     libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != plan["parent"]:  # it was killed before that
+        raise OSError(0, "its parent is gone")
     if libc.unshare(_NEW_NETWORK):
         libc.unshare(_NEW_USER | _NEW_NETWORK)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)

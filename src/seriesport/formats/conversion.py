@@ -6,7 +6,7 @@ A writer makes its files in a folder under names that start with a stem, and ret
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from seriesport.formats import dcm2niix, instances, preview
 from seriesport.formats.registry import FORMATS
 from seriesport.formats.source import Source
 from seriesport.outputs import Output
+from seriesport.privacy import reasoned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,6 +33,7 @@ def _image_writer(name: str) -> Writer:
 
 
 DICOM = "dicom"
+_OURS = "seriesport"
 
 CONVERSIONS: dict[str, Writer] = {
     DICOM: instances.write,
@@ -54,12 +56,14 @@ class Conversion:
     """What the converters remarked, one line each, without identifiers: fit for a log."""
 
 
+@reasoned()
 def convert(
     files: Sequence[Path],
     stem: str,
     target: Path,
     formats: Sequence[str],
     scratch: Path,
+    input_order: str = "auto",
 ) -> Conversion:
     """Make every requested format of a series; all of them, or none appears.
 
@@ -74,10 +78,12 @@ def convert(
         target: Folder for the files, which replace older ones of the same name.
         formats: Names of `CONVERSIONS`; empty makes nothing.
         scratch: Existing folder for temporary files, up to three times the series' size.
+        input_order: Of arrays and previews, see `imaging.orders`; NIfTI has dcm2niix's own.
 
     Raises:
         SeriesportError: not-an-image, instance-invalid, conversion-failed,
-            conversion-incomplete, geometry-irregular, timeout, file-unwritable.
+            conversion-incomplete, geometry-irregular, order-ambiguous, order-unknown, timeout,
+            file-unwritable.
     """
     unknown = sorted(set(formats) - set(CONVERSIONS))
     if unknown:
@@ -88,7 +94,7 @@ def convert(
         return Conversion((), ())
     try:
         with TemporaryDirectory(prefix="convert-", dir=scratch) as room:
-            source = Source(files, Path(room))
+            source = Source(files, Path(room), input_order=input_order)
             if set(formats) != {DICOM}:
                 source.require_images()
             made: list[tuple[str, Path]] = []
@@ -97,7 +103,10 @@ def convert(
                 folder.mkdir()
                 CONVERSIONS[name](source, folder, stem)
                 made += [(name, path) for path in sorted(folder.iterdir())]
-            outputs = tuple(_publish(path, target, name) for name, path in made)
+            outputs = tuple(
+                replace(_publish(path, target, name), software=source.software.get(name, _OURS))
+                for name, path in made
+            )
     except OSError as error:
         raise unwritable(error) from error
     return Conversion(outputs, tuple(source.notes))

@@ -19,14 +19,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import dcm2niix as tool
+import nibabel
+import numpy as np
 
+from seriesport import __version__
 from seriesport.errors import SeriesportError
 from seriesport.files import move
-from seriesport.formats import sandbox
+from seriesport.formats import nifti, sandbox
 from seriesport.formats.streams import PIECE, compressing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from seriesport.formats.source import Source
@@ -35,6 +38,8 @@ TIMEOUT = 3600.0
 """Longest time that dcm2niix may take for a series, in seconds."""
 _NAME = "image"
 _SUFFIXES = (".nii", ".json", ".bval", ".bvec")
+_FLAT = 1e-9
+"""Volume of a voxel in mm³ below which an affine places nothing."""
 _SAFE = re.compile(r"[A-Za-z0-9_-]{0,60}")
 
 _FREE_TEXT = ("ImageComments", "PatientName", "PatientID", "PatientBirthDate", "AccessionNumber")
@@ -43,61 +48,89 @@ _FREE_TEXT = ("ImageComments", "PatientName", "PatientID", "PatientBirthDate", "
 
 @dataclass(frozen=True, slots=True)
 class _Remark:
-    """A line of dcm2niix that matters: its pattern, and what we say in its place."""
+    """Something that dcm2niix says and that matters."""
 
-    pattern: re.Pattern[str]
+    wordings: tuple[str, ...]
+    """Parts of its lines as console/nii_dicom.cpp and console/nii_dicom_batch.cpp print them."""
     text: str
+    """What we say in its place."""
     code: str = ""
     """Reason code where it is a failure."""
+    ours: bool = False
+    """True where it is no failure if our own reading of the series places every slice."""
 
 
-def _remark(pattern: str, text: str, code: str = "") -> _Remark:
-    return _Remark(re.compile(pattern), text, code)
+def _remark(text: str, *wordings: str, code: str = "", ours: bool = False) -> _Remark:
+    return _Remark(wordings, text, code, ours)
 
 
-_REMARKS = (
+REMARKS = (
     _remark(
-        r"Missing images|images may be missing|missing images\?|Missing DICOMs",
         "dcm2niix reports missing slices",
-        "conversion-incomplete",
+        "Missing images",
+        "images may be missing",
+        "missing images?",
+        "Missing DICOMs",
+        code="conversion-incomplete",
     ),
     _remark(
-        r"Interslice distance varies|slices not equidistant",
         "the distance between slices varies",
-        "geometry-irregular",
+        "Interslice distance varies",
+        "slices not equidistant",
+        code="geometry-irregular",
     ),
     _remark(
-        r"Unable to determine slice direction",
-        "dcm2niix cannot tell the direction of the slices",
-        "geometry-irregular",
-    ),
-    _remark(
-        r"not large enough to store image data|appears corrupt|due to corrupt file",
         "an instance is truncated or damaged",
-        "conversion-failed",
+        "not large enough to store image data",
+        "DICOM appears corrupt",
+        "due to corrupt file",
+        code="conversion-failed",
     ),
     _remark(
-        r"Unable to decode|Unable to decompress|OpenJPEG failed|Unsupported transfer syntax",
         "dcm2niix cannot decode the pixels",
-        "conversion-failed",
+        "Unable to decode",
+        "Unable to decompress",
+        "OpenJPEG failed",
+        "Unsupported transfer syntax",
+        code="conversion-failed",
     ),
     _remark(
-        r"Unsupported DICOM bit-depth",
         "dcm2niix does not take this number of bits per colour",
-        "conversion-failed",
+        "Unsupported DICOM bit-depth",
+        code="conversion-failed",
     ),
-    _remark(r"Check sorted order", "dcm2niix cannot order the volumes", "conversion-incomplete"),
-    _remark(r"disk full\?|Unable to write", "the temporary folder is full", "file-unwritable"),
-    _remark(r"gantry tilt", "the slices are sheared by gantry tilt"),
-    _remark(r"order is not spatial", "instance numbers do not follow the slices' order"),
-    _remark(r"Seconds between volumes varies", "the time between volumes varies"),
-    _remark(r"Discrepancy between reported", "repetition time and acquisition times disagree"),
-    _remark(r"[Ss]lope.* varies", "slope or intercept varies; saved as 32-bit float"),
-    _remark(r"Unable to determine manufacturer", "the manufacturer is not given"),
-    _remark(r"not stacked", "the images differ and are not stacked into one volume"),
-    _remark(r"Bogus spatial matrix", "the images lie nowhere in the patient"),
-    _remark(r"[Ss]lice timing|SliceTiming|slice times", "slice timing is not certain"),
+    _remark(
+        "the temporary folder is full", "disk full?", "Unable to write", code="file-unwritable"
+    ),
+    _remark(
+        "dcm2niix cannot tell the direction of the slices",
+        "Unable to determine slice direction",
+        code="geometry-irregular",
+        ours=True,
+    ),
+    _remark(
+        "dcm2niix cannot order the volumes",
+        "Check sorted order",
+        code="conversion-incomplete",
+        ours=True,
+    ),
+    _remark("the slices are sheared by gantry tilt", "antry tilt", "antry Tilt"),
+    _remark("instance numbers do not follow the slices' order", "order is not spatial"),
+    _remark("the time between volumes varies", "Seconds between volumes varies"),
+    _remark("repetition time and acquisition times disagree", "Discrepancy between reported"),
+    _remark("slope or intercept varies; saved as 32-bit float", "Intensity slope/intercept varies"),
+    _remark("the manufacturer is not given", "Unable to determine manufacturer"),
+    _remark("the images differ and are not stacked into one volume", "not stacked"),
+    _remark("the images lie nowhere in the patient", "Bogus spatial matrix"),
+    _remark("slice timing is not certain", "lice timing", "SliceTiming", "lice times"),
 )
+"""Every wording of dcm2niix that is relied on; a test looks each up in the installed program."""
+
+_SINGULAR = _remark(
+    "dcm2niix gives no position to the slices", code="geometry-irregular", ours=True
+)
+_REPEATS = re.compile("_(Tilt|Eq|ROI)")
+"""In the suffix of an image that dcm2niix makes of another one's slices once more."""
 
 
 def write(source: Source, folder: Path, stem: str) -> None:
@@ -111,20 +144,52 @@ def write(source: Source, folder: Path, stem: str) -> None:
     raw = source.scratch / "dcm2niix"
     raw.mkdir()
     console, status = _run(source, raw)
-    source.notes += _judge(console, status, source)
+    remarks = [r for r in REMARKS if any(wording in console for wording in r.wordings)]
+    _require_success(remarks, status)
     names = _names(raw)
-    if not any(made.suffix == ".nii" for made in names):
-        raise SeriesportError("conversion-failed", "dcm2niix made no image")
+    images = {path: _load(path) for path in names if path.suffix == ".nii"}
+    remarks += [_SINGULAR] if any(map(_is_singular, images.values())) else []
+    doubts = [remark for remark in remarks if remark.ours]
+    source.notes += [f"dcm2niix: {remark.text}" for remark in remarks]
+    if doubts:
+        _write_ours(source, folder, stem, doubts[0], [p for p in names if p.suffix == ".json"])
+        return
+    _require_all(source, {names[path]: image.shape for path, image in images.items()})
+    source.software["nifti"] = "dcm2niix"
     for made, suffix in names.items():
         target = folder / f"{stem}{suffix}{made.suffix}"
         if made.suffix == ".nii":
-            _check_length(made)
             _compress(made, target.with_name(target.name + ".gz"))
         elif made.suffix == ".json":
-            _sidecar(made, target, source.identifiers)
+            _write_sidecar(_sidecar(made, source.identifiers), target)
         else:
             move(made, target)
         made.unlink(missing_ok=True)
+
+
+def _write_ours(
+    source: Source, folder: Path, stem: str, doubt: _Remark, sidecars: Sequence[Path]
+) -> None:
+    """Write a series that dcm2niix cannot place by our own reading of it.
+
+    Raises:
+        SeriesportError: the doubt, where we cannot place it either.
+    """
+    try:
+        image = source.image
+    except SeriesportError as error:
+        raise SeriesportError(doubt.code, f"{doubt.text}; {error.message}") from error
+    if image.affine_lps is None:
+        raise SeriesportError(doubt.code, doubt.text)
+    nifti.write(image, folder, stem, {})
+    if len(sidecars) == 1:
+        fields = _sidecar(sidecars[0], source.identifiers)
+        fields["ConversionSoftware"], fields["ConversionSoftwareVersion"] = (
+            "Seriesport",
+            __version__,
+        )
+        _write_sidecar(fields, folder / f"{stem}.json")
+    source.notes.append("written by Seriesport's own NIfTI writer")
 
 
 def _run(source: Source, out: Path) -> tuple[str, int]:
@@ -135,39 +200,47 @@ def _run(source: Source, out: Path) -> tuple[str, int]:
     return finished.console, finished.status
 
 
-def _judge(console: str, status: int, source: Source) -> list[str]:
-    """Raise where the console or the exit code tells of a failure; give the remarks otherwise."""
-    seen = [r for r in _REMARKS if any(r.pattern.search(line) for line in console.splitlines())]
-    for remark in seen:
-        if remark.code:
+def _require_success(remarks: Sequence[_Remark], status: int) -> None:
+    """Raise where a remark or the exit code tells of a failure that nothing can mend."""
+    for remark in remarks:
+        if remark.code and not remark.ours:
             raise SeriesportError(remark.code, remark.text)
+    if any(remark.ours for remark in remarks):
+        return
     if status == 10:
         raise SeriesportError("conversion-incomplete", "dcm2niix reports incomplete volumes")
     if status < 0:
         raise SeriesportError("conversion-failed", f"dcm2niix was killed by signal {-status}")
     if status != 0:
         raise SeriesportError("conversion-failed", f"dcm2niix failed with exit code {status}")
-    used = slices = 0
-    for count, shape in _converted(console):
-        used += count
-        slices += math.prod(shape[2:])
-    if used != source.images:
-        raise SeriesportError(
-            "conversion-incomplete", f"dcm2niix used {used} of {source.images} instances"
-        )
+
+
+def _require_all(source: Source, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise where the images hold fewer slices than the series.
+
+    How many slices an instance of tiles holds is not known here: each is a volume.
+    """
+    if not shapes:
+        raise SeriesportError("conversion-failed", "dcm2niix made no image")
+    once = [shape for suffix, shape in shapes.items() if not _REPEATS.search(suffix)]
+    slices = sum(math.prod(shape[2:]) for shape in once)
+    volumes = sum(math.prod(shape[3:]) for shape in once)
+    if source.tiled and volumes < source.tiled:
+        what = f"dcm2niix made {volumes} of {source.tiled} volumes"
+        raise SeriesportError("conversion-incomplete", what)
     if slices < source.slices:
-        raise SeriesportError(
-            "conversion-incomplete", f"dcm2niix made {slices} of {source.slices} slices"
-        )
-    return [f"dcm2niix: {r.text}" for r in seen]
+        what = f"dcm2niix made {slices} of {source.slices} slices"
+        raise SeriesportError("conversion-incomplete", what)
 
 
-def _converted(console: str) -> Iterator[tuple[int, list[int]]]:
-    """Of each image made: how many instances went into it, and its shape."""
-    for line in console.splitlines():
-        match = re.fullmatch(r"Convert (\d+) DICOM as .*\((\d+(?:x\d+)+)\)\s*", line)
-        if match:
-            yield int(match[1]), [int(n) for n in match[2].split("x")]
+def _load(path: Path) -> nibabel.Nifti1Image:
+    _check_length(path)
+    return nibabel.Nifti1Image.from_filename(path)
+
+
+def _is_singular(image: nibabel.Nifti1Image) -> bool:
+    affine = np.asarray(image.affine, float)[:3, :3]
+    return not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < _FLAT
 
 
 def _names(raw: Path) -> dict[Path, str]:
@@ -212,18 +285,21 @@ def _compress(path: Path, target: Path) -> None:
             out.write(chunk)
 
 
-def _sidecar(path: Path, target: Path, identifiers: frozenset[str]) -> None:
-    """Copy a BIDS sidecar without free text and without any value that repeats an identifier."""
+def _sidecar(path: Path, identifiers: frozenset[str]) -> dict[str, Any]:
+    """Read a BIDS sidecar without free text and without any value that repeats an identifier."""
     try:
         fields = cast(
             "dict[str, Any]", json.loads(path.read_text("utf-8", "replace"), strict=False)
         )
-        kept = {k: v for k, v in fields.items() if not _personal(k, v, identifiers)}
+        return {k: v for k, v in fields.items() if not _personal(k, v, identifiers)}
     except (ValueError, AttributeError):
         raise SeriesportError(
             "conversion-failed", "dcm2niix made a sidecar that is no JSON object"
         ) from None
-    target.write_text(json.dumps(kept, indent="\t", ensure_ascii=False) + "\n", "utf-8")
+
+
+def _write_sidecar(fields: Mapping[str, Any], target: Path) -> None:
+    target.write_text(json.dumps(fields, indent="\t", ensure_ascii=False) + "\n", "utf-8")
 
 
 def _personal(key: str, value: object, identifiers: frozenset[str]) -> bool:

@@ -42,6 +42,7 @@ from seriesport.imaging.encoded import (
     text,
     value_of,
 )
+from seriesport.imaging.mosaic import TILED
 from seriesport.imaging.sealing import mismatch, slices_of
 from seriesport.imaging.template import Header
 from seriesport.imaging.uids import derived as derived_uid
@@ -135,7 +136,9 @@ class _Plan:
         self._class = modules.sop_class(
             image, first, template=self._template, modality=options.modality
         )
-        self._mosaic = not self._template and b"MOSAIC" in _value(first, series.IMAGE_TYPE)
+        self._mosaic = not self._template and any(
+            kind.encode() in _value(first, series.IMAGE_TYPE) for kind in TILED
+        )
         self._past = series.Past() if header.template else series.Past.of(header)
         self._frames = self._past.frames
         self._unplaced = self._mosaic or (self._frames and not header.grouped())
@@ -291,7 +294,7 @@ class _Plan:
     def _tell_origin(self, elements: Elements, source: Elements, index: int) -> None:
         if self._mosaic:
             values = _value(source, series.IMAGE_TYPE).decode("latin-1").split("\\")
-            kept = (v.strip() for v in values if v.strip() != "MOSAIC")
+            kept = (v.strip() for v in values if v.strip() not in TILED)
             elements[series.IMAGE_TYPE] = text(b"CS", *kept)
         if self._derived:
             series.mark_changes(elements, self._class, template=self._template)

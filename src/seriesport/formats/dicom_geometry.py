@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seriesport.errors import SeriesportError
+from seriesport.imaging.diffusion import as_classic
 from seriesport.imaging.encoded import Element, Elements, element, number, tag_of, text
 from seriesport.imaging.sealing import gap_of, mismatch, planes_of, tags_of
 
@@ -24,6 +25,7 @@ _ACQUISITION_DATE, _ACQUISITION_TIME = 0x00080022, 0x00080032
 _ACQUISITION_DATETIME, _NOMINAL_SPACING = 0x0008002A, 0x00182010
 _DIFFUSION = ("b", "bvector", "dti")
 _B_VALUE, _B_DIRECTION = 0x00189087, 0x00189089
+_MANUFACTURER, _PHASE = 0x00080070, 0x00181312
 _PERPENDICULAR = 1e-3
 """Largest cosine between rows and columns that counts as rounding."""
 _SAME = 1e-9
@@ -35,6 +37,7 @@ KEYWORDS = {
     "trigger": "TriggerTime",
     "triggertime": "TriggerTime",
     "fa": "FlipAngle",
+    "ti": "InversionTime",
     "b": "DiffusionBValue",
     "temporal": "TemporalPositionIdentifier",
     "acquisition": "AcquisitionNumber",
@@ -170,10 +173,10 @@ class Geometry:
         if name == "time":
             _write_time(elements, float(value) - float(before or 0.0))
         elif name == "bvector":
-            _write_direction(elements, value)
+            self._write_direction(elements, value)
         elif name == "dti":
             elements[_B_VALUE] = number(b"FD", float(value[0]))
-            _write_direction(elements, value[1])
+            self._write_direction(elements, value[1])
         else:
             given = self._opts.get(name)
             keyword = given if isinstance(given, str) else KEYWORDS.get(name, name)
@@ -186,7 +189,20 @@ class Geometry:
         if image.bvalues is not None and image.bvalues.size == self.volumes:
             elements[_B_VALUE] = number(b"FD", float(image.bvalues.flat[volume]))
             if image.bvectors is not None:
-                _write_direction(elements, image.bvectors.reshape(-1, 3)[volume])
+                self._write_direction(elements, image.bvectors.reshape(-1, 3)[volume])
+
+    def _write_direction(self, elements: Elements, vector: Any) -> None:
+        x, y, z = (float(v) for v in vector)
+        affine = self._image.affine_lps
+        written: tuple[float, float, float] | None = (x, y, z)
+        if affine is not None:
+            steps = affine[:3, [2, 1]] / np.linalg.norm(affine[:3, [2, 1]], axis=0)
+            maker, phase = (_text(elements.get(tag)) for tag in (_MANUFACTURER, _PHASE))
+            written = as_classic((x, y, z), maker, phase, steps.T.ravel().tolist())
+        if written is not None and any(written) and all(np.isfinite(written)):
+            elements[_B_DIRECTION] = number(b"FD", *written)
+        else:
+            elements.pop(_B_DIRECTION, None)
 
 
 def _lengths(*values: float) -> Element:
@@ -197,14 +213,6 @@ def _lengths(*values: float) -> Element:
 def _written(value: Any) -> Any:
     """A tag's value as pydicom takes it; whole floats may stand for integers."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _write_direction(elements: Elements, vector: Any) -> None:
-    components = [float(v) for v in vector]
-    if any(components) and all(np.isfinite(components)):
-        elements[_B_DIRECTION] = number(b"FD", *components)
-    else:
-        elements.pop(_B_DIRECTION, None)
 
 
 def _same(left: Any, right: Any) -> bool:

@@ -34,10 +34,11 @@ from seriesport.formats.axes import (
     table,
     tag_axes,
 )
-from seriesport.formats.guard import check_affine, check_room, damaged, room
+from seriesport.formats.guard import check_affine, damaged
 from seriesport.formats.streams import reading
 from seriesport.formats.values import image_of, storable
 from seriesport.imaging.geometry import lps_to_ras, spacing_of
+from seriesport.imaging.room import check_room, room
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from seriesport.errors import SeriesportError
-from seriesport.formats.guard import check_room, damaged, room, unfit
+from seriesport.formats.guard import damaged, unfit
 from seriesport.formats.streams import Inflated, exactly, fill, finish, skip
+from seriesport.imaging.room import check_room, room
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -24,7 +24,7 @@ import numpy as np
 
 from seriesport.errors import SeriesportError
 from seriesport.formats.axes import Axes, numbered, spatial_axes, tag_axes
-from seriesport.formats.guard import MIB, check_affine, check_room, damaged, room, unfit
+from seriesport.formats.guard import check_affine, damaged, unfit
 from seriesport.formats.streams import (
     Inflated,
     deflated,
@@ -36,6 +36,7 @@ from seriesport.formats.streams import (
     skip,
 )
 from seriesport.formats.values import image_of, native, storable
+from seriesport.imaging.room import MIB, check_room, room
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -26,7 +26,7 @@ from seriesport.errors import SeriesportError
 from seriesport.files import unreadable
 from seriesport.formats import gradients, nifti_header
 from seriesport.formats.axes import Axes, numbered, spatial_axes, tag_axes
-from seriesport.formats.guard import check_room, damaged, room, unfit
+from seriesport.formats.guard import damaged, unfit
 from seriesport.formats.streams import (
     compressing,
     fill,
@@ -37,6 +37,7 @@ from seriesport.formats.streams import (
     skip,
 )
 from seriesport.formats.values import image_of, native, rescale, storable
+from seriesport.imaging.room import check_room, room
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

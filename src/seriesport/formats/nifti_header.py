@@ -14,9 +14,10 @@ from nibabel.wrapstruct import WrapStructError
 
 from seriesport.errors import SeriesportError
 from seriesport.formats.axes import MAX_TAG_BYTES
-from seriesport.formats.guard import MIB, check_affine, damaged, unfit
+from seriesport.formats.guard import check_affine, damaged, unfit
 from seriesport.formats.streams import exactly
 from seriesport.imaging.geometry import lps_to_ras
+from seriesport.imaging.room import MIB
 from seriesport.imaging.window import Window
 
 if TYPE_CHECKING:

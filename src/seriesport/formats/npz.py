@@ -40,10 +40,11 @@ from seriesport.formats.axes import (
     tag_axes,
     unnamed,
 )
-from seriesport.formats.guard import check_affine, check_room, damaged, room
+from seriesport.formats.guard import check_affine, damaged
 from seriesport.formats.streams import fill, pieces
 from seriesport.formats.values import image_of, native, storable
 from seriesport.imaging.geometry import lps_to_ras
+from seriesport.imaging.room import check_room, room
 from seriesport.settings import ZipLimits
 from seriesport.zipfiles.read import check_stored, member_payload
 from seriesport.zipfiles.safe import read_directory

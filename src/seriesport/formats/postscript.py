@@ -6,20 +6,24 @@ environment allows it, and Ghostscript then runs confined (see `sandbox`): with 
 file in a folder of its own, which is all that it can see of the user's files.
 
 `opts`: "page" (from 1), "dpi" (150), "grey" (False: RGB), "timeout" (60 s), "max_bytes".
-An EPS is cut to its bounding box, a PDF to its crop box.
+A figure with a bounding box, EPS or PostScript, is cut to it, a PDF to its crop box. A document
+that says how it ends (PostScript by the Document Structuring Conventions, PDF) must end so: the
+rest of one that was cut short would be blank.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import struct
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from seriesport.errors import SeriesportError
 from seriesport.files import unreadable
 from seriesport.formats import raster, sandbox
-from seriesport.formats.guard import MIB
+from seriesport.imaging.room import MIB
 from seriesport.scratch import scratch
 
 if TYPE_CHECKING:
@@ -35,6 +39,16 @@ WALL_CLOCK = 60.0
 _MAX_INPUT = 256 * MIB
 _MAX_DPI = 2400
 _MAX_PAGE = 100_000
+_DOS_EPS = b"\xc5\xd0\xd3\xc6"
+_TAIL = 2048
+"""Bytes at a document's end in which its last line must be."""
+_HEAD = 1 << 16
+"""Bytes at a document's beginning and end in which its bounding box is looked for."""
+_BOX = re.compile(
+    rb"^%%BoundingBox:\s*" + rb"\s+".join([rb"(-?\d{1,5}(?:\.\d{1,9})?)"] * 4), re.MULTILINE
+)
+_UNSURE = "may be incomplete"
+"""Ghostscript's word for a PDF page of which it could not read all."""
 _INPUT, _OUTPUT = "input", "page.png"
 
 
@@ -56,8 +70,8 @@ def read(paths: Sequence[Path], opts: Mapping[str, Any]) -> Image:
         raise SeriesportError("tool-missing", "PostScript needs the package ghostscript")
     limits = replace(LIMITS, cpu=min(LIMITS.cpu, int(wall_clock)))
     with scratch() as room:
-        eps = _copy(paths[0], room)
-        command = _command(program, page, dpi, eps=eps, grey=opts.get("grey") is True)
+        box = _copy(paths[0], room)
+        command = _command(program, page, dpi, box, grey=opts.get("grey") is True)
         finished = sandbox.run(command, room, wall_clock, limits)
         _judge(finished, room, page)
         return raster.read([room / _OUTPUT], opts)
@@ -70,21 +84,59 @@ def _number(opts: Mapping[str, Any], name: str, default: int, most: int) -> int:
     return value
 
 
-def _copy(path: Path, room: Path) -> bool:
-    """Put the file into its room; says whether it is an EPS."""
+_Box = tuple[float, float, float, float]
+"""Left, bottom, right and top, in points of 1/72 inch."""
+
+
+def _copy(path: Path, room: Path) -> _Box | None:
+    """Put the document into its room, whole; return its bounding box, where it has one.
+
+    Raises:
+        SeriesportError: image-too-large; image-invalid, where it is cut short; file-unreadable.
+    """
     try:
         size = path.stat().st_size
         if size > _MAX_INPUT:
             raise SeriesportError("image-too-large", f"a document of {size >> 20} MB")
-        with path.open("rb") as stream:
-            start = stream.read(64)
-        shutil.copyfile(path, room / _INPUT)
+        content = path.read_bytes()
+        if content.startswith(_DOS_EPS):
+            content = _section(content)
+        (room / _INPUT).write_bytes(content)
     except OSError as error:
         raise unreadable(error) from error
-    return start.startswith(b"\xc5\xd0\xd3\xc6") or b" EPSF-" in start.split(b"\n")[0]
+    if content.startswith((b"%!PS-Adobe-", b"%PDF-")) and b"%%EOF" not in content[-_TAIL:]:
+        raise SeriesportError("image-invalid", "the document is cut short: it has no %%EOF")
+    return None if content.startswith(b"%PDF-") else _box(content)
 
 
-def _command(program: str, page: int, dpi: int, *, eps: bool, grey: bool) -> list[str]:
+def _section(content: bytes) -> bytes:
+    """Return the PostScript of an EPS file with a preview (Adobe Technical Note 5002)."""
+    start, length = struct.unpack_from("<LL", content.ljust(12), 4)
+    section = content[start : start + length]
+    if len(section) != length:
+        raise SeriesportError(
+            "image-invalid", "the document is cut short: its PostScript is not whole"
+        )
+    return section
+
+
+def _box(content: bytes) -> _Box | None:
+    """Return the bounding box by the Document Structuring Conventions: of two, the last counts.
+
+    Raises:
+        SeriesportError: image-invalid, where an EPS has none.
+    """
+    found = _BOX.findall(content[:_HEAD]) + _BOX.findall(content[-_HEAD:])
+    boxes = [tuple(map(float, numbers)) for numbers in found]
+    left, bottom, right, top = boxes[-1] if boxes else (0.0,) * 4
+    if left < right and bottom < top:
+        return left, bottom, right, top
+    if b" EPSF-" in content[:64].split(b"\n")[0]:
+        raise SeriesportError("image-invalid", "the EPS has no bounding box")
+    return None
+
+
+def _command(program: str, page: int, dpi: int, box: _Box | None, *, grey: bool) -> list[str]:
     return [
         program,
         "-q",
@@ -98,11 +150,23 @@ def _command(program: str, page: int, dpi: int, *, eps: bool, grey: bool) -> lis
         f"-r{dpi}",
         f"-dFirstPage={page}",
         f"-dLastPage={page}",
-        "-dEPSCrop" if eps else "-dUseCropBox",
+        "-dUseCropBox",
         f"--permit-file-read={_INPUT}",
         f"-sOutputFile={_OUTPUT}",
+        *(_cropping(box) if box else ()),
         "-f",
         _INPUT,
+    ]
+
+
+def _cropping(box: _Box) -> list[str]:
+    left, bottom, right, top = box
+    return [
+        "-dFIXEDMEDIA",
+        f"-dDEVICEWIDTHPOINTS={right - left:g}",
+        f"-dDEVICEHEIGHTPOINTS={top - bottom:g}",
+        "-c",
+        f"<</Install {{{-left:g} {-bottom:g} translate}}>> setpagedevice",
     ]
 
 
@@ -114,6 +178,8 @@ def _judge(finished: sandbox.Finished, room: Path, page: int) -> None:
     if finished.status != 0:
         problem = f"Ghostscript cannot show the page (exit code {finished.status})"
         raise SeriesportError("image-invalid", problem)
+    if _UNSURE in finished.console:
+        raise SeriesportError("image-invalid", "the document is damaged; a part would be missing")
     output = room / _OUTPUT
     if not output.is_file() or output.is_symlink():
         raise SeriesportError("not-found", f"the document has no page {page}")

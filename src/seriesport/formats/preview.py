@@ -68,7 +68,7 @@ def _picture(source: Source) -> Image.Image:
     try:
         arrangement = source.arrangement
     except SeriesportError as error:
-        if error.code != "geometry-irregular":
+        if error.code not in ("geometry-irregular", "order-ambiguous"):
             raise
         return _sheet(_spread(in_order(frames)))
     first, *more = arrangement.volumes

@@ -15,8 +15,9 @@ int16, int32 and float32 too), "suffix".
 
 from __future__ import annotations
 
-import struct
+import os
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -26,18 +27,20 @@ from PIL import ImageOps
 from seriesport.errors import SeriesportError
 from seriesport.files import unreadable
 from seriesport.formats.axes import Axes, spatial_axes
-from seriesport.formats.guard import check_room, damaged, room, unfit
+from seriesport.formats.guard import damaged, unfit
 from seriesport.formats.preview import percentiles, to_grey
 from seriesport.formats.values import image_of, storable
+from seriesport.imaging.decoders import DecoderError, decode
+from seriesport.imaging.decoding import limit_memory
 from seriesport.imaging.frames import BAD_DATA, quiet
+from seriesport.imaging.room import check_room, room
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from seriesport.imaging.image import Array, Image
 
-_BAD_PICTURE = (*BAD_DATA, SyntaxError, struct.error, MemoryError)
+_BAD_PICTURE = (*BAD_DATA, SyntaxError)
 _FORMATS = ("PNG", "JPEG", "TIFF")
 _MAX_PAGES = 20_000
 _GREY = {"L": "u1", "I;16": "u2", "I;16L": "u2", "I;16B": "u2", "I;16N": "u2", "I": "i4", "F": "f4"}
@@ -51,6 +54,7 @@ _SUFFIXES = {
 }
 _STORED = {"PNG": ("u1", "u2"), "JPEG": ("u1",), "TIFF": ("u1", "u2", "i2", "i4", "f4")}
 _QUALITY = 95
+_DECODE = "seriesport.formats.raster:decoded"
 
 
 def read(paths: Sequence[Path], opts: Mapping[str, Any]) -> Image:
@@ -60,25 +64,49 @@ def read(paths: Sequence[Path], opts: Mapping[str, Any]) -> Image:
         SeriesportError: image-invalid, image-unsupported, image-too-large, geometry-irregular
             where they differ, file-unreadable.
     """
-    sizes = [size for path in paths for size in _sizes(path, opts)]
-    if len(sizes) > _MAX_PAGES:
-        raise SeriesportError("image-too-large", f"{len(sizes)} pictures in one series")
-    stored = sum(path.stat().st_size for path in paths)
-    array: Array | None = None
-    slices = (page for path in paths for page in _pages(path))
-    for i, page in enumerate(slices):
-        if array is None:
-            check_room(page.nbytes * len(sizes), stored, opts)
-            array = room((len(sizes), *page.shape), page.dtype)
-        if page.shape != array.shape[1:] or page.dtype != array.dtype:
-            raise SeriesportError("geometry-irregular", "the pictures differ in size or type")
-        array[i] = page
-    if array is None:
-        raise damaged("there is no picture")
+    limits = {name: opts[name] for name in ("max_bytes",) if name in opts}
+    array = _stacked(decode(_DECODE, [os.fspath(path) for path in paths], limits))
     colour = array.ndim == 4
-    if len(sizes) == 1:
+    if len(array) == 1:
         return image_of(array[0], Axes(spatial_axes(2, colour=colour), {}), None)
     return image_of(array, Axes(spatial_axes(3, colour=colour), {}), None)
+
+
+def _stacked(pictures: Iterator[Any]) -> Array:
+    """The pictures that `decoded` gives, in one array."""
+    array: Array | None = None
+    try:
+        count = next(pictures)
+        for i, page in enumerate(pictures):
+            if array is None:
+                array = room((count, *page.shape), page.dtype)
+            if page.shape != array.shape[1:] or page.dtype != array.dtype:
+                raise SeriesportError("geometry-irregular", "the pictures differ in size or type")
+            array[i] = page
+    except DecoderError as error:
+        raise damaged(f"a picture cannot be read ({error})") from None
+    if array is None:
+        raise damaged("there is no picture")
+    return array
+
+
+def decoded(paths: Sequence[str], opts: Mapping[str, Any]) -> Iterator[int | Array]:
+    """How many pictures there are in files, and then each; runs in the decoders' worker.
+
+    Raises:
+        SeriesportError: As `read`.
+    """
+    files = [Path(path) for path in paths]
+    sizes = [size for path in files for size in _sizes(path, opts)]
+    if len(sizes) > _MAX_PAGES:
+        raise SeriesportError("image-too-large", f"{len(sizes)} pictures in one series")
+    yield len(sizes)
+    limit_memory(max(sizes, default=0))
+    stored = sum(path.stat().st_size for path in files)
+    for path in files:
+        for page in _pages(path):
+            check_room(page.nbytes * len(sizes), stored, opts)
+            yield page
 
 
 @contextmanager

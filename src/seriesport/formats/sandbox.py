@@ -2,8 +2,9 @@
 
 A program that is confined (`Limits`) sees nothing but its own folder and the system's libraries and
 data, where the kernel has Landlock (Linux 5.13 and newer); has no network, where namespaces or
-Landlock (6.7) allow it; gains no privileges; and has limits on CPU time, memory, the size of each
-file, processes (not for root, whom the kernel lets off) and open files.
+Landlock (6.7) allow it; gains no privileges; ends with the process that started it; and has limits
+on CPU time, memory, the size of each file, processes (not for root, whom the kernel lets off) and
+open files.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ _SYSTEM = (
     *("/var/cache/fontconfig", "/dev/null", "/dev/zero", "/dev/urandom"),
 )
 """What a confined program may read beside its folder: no home, no data, no secrets."""
+_DATA = ("lib", "share/ghostscript", "share/fonts", "etc/fonts")
+"""What a program finds below the prefix that it was installed in."""
 _LOADERS = ("lib*/ld-linux*", "lib*/*/ld-linux*", "lib*/ld-musl*", "usr/lib*/ld-linux*")
 
 
@@ -130,9 +133,20 @@ def _confined(command: Sequence[str], folder: Path, limits: Limits) -> list[str]
     plan = {
         "command": [str(program), *command[1:]],
         "limits": limits.resources(),
-        # A program that conda installed has its data beside it.
-        "read": [*_SYSTEM, str(program.parent.parent)],
+        "parent": os.getpid(),
+        "read": [*_SYSTEM, *_data_of(program)],
         "write": [str(folder.absolute()), "/dev/null"],
         "execute": [str(program), *loaders],
     }
     return [sys.executable, "-I", "-S", confine.__file__, json.dumps(plan)]
+
+
+def _data_of(program: Path) -> list[str]:
+    """The folders of a program that conda, say, installed below a prefix of its own.
+
+    A prefix that holds the user's home, as of a program in `~/bin`, holds other things too.
+    """
+    prefix = program.parent.parent
+    if program.parent.name != "bin" or Path.home().is_relative_to(prefix):
+        return []
+    return [str(prefix / name) for name in _DATA]

@@ -11,11 +11,11 @@ import pydicom
 from pydicom.uid import ExplicitVRLittleEndian
 
 from seriesport.errors import SeriesportError
-from seriesport.imaging.frames import BAD_DATA, quiet, read_frames, read_header
+from seriesport.imaging.frames import BAD_DATA, holds_pixels, quiet, read_frames, read_header
+from seriesport.imaging.headers import quick_header
 from seriesport.imaging.image import Image
 from seriesport.imaging.sorting import arrange
 from seriesport.part10.elements import Syntax
-from seriesport.part10.quickscan import scan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,9 +42,8 @@ _PERSONAL = [
 _SHORTEST = 4
 """Identifiers shorter than this occur in other text by chance."""
 
-_SYNTAX, _FRAMES, _ROWS, _COLUMNS = 0x00020010, 0x00280008, 0x00280010, 0x00280011
-_QUICK = 1 << 16
-"""Most plain headers end before this many bytes."""
+_TILES = ("MOSAIC", "VFRAME")
+"""In Image Type, where one frame holds the slices of a volume: Siemens and UIH."""
 
 
 @dataclass
@@ -62,10 +61,16 @@ class Source:
     """Instances that hold an image."""
     slices: int = 0
     """Frames of all of them."""
+    tiled: int = 0
+    """Instances that hold the slices of a volume side by side in one frame."""
     identifiers: frozenset[str] = frozenset()
     """Identifying text of the first instance, in lower case: what no sidecar may repeat."""
     notes: list[str] = field(default_factory=list[str])
     """What the formats have to say about their work, without identifiers."""
+    software: dict[str, str] = field(default_factory=dict[str, str])
+    """The program that made a format, where that is not Seriesport itself."""
+    input_order: str = "auto"
+    """What tells the images at one position apart, see `imaging.orders`."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir()
@@ -74,12 +79,14 @@ class Source:
                 with quiet():
                     if i == 1:
                         self.identifiers = _identifiers(read_header(path, _PERSONAL))
-                    slices, syntax = _quick_look(path) or _look(path)
-                    self._take(path, i, slices, syntax)
+                    self._take(path, i, _quick_look(path) or _look(path))
             except BAD_DATA as error:
                 raise SeriesportError(
                     "instance-invalid", f"instance {i} cannot be read ({type(error).__name__})"
                 ) from None
+        if 0 < self.images < len(self.files):
+            count = len(self.files) - self.images
+            self.notes.append(f"passed over {count} of {len(self.files)} instances, without pixels")
 
     def require_images(self) -> None:
         """Refuse a series of which nothing can be shown.
@@ -104,51 +111,60 @@ class Source:
 
     @cached_property
     def arrangement(self) -> Arrangement:
-        """The frames in a regular grid, where there is one (else geometry-irregular)."""
-        return arrange(self.frames)
+        """The frames in a regular grid; raises what `arrange` does where there is none."""
+        return arrange(self.frames, self.input_order)
 
     @cached_property
     def image(self) -> Image:
         """The array."""
         return Image.of(self.arrangement)
 
-    def _take(self, path: Path, number: int, slices: int, syntax: str) -> None:
-        if not slices:
+    def _take(self, path: Path, number: int, look: _Look) -> None:
+        if not look.frames:
             return
         self.images += 1
-        self.slices += slices
+        self.slices += look.frames
+        self.tiled += look.tiled
         target = self.folder / f"{number:06d}.dcm"
-        if Syntax.of(syntax).deflated:
+        if Syntax.of(look.syntax).deflated:
             inflate(path, target)
         else:
             target.symlink_to(path.absolute())
 
 
-def _look(path: Path) -> tuple[int, str]:
-    """How many frames an instance has, none where it is no image, and its transfer syntax."""
-    header = read_header(path, ["Rows", "Columns", "NumberOfFrames"])
-    image = header.get("Rows") and header.get("Columns")
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What the header of an instance tells about its image."""
+
+    frames: int
+    """0 where it is no image."""
+    syntax: str
+    """Its transfer syntax."""
+    tiled: bool
+    """True where its Image Type says that a frame holds the slices of a volume."""
+
+
+def _look(path: Path) -> _Look:
+    header = read_header(path, ["Rows", "Columns", "NumberOfFrames", "ImageType"])
+    image = header.get("Rows") and header.get("Columns") and holds_pixels(path)
     frames = int(header.get("NumberOfFrames") or 1) if image else 0
-    return frames, str(header.file_meta.get("TransferSyntaxUID") or "")
+    syntax = str(header.file_meta.get("TransferSyntaxUID") or "")
+    return _Look(frames, syntax, _is_tiled(str(header.get("ImageType") or "")))
 
 
-def _quick_look(path: Path) -> tuple[int, str] | None:
-    """The same for a plain header, forty times faster; None where it is anything but plain."""
-    with path.open("rb") as stream:
-        start = stream.read(_QUICK)
-    meta = scan(start, 132, (_SYNTAX,), 2)
-    if start[128:132] != b"DICM" or meta is None or _SYNTAX not in meta[0]:
+def _is_tiled(image_type: str) -> bool:
+    return any(mark in image_type for mark in _TILES)
+
+
+def _quick_look(path: Path) -> _Look | None:
+    """Look at a plain header, forty times faster; None where it is anything but plain."""
+    header = quick_header(path)
+    if header is None:
         return None
-    uid = meta[0][_SYNTAX].decode("ascii").rstrip("\0 ")
-    syntax = Syntax.of(uid)
-    if syntax.deflated or not syntax.little:
-        return None
-    found = scan(start, meta[1], (_ROWS, _COLUMNS, _FRAMES), 0x28, explicit=syntax.explicit)
-    if found is None:
-        return None
-    rows, columns = (found[0].get(tag, b"").strip(b"\0") for tag in (_ROWS, _COLUMNS))
-    frames = int(found[0].get(_FRAMES, b"").strip(b"\0 ") or 1)
-    return (frames if rows and columns else 0), uid
+    image = header.plain.pixels and header.get("Rows") and header.get("Columns")
+    frames = int(header.get("NumberOfFrames") or 1) if image else 0
+    tiled = _is_tiled(str(header.get("ImageType") or ""))
+    return _Look(frames, header.plain.transfer_syntax_uid, tiled)
 
 
 def inflate(path: Path, target: Path) -> None:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seriesport.formats.guard import MIB, check_affine, room
+from seriesport.formats.guard import check_affine
 from seriesport.imaging.geometry import spacing_of
 from seriesport.imaging.image import Image
+from seriesport.imaging.room import MIB, room
 
 if TYPE_CHECKING:
     from seriesport.formats.axes import Axes

@@ -21,29 +21,29 @@ from pydicom.filewriter import write_dataset
 
 from seriesport.errors import SeriesportError
 from seriesport.imaging.decimals import decimal_string
+from seriesport.imaging.explicit import ImplicitError, to_explicit
 from seriesport.imaging.frames import BAD_DATA, quiet, read_header
-from seriesport.part10.elements import UNDEFINED, VALUE_AT, Syntax
-from seriesport.part10.quickscan import heads_of, scan
+from seriesport.imaging.headers import quick_header
+from seriesport.part10.elements import UNDEFINED, VALUE_AT
+from seriesport.part10.plain import OddError, after, after_elements, element_head
+from seriesport.part10.quickscan import heads_of
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from seriesport.imaging.headers import Header
 
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 CHARSET = 0x00080005
 UTF_8 = "ISO_IR 192"
 TEXT = (b"LO", b"LT", b"PN", b"SH", b"ST", b"UC", b"UT", b"SQ", b"UN")
 """VRs whose values are in the data set's character set, or may hold such values."""
+_ITEM = 0xFFFEE000
 _PIXELS = 0x7FE00008
 """The first tag of pixel data in any form: Float, Double Float, Pixel Data."""
-_SYNTAX = 0x00020010
-_FIRST_READ = 1 << 16
-_MAX_HEADER = 256 << 20
-_MAX_DEPTH = 64
-_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 
 _SHORT = struct.Struct("<HH2sH")
 _LONG = struct.Struct("<HH2s2xL")
-_TAG = struct.Struct("<HH")
 _LENGTH = struct.Struct("<L")
 _TAG_LENGTH = struct.Struct("<HHL")
 
@@ -61,35 +61,29 @@ Elements = dict[int, Element]
 """Top-level elements by tag."""
 
 
-class _PlainError(Exception):
-    """The bytes end early, or are not plain explicit little endian."""
-
-
 def read_encoded(path: Path) -> tuple[bytes, str]:
     """A file's data set before its pixels, in explicit little endian, and its transfer syntax.
 
     Raises:
         One of `frames.BAD_DATA`.
     """
-    with path.open("rb") as stream:
-        data = stream.read(_FIRST_READ)
-        meta = scan(data, 132, (_SYNTAX,), 2)
-        if data[128:132] == b"DICM" and meta is not None and _SYNTAX in meta[0]:
-            syntax = meta[0][_SYNTAX].decode("ascii").rstrip("\0 ")
-            while _is_plain(syntax):
-                try:
-                    return data[meta[1] : _end_of_header(data, meta[1])], syntax
-                except _PlainError:
-                    more = stream.read(len(data)) if len(data) < _MAX_HEADER else b""
-                    if not more:
-                        break
-                    data += more
-    return _converted(path)
+    quick = quick_header(path)
+    encoded = None if quick is None else explicit_of(quick)
+    if quick is None or encoded is None:
+        return _converted(path)
+    return encoded, quick.plain.transfer_syntax_uid
 
 
-def _is_plain(transfer_syntax_uid: str) -> bool:
-    syntax = Syntax.of(transfer_syntax_uid)
-    return syntax.explicit and syntax.little and not syntax.deflated
+def explicit_of(header: Header) -> bytes | None:
+    """A plain data set before its pixels, in explicit little endian; None where pydicom has to
+    make it so."""
+    encoded = header.plain.encoded
+    if header.explicit:
+        return encoded
+    try:
+        return to_explicit(encoded, signed=header.get("PixelRepresentation") == 1)
+    except ImplicitError:
+        return None
 
 
 def _converted(path: Path) -> tuple[bytes, str]:
@@ -98,58 +92,6 @@ def _converted(path: Path) -> tuple[bytes, str]:
         meta = getattr(dataset, "file_meta", None)
         syntax = str(meta.get("TransferSyntaxUID") or "") if meta is not None else ""
         return join(from_dataset(dataset)), syntax
-
-
-def _end_of_header(data: bytes, at: int) -> int:
-    quick = scan(data, at, (), 0x7FDF)
-    if quick is not None:
-        return quick[1]
-    end = len(data)
-    while True:
-        tag, vr, length, start = _head(data, at)
-        if tag >= _PIXELS:
-            return at
-        if length == UNDEFINED and vr != b"SQ":
-            raise _PlainError
-        at = _past_sequence(data, start, 0) if length == UNDEFINED else start + length
-        if at > end:
-            raise _PlainError
-
-
-def _head(data: bytes, at: int) -> tuple[int, bytes, int, int]:
-    """Tag, VR, length, and where the value begins."""
-    if at + 8 > len(data):
-        raise _PlainError
-    group, number, vr, length = _SHORT.unpack_from(data, at)
-    offset = VALUE_AT.get(vr)
-    if offset is None or at + offset > len(data):
-        raise _PlainError
-    if offset == 12:
-        length = _LENGTH.unpack_from(data, at + 8)[0]
-    return group << 16 | number, vr, length, at + offset
-
-
-def _past_sequence(data: bytes, at: int, depth: int) -> int:
-    """Where a sequence of undefined length has its end, behind the delimiter."""
-    if depth > _MAX_DEPTH:
-        raise SeriesportError("instance-invalid", f"sequences are nested {depth} deep")
-    while True:
-        tag, length = _item(data, at)
-        if tag == _SEQUENCE_END:
-            return at + 8
-        if tag != _ITEM:
-            raise _PlainError
-        at = at + 8 + length if length != UNDEFINED else _past_item(data, at + 8, depth) + 8
-
-
-def _past_item(data: bytes, at: int, depth: int) -> int:
-    """Where the content of an item of undefined length has its end, before the delimiter."""
-    while _item(data, at)[0] != _ITEM_END:
-        _, vr, size, start = _head(data, at)
-        if size == UNDEFINED and vr != b"SQ":
-            raise _PlainError
-        at = _past_sequence(data, start, depth + 1) if size == UNDEFINED else start + size
-    return at
 
 
 def items(sequence: Element) -> list[Elements]:
@@ -165,10 +107,10 @@ def items(sequence: Element) -> list[Elements]:
             tag, length = _item(data, at)
             if tag != _ITEM:
                 break
-            end = at + 8 + length if length != UNDEFINED else _past_item(data, at + 8, 0)
-            found.append(split(data[at + 8 : end]))
-            at = end + (8 if length == UNDEFINED else 0)
-    except _PlainError:
+            start, delimiter = at + 8, 8 if length == UNDEFINED else 0
+            at = after_elements(data, start) if delimiter else start + length
+            found.append(split(data[start : at - delimiter]))
+    except (OddError, struct.error):
         raise SeriesportError("instance-invalid", "a sequence cannot be read") from None
     return found
 
@@ -180,10 +122,8 @@ def sequence(*members: Elements) -> Element:
 
 
 def _item(data: bytes, at: int) -> tuple[int, int]:
-    if at + 8 > len(data):
-        raise _PlainError
-    group, number = _TAG.unpack_from(data, at)
-    return group << 16 | number, _LENGTH.unpack_from(data, at + 4)[0]
+    group, number, length = _TAG_LENGTH.unpack_from(data, at)
+    return group << 16 | number, length
 
 
 def split(data: bytes) -> Elements:
@@ -194,7 +134,7 @@ def split(data: bytes) -> Elements:
     """
     try:
         return _split(data)
-    except (_PlainError, struct.error):
+    except (OddError, struct.error):
         with quiet():
             try:
                 return from_dataset(read_dataset(BytesIO(data), False, True))  # noqa: FBT003 pydicom's own
@@ -215,15 +155,12 @@ def _split(data: bytes) -> Elements:
             if known[0] & 0xFFFF:
                 found[known[0]] = Element(vr, data[start:at])
             continue
-        tag, vr, length, start = _head(data, at)
-        undefined = length == UNDEFINED
-        if undefined and vr != b"SQ":
-            raise _PlainError
-        at = _past_sequence(data, start, 0) if undefined else start + length
+        tag, vr, start, length = element_head(data, at)
+        at = after(data, tag, vr, start, length)
         if tag & 0xFFFF:
-            found[tag] = Element(vr, data[start:at], undefined)
+            found[tag] = Element(vr or b"UN", data[start:at], length == UNDEFINED)
     if at > end:
-        raise _PlainError
+        raise OddError
     return found
 
 
@@ -318,7 +255,7 @@ def element(keyword: str, value: Any) -> Element:
                 value = _decimal_strings(value)
             dataset.add(DataElement(tag, vr, value, validation_mode=RAISE))
             return from_dataset(dataset)[tag]
-    except (*BAD_DATA, struct.error):
+    except BAD_DATA:
         raise SeriesportError("header-invalid", f"{keyword} cannot have this value") from None
 
 

@@ -1,14 +1,16 @@
 """What the headers of a series say about its frames: one Frame per slice, pixels not read.
 
 Classic instances, the functional groups of Enhanced multi-frame ones (PS3.3 section C.7.6.16) and
-the tiles of Siemens mosaics come out as the same records.
+the tiles of Siemens mosaics and UIH volumes come out as the same records.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import struct
 import warnings
+import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,19 +23,24 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from seriesport.errors import SeriesportError
-from seriesport.imaging.diffusion import diffusion_of
+from seriesport.imaging import mosaic, vframe
+from seriesport.imaging.diffusion import diffusion_of, maybe_unweighted
 from seriesport.imaging.geometry import Plane
 from seriesport.imaging.headers import Header, quick_header
 from seriesport.imaging.lookup import Lookup, number, numbers
-from seriesport.imaging.mosaic import tiles
+from seriesport.imaging.mosaic import TILED
 from seriesport.imaging.native import Native, native_of
 from seriesport.imaging.tags import tags_of
 from seriesport.imaging.window import Window, window_of
+from seriesport.part10 import load_instance
+from seriesport.part10.whole import pixels_length
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from pydicom.dataset import Dataset, FileDataset
+
+    from seriesport.imaging.mosaic import Tile
 
 BAD_DATA = (
     InvalidDicomError,
@@ -47,15 +54,15 @@ BAD_DATA = (
     RuntimeError,
     EOFError,
     OSError,
+    MemoryError,
+    AssertionError,
+    struct.error,
+    zlib.error,
 )
 """What pydicom and its decoders raise on data sets that are not as they should be."""
 
-_NESTED = (
-    "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
-    "VOILUTSequence",
-)
-"""Sequences whose content is needed, so that pydicom has to read the header."""
+_NESTED = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+"""Sequences of which so much is needed that pydicom has to read the header."""
 _PLACES = ("StackID", "InStackPositionNumber", "ImagePositionPatient", "FrameNumber")
 """Dimensions that are places, not tags."""
 
@@ -88,10 +95,12 @@ class Frame:
     direction: tuple[float, float, float] | None = None
     """Diffusion gradient direction, a unit vector in LPS; zeros where there is none (b = 0,
     isotropic)."""
+    maybe_unweighted: bool = False
+    """Of a vendor that writes no b-value at b = 0: it has none, and others may have one."""
     dimensions: dict[str, int] = field(default_factory=dict[str, int])
     """Dimension Index Values of a multi-frame image by the keyword that each points to."""
     tile: tuple[int, int] | None = None
-    """First row and column in the stored picture, where it is a Siemens mosaic of slices."""
+    """First row and column in the stored picture, where it is one of many slices."""
     native: Native | None = None
     """Of the whole picture; None where a decoder has to read it."""
     problem: str | None = None
@@ -124,6 +133,17 @@ def quiet() -> Generator[None]:
 def read_header(path: Path, keywords: list[str] | None = None) -> FileDataset:
     """A file's data set without pixels, or just some of its attributes. Raises `BAD_DATA`."""
     return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=keywords)  # pyright: ignore[reportUnknownMemberType] partly typed
+
+
+def holds_pixels(path: Path) -> bool:
+    """Return False if a DICOM file is a whole instance without pixels. Raises OSError."""
+    try:
+        instance = load_instance(path)
+        with instance.payload.open() as stream:
+            length = pixels_length(stream, instance.payload.size, instance.transfer_syntax_uid)
+    except SeriesportError:  # for pydicom to judge
+        return True
+    return length is not None
 
 
 def read_frames(files: Sequence[Path]) -> list[Frame]:
@@ -175,36 +195,46 @@ def frames_of(quick: Header | None, file: Callable[[], Path], instance: int) -> 
     Raises:
         SeriesportError: as `read_frames`; or one of `BAD_DATA`.
     """
-    if quick is None or any(keyword in quick for keyword in _NESTED):
+    if quick is None or _is_nested(quick):
         header: Header | Dataset = read_header(file())
     else:
         header = quick
     if not header.get("Rows") or not header.get("Columns"):
         return []
+    if not (holds_pixels(file()) if quick is None else quick.plain.pixels):
+        return []  # raw data, say, which have rows and columns all the same
     # values behind a table are not those that are stored
     native = None if quick is None or quick.get("ModalityLUTSequence") else native_of(quick)
     origin = _Origin(file() if native is None else native.path, instance, native)
     made = _frames(header, origin)
-    if "MOSAIC" not in (header.get("ImageType") or []):
+    kinds = [kind for kind in TILED if kind in (header.get("ImageType") or [])]
+    if not kinds:
         return made
-    return [tile for frame in made for tile in _tiles(header, frame)]
+    cut = mosaic.tiles if kinds == ["MOSAIC"] else vframe.tiles
+    return [tile for frame in made for tile in _tiles(header, frame, cut)]
 
 
-def _tiles(header: Header | Dataset, frame: Frame) -> list[Frame]:
+def _is_nested(quick: Header) -> bool:
+    """Return True for a header of which sequences have to be read."""
+    return any(keyword in quick for keyword in _NESTED) or (
+        "VFRAME" in (quick.get("ImageType") or [])
+    )
+
+
+def _tiles(header: Header | Dataset, frame: Frame, cut: Callable[..., list[Tile]]) -> list[Frame]:
     try:
-        slices = tiles(Lookup(header, []), frame.plane, frame.rows, frame.columns)
+        slices = cut(Lookup(header, []), frame.plane, frame.rows, frame.columns)
     except SeriesportError as error:
         return [replace(frame, problem=error.message)]
-    across = math.ceil(math.sqrt(len(slices)))
     return [
         replace(
             frame,
-            rows=frame.rows // across,
-            columns=frame.columns // across,
-            plane=plane,
-            tile=corner,
+            rows=tile.rows,
+            columns=tile.columns,
+            plane=tile.plane,
+            tile=(tile.top, tile.left),
         )
-        for corner, plane in slices
+        for tile in slices
     ]
 
 
@@ -279,6 +309,7 @@ def _frame(
         window=window,
         tags=tags,
         direction=direction,
+        maybe_unweighted=b is None and maybe_unweighted(look),
         dimensions={
             name: int(v) for name, v in zip(dimensions, values, strict=False) if name not in _PLACES
         },
@@ -297,7 +328,8 @@ def _scale(value: Any, missing: float, instance: int) -> float:
 def _dimensions(header: Header | Dataset) -> list[str]:
     """What the Dimension Index Values of each frame stand for (PS3.3 section C.7.6.17)."""
     items: list[Any] = list(header.get("DimensionIndexSequence") or [])
-    return [keyword_for_tag(item.get("DimensionIndexPointer") or 0) or "" for item in items]
+    pointers = [int(item.get("DimensionIndexPointer") or 0) for item in items]
+    return [keyword_for_tag(pointer) or f"{pointer:08X}" for pointer in pointers]
 
 
 def _plane(look: Lookup) -> Plane | None:

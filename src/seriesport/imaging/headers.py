@@ -7,12 +7,15 @@ some hundred times faster than a full decoding; the rest is pydicom's to read.
 from __future__ import annotations
 
 import os
+import struct
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.filereader import read_dataset
 
 from seriesport.part10.elements import Syntax
 from seriesport.part10.plain import Plain, read_plain
@@ -21,12 +24,16 @@ from seriesport.part10.quickscan import scan
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pydicom.dataset import Dataset
+
     from seriesport.instance import FileSlice
 
 _SYNTAX = 0x00020010
 _META_READ = 4096
 _BINARY = {"US": "<u2", "SS": "<i2", "UL": "<u4", "SL": "<i4", "FL": "<f4", "FD": "<f8"}
 _DECIMAL = ("DS", "IS")
+FIRST_BLOCK = 0x10
+"""Where vendors put their private elements unless others are there already."""
 _SHORT = 256
 """Longest value that is remembered decoded, in bytes."""
 
@@ -50,25 +57,39 @@ class Header:
         return _tag_and_vr(keyword)[0] in self.plain.values
 
     def get(self, keyword: str) -> Any:
-        """The value of an attribute: a number, text, a list of them, or None. Sequences are
-        true or false only.
-        """
+        """A number, text, a list of them, the items of a sequence, or None."""
         tag, vr = _tag_and_vr(keyword)
         raw = self.plain.values.get(tag)
         if raw is None:
             return None
         if vr == "SQ":
-            return raw[:4] == b"\xfe\xff\x00\xe0"
+            return self._items(tag, raw)
         return decoded(raw, vr)
 
+    def _items(self, tag: int, raw: bytes) -> list[Dataset] | None:
+        if raw[:4] != b"\xfe\xff\x00\xe0":
+            return None
+        group, element = tag >> 16, tag & 0xFFFF
+        form = struct.Struct("<HH2s2xL" if self.explicit else "<HHL")
+        vr = (b"SQ",) if self.explicit else ()
+        data = BytesIO(form.pack(group, element, *vr, len(raw)) + raw)
+        return list(read_dataset(data, not self.explicit, True)[tag].value)  # noqa: FBT003 pydicom's own
+
     def private(self, creator: str, group: int, element: int, vr: str) -> Any:
-        """The value of a private element (PS3.5 section 7.8), decoded as the VR says."""
+        """The value of a private element (PS3.5 section 7.8), decoded as the VR says.
+
+        Where somebody took the creator away, it is looked for in the first block.
+        """
         name = creator.encode()
-        for block in range(0x10, 0x20):
+        for block in range(FIRST_BLOCK, 0x20):
             if self.plain.raw(group << 16 | block).strip(b" \0") == name:
-                raw = self.plain.raw(group << 16 | block << 8 | element)
-                return decoded(raw, vr) if vr else raw or None
-        return None
+                break
+        else:
+            if self.plain.raw(group << 16 | FIRST_BLOCK):
+                return None
+            block = FIRST_BLOCK
+        raw = self.plain.raw(group << 16 | block << 8 | element)
+        return decoded(raw, vr) if vr else raw or None
 
 
 def decoded(raw: bytes, vr: str) -> Any:

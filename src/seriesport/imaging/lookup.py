@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydicom.multival import MultiValue
 
-from seriesport.imaging.headers import Header, decoded
+from seriesport.imaging.headers import FIRST_BLOCK, Header, decoded
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -39,14 +39,17 @@ class Lookup:
         try:
             value: Any = self.header.private_block(group, creator)[element].value
         except KeyError:
-            return None
+            if (group, FIRST_BLOCK) in self.header:
+                return None
+            place = (group, FIRST_BLOCK << 8 | element)
+            value = self.header[place].value if place in self.header else None
         return decoded(value, vr) if isinstance(value, bytes) and vr else value
 
 
 def numbers(value: Any) -> tuple[float, ...]:
     """A value of any multiplicity as numbers."""
     if isinstance(value, float):
-        return (value,)
+        return (float(value),)  # no subclass of pydicom's
     if value is None or value == "":
         return ()
     values = value if isinstance(value, (list, MultiValue)) else [value]  # pyright: ignore[reportUnknownVariableType] pydicom's values are untyped
@@ -56,7 +59,7 @@ def numbers(value: Any) -> tuple[float, ...]:
 def number(value: Any) -> float | None:
     """The first number of a value."""
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return float(value) if math.isfinite(value) else None
     values = numbers(value)
     return values[0] if values and math.isfinite(values[0]) else None
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from seriesport.imaging.lookup import number, triple
 if TYPE_CHECKING:
     from seriesport.imaging.lookup import Lookup
 
+TILED = ("MOSAIC", "VFRAME")
+"""Values of Image Type that stand for a picture of many slices: Siemens', UIH's."""
 _TAG = struct.Struct("<64si4siii").unpack_from
 _ITEM = struct.Struct("<4i").unpack_from
 _CHECKS = (77, 205)
@@ -30,6 +33,18 @@ _WANTED = (
     "B_value",
     "DiffusionGradientDirection",
 )
+
+
+class Tile(NamedTuple):
+    """A slice in a picture of many."""
+
+    top: int
+    """Its first row."""
+    left: int
+    """Its first column."""
+    rows: int
+    columns: int
+    plane: Plane
 
 
 def siemens_header(look: Lookup) -> dict[str, list[float]]:
@@ -80,10 +95,8 @@ def _value(text: bytes) -> float:
         return math.nan
 
 
-def tiles(
-    look: Lookup, plane: Plane | None, rows: int, columns: int
-) -> list[tuple[tuple[int, int], Plane]]:
-    """The slices of a mosaic: where each begins in the picture, and where it lies.
+def tiles(look: Lookup, plane: Plane | None, rows: int, columns: int) -> list[Tile]:
+    """The slices of a mosaic.
 
     Raises:
         SeriesportError: geometry-irregular where the header does not tell.
@@ -121,7 +134,7 @@ def _divided(
     shape: tuple[int, int],
     normal: tuple[float, float, float],
     gap: float,
-) -> list[tuple[tuple[int, int], Plane]]:
+) -> list[Tile]:
     # Image Position is that of a picture of the mosaic's size around the first slice's centre.
     down, right = np.array(plane.orientation[3:]), np.array(plane.orientation[:3])
     first = np.array(plane.position)
@@ -131,11 +144,11 @@ def _divided(
     if abs(along) < 1 - 1e-2:
         raise _irregular("the slice normal of the Siemens mosaic is not across its slices")
     step = math.copysign(gap, along) * plane.normal
-    slices: list[tuple[tuple[int, int], Plane]] = []
+    slices: list[Tile] = []
     for i in range(count):
         x, y, z = (float(v) for v in first + i * step)
-        corner = (i // across * shape[0], i % across * shape[1])
-        slices.append((corner, Plane((x, y, z), plane.orientation, plane.spacing, plane.thickness)))
+        top, left = i // across * shape[0], i % across * shape[1]
+        slices.append(Tile(top, left, *shape, replace(plane, position=(x, y, z))))
     return slices
 
 

@@ -4,16 +4,17 @@ An order is a name, several with commas between them ("time,te", the last runs f
 function of the pydicom data set of an image (without its pixels) that gives a number or text.
 
 - none: nothing, one volume.
-- auto: the first that tells the images apart of echo, b, segment, temporal, trigger, time,
-  acquisition, fa, instance, timer; else two of them; else the dimensions of a multi-frame image.
+- auto: what the header explains the images by, see `automatic`.
 - time: Acquisition Date and Time, or the frame's; s from the first.
-- triggertime (trigger), te (echo): Trigger Time, Echo Time; ms.
+- triggertime (trigger), te (echo), ti: Trigger Time, Echo Time, Inversion Time; ms.
 - fa: Flip Angle; degrees.
 - b: b-value, the standard's or the vendor's; s/mm².
 - bvector: diffusion gradient direction; a unit vector (LPS), zeros where there is none.
-- dti: both; (b, vector).
+- dti: both; (b, vector). Trace images have zeros.
 - temporal, acquisition, instance, segment: the number of that name.
 - timer: GE's clock of an image, as the scanner counts.
+- dimensions: Dimension Index Values of a multi-frame image; a tuple of those that are no places.
+- frame: images in the order of instance and frame numbers.
 - a DICOM keyword, or a name for which `opts` has a keyword or a function: that value.
 
 Options, off unless given:
@@ -27,6 +28,7 @@ Options, off unless given:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -37,6 +39,7 @@ from pydicom.multival import MultiValue
 
 from seriesport.errors import SeriesportError
 from seriesport.imaging.frames import BAD_DATA, quiet, read_header
+from seriesport.imaging.grids import appearance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,7 +56,9 @@ Options = Mapping[str, Any]
 
 _NAMES = {"triggertime": "trigger", "te": "echo"}
 """Other names of `tags.TAGS`."""
-_RISING = ("time", "trigger", "acquisition", "instance", "timer")
+_RISING = ("time", "trigger", "acquisition", "timer")
+OPTIONS = ("accept_duplicate_tag", "accept_uneven_spacing", "accept_gantry_tilt")
+_PRIVATE = re.compile("[0-9A-F]{8}")
 _TRUE = (True, 1, "1", "true", "yes", "on")
 _RISING_VR = ("TM", "DT", "DA", "IS")
 
@@ -85,17 +90,11 @@ class Key:
 
 
 INSTANCE = Key("instance", lambda f: None if f.number is None else float(f.number), rising=True)
-AUTOMATIC = (
-    *map(
-        Key.tag,
-        ("echo", "b", "segment", "temporal", "trigger", "time", "acquisition", "fa"),
-    ),
-    INSTANCE,
-    Key.tag("timer"),
+TEMPORAL, TRIGGER, TIME, ACQUISITION, TIMER = map(
+    Key.tag, ("temporal", "trigger", "time", "acquisition", "timer")
 )
-"""The orders that `auto` tries, one by one."""
-PAIRS = tuple(map(Key.tag, ("temporal", "trigger", "b", "echo", "fa", "segment")))
-"""The orders that `auto` tries two of, the slower first."""
+MEASURED = ECHO, B, SEGMENT, FA, TI = tuple(map(Key.tag, ("echo", "b", "segment", "fa", "ti")))
+"""What a scan varies on purpose, apart from time."""
 
 
 def keys_of(input_order: InputOrder, opts: Options) -> tuple[Key, ...]:
@@ -132,22 +131,33 @@ def _key(name: str, opts: Options) -> Key:
         return _keyword(name, str(given))
     if name in _SPECIAL:
         return _SPECIAL[name]
-    canonical = _NAMES.get(name, name)
-    if any(key.name == canonical for key in AUTOMATIC):
-        return Key.tag(canonical, name)
+    if name in _NAMES:
+        return Key.tag(_NAMES[name], name)
+    if _PRIVATE.fullmatch(name):
+        return Key.dimension(name)
     return _keyword(name, name)
 
 
 def _b_and_direction(frame: Frame) -> Any:
+    """Return b-value and direction; a trace image or one at b = 0 has no direction."""
     b = frame.tags.get("b")
-    return None if b is None or frame.direction is None else (b, frame.direction)
+    return None if b is None else (b, frame.direction or (0.0, 0.0, 0.0))
 
 
+BVECTOR = Key("bvector", lambda f: f.direction)
+DTI = Key("dti", _b_and_direction)
+FRAME = Key("frame", appearance, rising=True)
+DIMENSIONS = Key("dimensions", lambda f: tuple(f.dimensions.values()) or None)
 _SPECIAL = {
-    "instance": INSTANCE,
-    "bvector": Key("bvector", lambda f: f.direction),
-    "dti": Key("dti", _b_and_direction),
+    key.name: key
+    for key in (
+        *MEASURED,
+        *(TEMPORAL, TRIGGER, TIME, ACQUISITION, TIMER, INSTANCE),
+        *(BVECTOR, DTI, DIMENSIONS, FRAME),
+    )
 }
+NAMES = (*_SPECIAL, *_NAMES)
+"""The names of input orders, apart from auto, none and keywords."""
 
 
 def _keyword(name: str, keyword: str) -> Key:

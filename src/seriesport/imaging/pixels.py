@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,12 +14,17 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from pydicom.pixels.utils import iter_pixels
 
 from seriesport.errors import SeriesportError
+from seriesport.imaging.decoders import DecoderError, decode
+from seriesport.imaging.decoding import limit_memory
 from seriesport.imaging.frames import BAD_DATA, quiet, read_header
+from seriesport.imaging.headers import quick_header
+from seriesport.imaging.room import check_room
+from seriesport.part10 import read_path
 from seriesport.part10.elements import Syntax
+from seriesport.part10.whole import NATIVE
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
-    from pathlib import Path
 
     from seriesport.imaging.frames import Frame
 
@@ -29,6 +35,8 @@ _MOST_WHOLE = 2**30
 _FLOAT32 = (1e-25, 1e25)
 """Slopes and intercepts that float32 has room for, whatever the pixels are."""
 _INTEGERS = (np.int16, np.uint16, np.int32, np.uint32)
+_SIZE = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
+_DECODE = "seriesport.imaging.pixels:decompressed"
 
 
 def pixels(frames: Sequence[Frame]) -> Iterator[Array]:
@@ -58,11 +66,37 @@ def _pictures(frames: Sequence[Frame]) -> Iterator[Array]:
             return
         with quiet():
             header = _table_header(frames[0])
-            source = _inflated(path)
-            for array in iter_pixels(source, indices=[f.index for f in frames]):
+            for array in _decoded(path, [f.index for f in frames]):
                 yield _finished(array, header, frames[0])
+    except DecoderError as error:
+        raise _undecodable(frames[0], str(error)) from None
     except BAD_DATA as error:
-        raise _undecodable(frames[0], error) from None
+        raise _undecodable(frames[0], type(error).__name__) from None
+
+
+def _decoded(path: Path, indices: list[int]) -> Iterator[Array]:
+    """Pictures of a file, those that need a decoder of others by the worker."""
+    part10 = read_path(path)
+    syntax = "" if part10 is None else part10[0].transfer_syntax_uid
+    if Syntax.of(syntax).deflated:  # pydicom reads no single frames from it
+        return iter_pixels(pydicom.dcmread(path), indices=indices)  # pyright: ignore[reportUnknownMemberType] partly typed
+    if syntax in NATIVE:
+        return iter_pixels(path, indices=indices)
+    return decode(_DECODE, os.fspath(path), indices)
+
+
+def decompressed(path: str, indices: list[int]) -> Iterator[Array]:
+    """Pictures of a compressed file, by the decoders that are installed; runs in the worker.
+
+    Raises:
+        SeriesportError: image-too-large, where the header states more than its bytes justify.
+    """
+    header = quick_header(Path(path)) or read_header(Path(path), list(_SIZE))
+    rows, columns, samples, bits = (int(header.get(keyword) or 1) for keyword in _SIZE)
+    size = rows * columns * samples * ((bits + 7) // 8)
+    check_room(size, Path(path).stat().st_size, {})
+    limit_memory(size)
+    return iter_pixels(path, indices=indices)
 
 
 @contextmanager
@@ -72,14 +106,6 @@ def _opened(path: Path) -> Generator[int]:
         yield fd
     finally:
         os.close(fd)
-
-
-def _inflated(path: Path) -> Path | pydicom.Dataset:
-    """A file, or its data set where pydicom reads no single frames from it (deflated ones)."""
-    meta = read_header(path, []).file_meta
-    if not Syntax.of(str(meta.get("TransferSyntaxUID") or "")).deflated:
-        return path
-    return pydicom.dcmread(path)  # pyright: ignore[reportUnknownMemberType] partly typed
 
 
 def _table_header(frame: Frame) -> pydicom.Dataset | None:
@@ -94,10 +120,10 @@ def _table_header(frame: Frame) -> pydicom.Dataset | None:
     return header
 
 
-def _undecodable(frame: Frame, error: Exception) -> SeriesportError:
+def _undecodable(frame: Frame, problem: str) -> SeriesportError:
     return SeriesportError(
         "conversion-failed",
-        f"the pixels of instance {frame.instance} cannot be decoded ({type(error).__name__})",
+        f"the pixels of instance {frame.instance} cannot be decoded ({problem})",
     )
 
 
@@ -186,7 +212,7 @@ def _stack(frames: Sequence[Frame]) -> Array:
                         np.multiply(picture, frame.slope, out=array[at], casting="unsafe")
                         array[at] += array.dtype.type(frame.intercept)
         except BAD_DATA as error:
-            raise _undecodable(frame, error) from None
+            raise _undecodable(frame, type(error).__name__) from None
     return array
 
 

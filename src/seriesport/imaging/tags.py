@@ -24,8 +24,9 @@ TAGS = {
     "time": ("FrameContentSequence", "FrameAcquisitionDateTime", "AcquisitionTime"),
     "acquisition": ("FrameContentSequence", "FrameAcquisitionNumber", "AcquisitionNumber"),
     "fa": ("MRTimingAndRelatedParametersSequence", "FlipAngle", "FlipAngle"),
+    "ti": ("MRModifierSequence", "InversionTimes", "InversionTime"),
 }
-"""What may tell frames at one position apart, in the order of preference."""
+"""What may tell frames at one position apart."""
 
 
 def tags_of(look: Lookup) -> dict[str, float]:

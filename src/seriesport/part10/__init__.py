@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from seriesport.errors import SeriesportError
 from seriesport.files import unreadable
-from seriesport.instance import FileSlice, Header, Instance
+from seriesport.instance import OPAQUE_UID, FileSlice, Header, Instance
 from seriesport.part10.charset import decode_text
 from seriesport.part10.elements import MAX_VALUE, VALUE_AT, Syntax, Walker
 from seriesport.part10.quickscan import scan
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Part10",
+    "StrayError",
     "check_whole",
     "encode_file_meta",
     "load_instance",
@@ -67,11 +68,11 @@ _SHARED_TAGS = (
 )
 _HEADER_TAGS = frozenset({_SOP_CLASS, _SOP_INSTANCE, _INSTANCE_NUMBER, *_SHARED_TAGS})
 _META_TAGS = (0x00020002, 0x00020010)
+_NO_UIDS = "the data set has no SOP Class UID or no SOP Instance UID"
 _MAX_META = 1 << 20
 _MAX_FILLS = 1024
 """Most reads of 8 kB that a header may need: no file keeps a scan busy for ever."""
 _STORAGE_CLASSES = b"1.2.840.10008.5.1.4.1.1."
-_UID_TEXT = re.compile(r"[0-9A-Za-z.-]{1,64}")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,12}(\.0*)?")
 
 
@@ -94,6 +95,18 @@ class _Meta:
     data_set_offset: int
 
 
+class StrayError(SeriesportError):
+    """A data set that provably has no SOP Class UID or SOP Instance UID.
+
+    It is no instance, so it can be missing from no series but the one that it names itself.
+    """
+
+    def __init__(self, series_instance_uid: str) -> None:
+        super().__init__("instance-invalid", _NO_UIDS)
+        self.series_instance_uid = series_instance_uid
+        """Series Instance UID of the data set; mostly empty."""
+
+
 def read_header(read: Reader, size: int) -> Part10 | None:
     """The header of a DICOM file, or None for what is not an instance.
 
@@ -106,6 +119,7 @@ def read_header(read: Reader, size: int) -> Part10 | None:
         size: Length of the file in bytes.
 
     Raises:
+        StrayError: The data set has no SOP Class UID or no SOP Instance UID.
         SeriesportError: instance-truncated, instance-invalid.
     """
     start = read(0, min(_FIRST_READ, size))
@@ -123,6 +137,8 @@ def read_header(read: Reader, size: int) -> Part10 | None:
             values = _values_at(first, offset, size - offset, meta.transfer_syntax_uid)
         if values.get(_SOP_CLASS, b"").strip(b" \0") == DICOMDIR.encode():
             return None
+        if not _has_uids(values) and _goes_on(first, offset, size, meta):
+            raise StrayError(_uid(values.get(_SERIES, b"")))
         header = _header(values)
     except SeriesportError:
         if marked or _STORAGE_CLASSES in start:
@@ -227,7 +243,7 @@ def _explicit(element: int, vr: bytes, value: bytes) -> bytes:
 
 
 def _uid_bytes(uid: str) -> bytes:
-    if _UID_TEXT.fullmatch(uid) is None:
+    if OPAQUE_UID.fullmatch(uid) is None:
         raise invalid("a UID has characters that no UID may have, or is too long or empty")
     return uid.encode() + b"\0" * (len(uid) % 2)
 
@@ -336,10 +352,30 @@ def _deflated_values(
     raise invalid("the identifying attributes come too late in the deflated data set")
 
 
+def _has_uids(values: dict[int, bytes]) -> bool:
+    return all(values.get(tag, b"").strip(b" \0") for tag in (_SOP_CLASS, _SOP_INSTANCE))
+
+
+def _goes_on(read: Reader, offset: int, size: int, meta: _Meta) -> bool:
+    """Return True if a data set has elements behind the SOP Instance UID's place.
+
+    Tags ascend (PS3.5 section 7.1), so the UID is then absent, and not cut off.
+    """
+    syntax = Syntax.of(meta.transfer_syntax_uid)
+    if syntax.deflated:
+        return False
+
+    def data_set(at: int, count: int) -> bytes:
+        return read(offset + at, count)
+
+    walker = Walker(data_set, size - offset, syntax, descend=False, fills=_MAX_FILLS)
+    return walker.walk(stop=_SOP_INSTANCE).end < size - offset
+
+
 def _header(values: dict[int, bytes]) -> Header:
     sop_class, instance = _uid(values.get(_SOP_CLASS, b"")), _uid(values.get(_SOP_INSTANCE, b""))
     if not sop_class or not instance:
-        raise invalid("the data set has no SOP Class UID or no SOP Instance UID")
+        raise invalid(_NO_UIDS)
     number = values.get(_INSTANCE_NUMBER, b"").decode("latin-1").rstrip(" \0")
     shared = _shared(tuple(values.get(tag, b"") for tag in _SHARED_TAGS))
     return Header(sop_class, instance, *shared, _integer(number))
@@ -367,7 +403,7 @@ def _shared(values: tuple[bytes, ...]) -> tuple[str, str, str, str, str, str, st
 @lru_cache(maxsize=1024)
 def _uid(value: bytes) -> str:
     uid = value.decode("latin-1").strip(" \0")
-    if uid and _UID_TEXT.fullmatch(uid) is None:
+    if uid and OPAQUE_UID.fullmatch(uid) is None:
         raise invalid("a UID has characters that no UID may have, or is too long")
     return uid
 

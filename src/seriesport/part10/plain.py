@@ -1,6 +1,6 @@
 """Plain data sets, read in one pass: top-level elements up to the pixels, and whether all is there.
 
-Whatever is out of the ordinary (big endian, deflated, unknown VRs, broken) is left to others: the
+Whatever is out of the ordinary (big endian, deflated, broken) is left to others: the
 answer is None or False then, and `whole.check_whole` and pydicom decide.
 """
 
@@ -11,22 +11,24 @@ import struct
 from dataclasses import dataclass
 
 from seriesport.errors import SeriesportError
-from seriesport.part10.elements import MAX_VALUE, UNDEFINED, Found, Syntax, Walker
+from seriesport.part10.elements import MAX_VALUE, UNDEFINED, VALUE_AT, Found, Syntax, Walker
 from seriesport.part10.quickscan import head, heads_of
 from seriesport.part10.readers import bytes_reader
 from seriesport.part10.whole import CONTENT, VALUES, check_pixels
 
-_ROOMS = (1 << 14, 1 << 21)
+_ROOMS = (1 << 14, 1 << 21, 1 << 26)
 """How much of a data set is read for its header: most end before the first, those that carry
-vendors' own protocols before the second."""
-_PIXEL_GROUP = 0x7FE0
+vendors' own protocols before the second, those of thousands of frames before the third."""
+_MAX_TAIL = 1 << 16
+"""Most bytes behind native pixels that are looked at: padding, and private groups of vendors."""
 _PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+_FRAGMENTED = (b"OB", b"OW")
 _NESTED = 16
 _IMPLICIT = struct.Struct("<HHL").unpack_from
 
 
-class _OddError(Exception):
-    """Not plain enough for this reader."""
+class OddError(ValueError):
+    """The bytes are not plain enough for this reader."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ class Plain:
     nested: list[tuple[int, int]]
     """Where sequences begin and end that are to be looked into."""
     pixels: Stored | None
+    tail: bytes = b""
+    """What stands behind native pixels, where it is short."""
 
     @property
     def encoded(self) -> bytes:
@@ -71,7 +75,7 @@ class Plain:
     def whole(self) -> bool:
         """Whether `check_whole` is certain to accept the data set; else it has to be asked."""
         pixels, known = self.pixels, self.values
-        if pixels is None or pixels.offset + pixels.length != self.size:
+        if pixels is None or pixels.offset + pixels.length + len(self.tail) != self.size:
             return False
         values = {tag: known[tag] for tag in VALUES if tag in known}
         lengths = {tag: len(known[tag]) for tag in CONTENT if tag in known}
@@ -79,9 +83,8 @@ class Plain:
         if any(len(value) > MAX_VALUE for value in values.values()):
             return False
         try:
-            for start, end in self.nested:
-                part = self.buffer[start:end]
-                syntax = Syntax.of(self.transfer_syntax_uid)
+            syntax = Syntax.of(self.transfer_syntax_uid)
+            for part in (*(self.buffer[start:end] for start, end in self.nested), self.tail):
                 Walker(bytes_reader(part), len(part), syntax, descend=True).walk()
             check_pixels(Found(values, lengths), self.transfer_syntax_uid, little=True)
         except SeriesportError:
@@ -108,14 +111,22 @@ def read_plain(fd: int, offset: int, size: int, transfer_syntax_uid: str) -> Pla
         buffer = os.pread(fd, min(room, size), offset)
         try:
             values, nested, pixels, end = _scan(buffer, size, explicit=syntax.explicit)
-        except _OddError:
+        except OddError:
             return None
         except (struct.error, IndexError):  # the buffer ends first
             if len(buffer) < room:
                 return None
         else:
-            return Plain(buffer[:end], transfer_syntax_uid, size, values, nested, pixels)
+            tail = _tail(fd, offset, size, pixels)
+            return Plain(buffer[:end], transfer_syntax_uid, size, values, nested, pixels, tail)
     return None
+
+
+def _tail(fd: int, offset: int, size: int, pixels: Stored | None) -> bytes:
+    if pixels is None or pixels.length == UNDEFINED:
+        return b""
+    end = pixels.offset + pixels.length
+    return os.pread(fd, size - end, offset + end) if 0 < size - end <= _MAX_TAIL else b""
 
 
 _Scan = tuple[dict[int, bytes], list[tuple[int, int]], Stored | None, int]
@@ -133,60 +144,106 @@ def _scan(buffer: bytes, size: int, *, explicit: bool) -> _Scan:
             values[known[0]] = buffer[start:at]
             continue
         first = at
-        tag, vr, start, length = _head(buffer, at, explicit=explicit)
-        if tag >> 16 == _PIXEL_GROUP:
-            if vr == b"SQ" or start > end or tag not in _PIXELS:
-                raise _OddError
+        tag, vr, start, length = element_head(buffer, at, explicit=explicit)
+        if tag in _PIXELS:
+            if vr == b"SQ" or start > end:
+                raise OddError
             return values, nested, Stored(tag, first, start, length), start
-        at = _after(buffer, vr, start, length, explicit=explicit)
+        at = after(buffer, tag, vr, start, length, explicit=explicit)
         values[tag] = buffer[start:at]
         if length == UNDEFINED or (vr == b"SQ" and length):
             nested.append((first, at))
-        elif start == first + 8:
+        elif start == first + 8 and (vr or not explicit):
             heads[buffer[first:start]] = (tag, length)
     if at > end or end < size:
         raise IndexError
     return values, nested, None, end
 
 
-def _after(
-    buffer: bytes, vr: bytes, start: int, length: int, *, explicit: bool, depth: int = 0
+def after(
+    buffer: bytes,
+    tag: int,
+    vr: bytes,
+    start: int,
+    length: int,
+    *,
+    explicit: bool = True,
+    depth: int = 0,
 ) -> int:
-    """Where an element ends."""
+    """Where an element ends.
+
+    Raises:
+        OddError: Nothing here can have an undefined length.
+        struct.error: The buffer ends in it.
+    """
     if length != UNDEFINED:
         return start + length
-    if vr not in (b"SQ", b""):
-        raise _OddError
-    return _after_items(buffer, start, explicit=explicit, depth=depth)
+    if vr in _FRAGMENTED or tag == _PIXELS[-1]:
+        return _after_fragments(buffer, start)
+    if vr not in (b"SQ", b"UN", b""):
+        raise OddError
+    return _after_items(buffer, start, explicit=explicit, unknown=vr == b"UN", depth=depth)
 
 
-def _head(buffer: bytes, at: int, *, explicit: bool) -> tuple[int, bytes, int, int]:
+def element_head(buffer: bytes, at: int, *, explicit: bool = True) -> tuple[int, bytes, int, int]:
+    """See `quickscan.head`; the VR is empty where there is none, or none that is known.
+
+    Raises:
+        OddError: No element of a data set begins so.
+        struct.error: The buffer ends in it.
+    """
     found = head(buffer, at, explicit=explicit)
-    if found is None or found[0] >> 16 in (0, 0xFFFE):
-        raise _OddError
+    if found is None:
+        group, element, length = _IMPLICIT(buffer, at)
+        vr = buffer[at + 4 : at + 6]
+        known = vr.isalpha() and vr.isupper()
+        found = (group << 16 | element, b"", at + 8, length >> 16 if known else length)
+    if found[0] >> 16 in (0, 0xFFFE):
+        raise OddError
     return found
 
 
-def _after_items(buffer: bytes, at: int, *, explicit: bool, depth: int) -> int:
-    """Where a sequence of undefined length ends."""
+def _after_items(buffer: bytes, at: int, *, explicit: bool, unknown: bool, depth: int) -> int:
+    """Where a sequence of undefined length ends.
+
+    Args:
+        buffer: The data set.
+        at: Where its first item begins.
+        explicit: Whether VRs are written in it.
+        unknown: Whether its VR is UN: VRs are not written then, but by some writers.
+        depth: Of its nesting.
+    """
     if depth > _NESTED:
-        raise _OddError
+        raise OddError
     while True:
         group, element, length = _IMPLICIT(buffer, at)
         at += 8
         if (group, element) == (0xFFFE, 0xE0DD):
             return at
         if (group, element) != (0xFFFE, 0xE000):
-            raise _OddError
+            raise OddError
         if length == UNDEFINED:
-            at = _after_elements(buffer, at, explicit=explicit, depth=depth)
+            written = explicit if not unknown else buffer[at + 4 : at + 6] in VALUE_AT
+            at = after_elements(buffer, at, explicit=written, depth=depth)
         else:
             at += length
 
 
-def _after_elements(buffer: bytes, at: int, *, explicit: bool, depth: int) -> int:
+def after_elements(buffer: bytes, at: int, *, explicit: bool = True, depth: int = 0) -> int:
     """Where an item of undefined length ends."""
     while buffer[at : at + 4] != b"\xfe\xff\x0d\xe0":
-        _, vr, start, length = _head(buffer, at, explicit=explicit)
-        at = _after(buffer, vr, start, length, explicit=explicit, depth=depth + 1)
+        tag, vr, start, length = element_head(buffer, at, explicit=explicit)
+        at = after(buffer, tag, vr, start, length, explicit=explicit, depth=depth + 1)
     return at + 8
+
+
+def _after_fragments(buffer: bytes, at: int) -> int:
+    """Where encapsulated pixels end (PS3.5 annex A.4), such as those of an icon in an item."""
+    while True:
+        group, element, length = _IMPLICIT(buffer, at)
+        at += 8
+        if (group, element) == (0xFFFE, 0xE0DD):
+            return at
+        if (group, element) != (0xFFFE, 0xE000) or length == UNDEFINED:
+            raise OddError
+        at += length

@@ -5,9 +5,9 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING, Any, Self
 
+from seriesport.imaging.orders import OPTIONS
 from seriesport.resolve import word
 from seriesport.series.arraylike import ArrayLike
-from seriesport.series.attributes import Attributes
 from seriesport.series.delivery import deliver
 from seriesport.series.loading import (
     DICOM,
@@ -16,6 +16,7 @@ from seriesport.series.loading import (
     load,
     placed,
 )
+from seriesport.series.othernames import OtherNames
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from seriesport.transports.protocol import Receipt
 
 
-class Series(ArrayLike, Attributes):
+class Series(ArrayLike, OtherNames):
     """An imaging series: values in axes (tags..., slice, row, column, and rgb for colour).
 
         si = Series("dicom://localhost:11112/Temp/123456/98765/4")
@@ -43,7 +44,8 @@ class Series(ArrayLike, Attributes):
         source: An address or path (see README.md), a list of files, an array, or another Series,
             which is copied.
         input_order: What tells the images at one position apart: "auto", "none", "time", "te",
-            "b", "dti", a DICOM keyword, a function, several with commas; see `orders`.
+            "b", "dti", a DICOM keyword, a function, several with commas; see `orders`. What
+            was taken is `input_order` of the Series.
         opts: Options of sorting (see `orders`) and of the source's format (see its module in
             `formats`); "series" chooses by number or UID where there are several.
         template: Patient, study and more for a source that is no DICOM: another Series, or its
@@ -53,6 +55,8 @@ class Series(ArrayLike, Attributes):
         formats: Formats that the source may have, such as ["nifti"]; without it any, by content,
             DICOM first.
         settings: Servers and limits; without it config/config.yaml in the working directory.
+        options: Options of sorting by keyword: `accept_...`, or what a name of the input order
+            stands for, as in Series(folder, "ti", ti="InversionTime").
 
     A PostScript, EPS or PDF file is run, in a sandbox, where it is named itself; in folders, ZIPs
     and on servers only with opts={"postscript": True}.
@@ -65,17 +69,18 @@ class Series(ArrayLike, Attributes):
     def __init__(
         self,
         source: Any,
-        *,
         input_order: InputOrder = "auto",
         opts: Mapping[str, Any] | None = None,
+        *,
         template: Series | str | Path | Sequence[str | Path] | None = None,
         geometry: Any = None,
         formats: str | Sequence[str] | None = None,
         settings: Settings | None = None,
+        **options: Any,
     ) -> None:
         self.settings: Settings | None = settings
         """Servers and limits, where they were given."""
-        options = dict(opts or {})
+        options = {**(opts or {}), **_known(options, input_order)}
         names = (formats,) if isinstance(formats, str) else tuple(formats or ())
         if isinstance(source, Series):
             loaded = _loaded(source.copy())
@@ -95,9 +100,9 @@ class Series(ArrayLike, Attributes):
     def write(
         self,
         url: str | Path,
-        *,
-        formats: str | Sequence[str] | None = None,
         opts: Mapping[str, Any] | None = None,
+        formats: str | Sequence[str] | None = None,
+        *,
         keep_uid: bool = False,
     ) -> Receipt | None:
         """Write to an address, whole and proven.
@@ -107,9 +112,9 @@ class Series(ArrayLike, Attributes):
         files and folders, and to XNAT as a resource of the scan.
 
         Args:
-            url: Address or path.
-            formats: One or several; without it the path's suffix decides, else it is DICOM.
+            url: Address or path; in a path `%p` stands for the name of the format.
             opts: Options of the format, see its module; "resource" names the one of XNAT.
+            formats: One or several; without it the path's suffix decides, else it is DICOM.
             keep_uid: Keep Series and SOP Instance UIDs, for a copy of what was read. A changed
                 series is not sent to an archive that has them already.
 
@@ -153,6 +158,15 @@ class Series(ArrayLike, Attributes):
     def __getstate__(self) -> dict[str, Any]:
         # Where servers are is looked up again where it is unpickled.
         return {**self.__dict__, "settings": None}
+
+
+def _known(options: Mapping[str, Any], input_order: InputOrder) -> Mapping[str, Any]:
+    """Options given by keyword. Raises TypeError for what is none, as Python does."""
+    names = input_order.split(",") if isinstance(input_order, str) else []
+    for name in options:
+        if name not in OPTIONS and name not in map(str.strip, names):
+            raise TypeError(f"Series() got an unexpected keyword argument {name!r}")
+    return options
 
 
 def _loaded(source: Any) -> Any:

@@ -176,6 +176,12 @@ class Attributes:
         return dict(self.image.tags)
 
     @property
+    def input_order(self) -> str:
+        """What tells the images at one position apart: the names of the tag axes, with commas
+        between them; "none" for one volume. Reading with it gives the same axes."""
+        return ",".join(tag_axes(self.image.axes)) or "none"
+
+    @property
     def colour(self) -> bool:
         """Whether the last axis is red, green, blue."""
         return self.image.colour

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from seriesport.flow import Flows, patience
 from seriesport.formats import dicom
 from seriesport.imaging.sealing import Seal
 from seriesport.instance import FileSlice, PlainFile
+from seriesport.privacy import reasoned
 from seriesport.scratch import scratch
 from seriesport.series.loading import DICOM, address_of
 from seriesport.series.sources import settings_for
@@ -30,11 +32,14 @@ if TYPE_CHECKING:
     from seriesport.settings import Settings
     from seriesport.transports.protocol import Transport
 
+_FORMAT = re.compile("%p(?![0-9A-Za-z])")
+"""Stands for the name of the format in a path."""
 _DICOM_SUFFIXES = (".dcm", ".dicom")
 _NOT_WRITTEN = (".nrrd", ".nhdr", ".hdr", ".img", ".mgz", ".mgh", ".mnc", ".npy", ".bmp", ".gif")
 """Image formats that a name may mean and that nothing here writes: no folder is called so."""
 
 
+@reasoned()
 def deliver(
     image: Image,
     header: Header,
@@ -46,6 +51,14 @@ def deliver(
     given: Settings | None,
 ) -> Receipt | None:
     """Write an image to an address. See `Series.write`."""
+    each = _by_format(str(url), formats)
+    if each:
+        parts = [
+            deliver(image, header, place, formats=[name], opts=opts, keep_uid=keep_uid, given=given)
+            for name, place in each.items()
+        ]
+        entries = tuple(entry for part in parts if part for entry in part.entries)
+        return Receipt(entries) if entries else None
     address = address_of(url)
     settings = settings_for(address, given)
     names = tuple(dict.fromkeys(formats)) or (_by_suffix(address),)
@@ -70,6 +83,13 @@ def deliver(
         else:
             receipts.append(_store_files(image, series, name, opts, settings))
     return Receipt(tuple(e for r in receipts for e in r.entries)) if receipts else None
+
+
+def _by_format(url: str, formats: Sequence[str]) -> dict[str, str]:
+    """The path of each format, where one path stands for several by a `%p`."""
+    if not _FORMAT.search(url) or "://" in url or Path(url).exists():
+        return {}
+    return {name: _FORMAT.sub(name, url) for name in formats or (DICOM,)}
 
 
 def _by_suffix(address: Address) -> str:

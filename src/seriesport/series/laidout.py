@@ -6,6 +6,7 @@ for what pydicom has to read, such as compressed pixels.
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,18 +16,21 @@ from seriesport.digest import chunks
 from seriesport.errors import SeriesportError
 from seriesport.files import copy_range, unreadable, unwritable
 from seriesport.formats.source import inflate
+from seriesport.imaging.encoded import explicit_of
 from seriesport.imaging.frames import Frame, frames_of, quiet, readable_header, require_images
 from seriesport.imaging.headers import Header, header_of
 from seriesport.imaging.records import Records
 from seriesport.instance import FileSlice
 from seriesport.part10 import encode_file_meta
 from seriesport.part10.elements import Syntax
-from seriesport.part10.whole import check_whole
+from seriesport.part10.whole import check_elements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from seriesport.instance import Instance, Payload
+
+_log = logging.getLogger("seriesport")
 
 
 @dataclass(slots=True)
@@ -70,36 +74,49 @@ class LaidOut:
         """
         frames: list[Frame] = []
         records = Records()
+        headers_alone: list[int] = []
         with quiet():
-            for number in range(1, len(self.instances) + 1):
+            for number, instance in enumerate(self.instances, 1):
                 with readable_header(number):
-                    frames += self._scan(number, records, files=files)
-        return require_images(frames, len(self.instances)), records
+                    quick = _quick(instance)
+                    if self._check(number, instance, quick) is None:
+                        headers_alone.append(number)
+                    frames += self._scan(number, quick, records, files=files)
+        if frames and headers_alone:
+            raise _cut(headers_alone[0])
+        total = len(self.instances)
+        passed_over = total - len({frame.instance for frame in frames})
+        if 0 < passed_over < total:
+            _log.info("passed over %d of %d instances, without pixels", passed_over, total)
+        return require_images(frames, total), records
 
     def check(self) -> None:
         """Refuse instances that are not whole. Raises SeriesportError: as `scan`."""
         for number, instance in enumerate(self.instances, 1):
-            self._check(number, instance, _quick(instance))
+            if self._check(number, instance, _quick(instance)) is None:
+                raise _cut(number)
 
-    def _scan(self, number: int, records: Records, *, files: bool) -> list[Frame]:
+    def _scan(
+        self, number: int, quick: Header | None, records: Records, *, files: bool
+    ) -> list[Frame]:
         instance = self.instances[number - 1]
-        quick = _quick(instance)
-        self._check(number, instance, quick)
         found = frames_of(quick, lambda: self.file(number), number)
         if files:
             found = [replace(frame, path=self.file(number)) for frame in found]
-        if quick is not None and quick.explicit:
-            records.add(number, quick.plain.encoded, instance.transfer_syntax_uid)
+        encoded = None if quick is None or not found else explicit_of(quick)
+        if encoded is not None:
+            records.add(number, encoded, instance.transfer_syntax_uid)
         elif found:
             records.read(number, self.file(number))
         return found
 
-    def _check(self, number: int, instance: Instance, quick: Header | None) -> None:
+    def _check(self, number: int, instance: Instance, quick: Header | None) -> bool | None:
+        """Return what `part10.whole.check_elements` does."""
         if self.checked or (quick is not None and quick.plain.whole):
-            return
+            return True
         try:
             with instance.payload.open() as stream:
-                check_whole(stream, instance.payload.size, instance.transfer_syntax_uid)
+                return check_elements(stream, instance.payload.size, instance.transfer_syntax_uid)
         except SeriesportError as error:
             raise SeriesportError(error.code, f"instance {number}: {error.message}") from error
 
@@ -118,6 +135,11 @@ class LaidOut:
         target = self.room / f"inflated-{number:06d}.dcm"
         inflate(path, target)
         return target
+
+
+def _cut(number: int) -> SeriesportError:
+    what = f"instance {number}: the image has no pixel data"
+    return SeriesportError("instance-truncated", what)
 
 
 def _quick(instance: Instance) -> Header | None:

@@ -15,14 +15,16 @@ from seriesport.errors import SeriesportError
 from seriesport.formats.axes import Axes, spatial_axes, tag_axes, unnamed
 from seriesport.formats.dicom_geometry import with_geometry
 from seriesport.formats.guard import check_affine
+from seriesport.formats.streams import is_compressed
 from seriesport.formats.values import image_of
 from seriesport.imaging.geometry import spacing_of
 from seriesport.imaging.image import Image
-from seriesport.imaging.orders import needs_files
+from seriesport.imaging.orders import FRAME, needs_files
 from seriesport.imaging.regrid import aligned
 from seriesport.imaging.sealing import lead_of
 from seriesport.imaging.sorting import arrange
 from seriesport.imaging.template import Header
+from seriesport.privacy import reasoned
 from seriesport.series.sources import opened, opened_files
 
 if TYPE_CHECKING:
@@ -70,17 +72,26 @@ def load(
     if isinstance(source, np.ndarray):
         return _of_array(cast("Array", source))
     plain = bool(formats) and DICOM not in formats
-    with located(source, settings, opts, plain=plain) as there:
+    with reasoned(), located(source, settings, opts, plain=plain) as there:
         if there.dicom:
             return _of_instances(there, input_order, opts)
         if tuple(formats) == (DICOM,):
             raise SeriesportError("not-found", "there are no DICOM instances")
         chosen = [f for f in formats if f != DICOM]
         name = chosen[0] if len(chosen) == 1 else files.detect(there.files)
+        if name == DICOM:
+            raise SeriesportError("not-found", _no_instance(there.files))
         if len(chosen) > 1 and name not in chosen:
             raise SeriesportError("format-unknown", f"the files are none of: {', '.join(chosen)}")
         image = _named(files.read(there.files, name, _allowed(source, opts)), input_order)
         return Loaded(image, Header.empty(slice_count(image)), name or "file")
+
+
+def _no_instance(paths: Sequence[Path]) -> str:
+    """Say what DICOM files are of which none is an instance."""
+    if any(is_compressed(path) for path in paths):
+        return "DICOM within .gz is not read; expand it first, with gunzip"
+    return "a DICOMDIR lists files and is no image; give the folder with the files it lists"
 
 
 @contextmanager
@@ -249,7 +260,7 @@ def _geometry_of(source: Any, settings: Settings | None, opts: Mapping[str, Any]
         if not there.dicom:
             return Loaded(files.read(there.files, None, opts), Header.empty(), "file")
         frames, records = there.scan()
-        arranged = arrange(frames, "auto", opts)
+        arranged = arrange(frames, FRAME.name, opts)
         slices = arranged.frames.shape[-1]
         shape = (slices, frames[0].rows, frames[0].columns)
         nothing: NDArray[np.uint8] = np.broadcast_to(np.uint8(0), shape)

@@ -8,6 +8,7 @@ the headers are written out; their pixels are read where they are, if they are s
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from seriesport.transports.protocol import Expected, SeriesReference, Transport
 
 _LISTED = 10
+_log = logging.getLogger("seriesport")
 _HOW = {
     DicomAddress: "add the series number or UID to the address",
     XnatAddress: "add the scan to the address",
@@ -97,7 +99,10 @@ def opened(
             yield LaidOut(_plain_files(address, settings, room))
             return
         transport = stack.enter_context(open_transport(source_root(address), settings))
-        series = _one(transport.find(address), address, opts, plain=plain)
+        found = transport.find(address)
+        for one in transport.left_out():
+            _log.warning("passed over %s [%s]", one.error.message, one.error.code)
+        series = _one(found, address, opts, plain=plain)
         if series is None:
             local = cast("FileAddress | ZipAddress", address)
             yield LaidOut(_plain_files(local, settings, room))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from seriesport.bundle import unpack, write_bundle
 from seriesport.errors import SeriesportError
-from seriesport.files import PART_SUFFIX
+from seriesport.files import remove_parts
 from seriesport.formats import convert, dicom
 from seriesport.ledger import LedgerLine, Status, read_ledger
 from seriesport.outputs import made_of, record_of
@@ -44,11 +45,13 @@ def convert_shard(
     upload: Sequence[str],
     *,
     postscript: bool = False,
+    input_order: str = "auto",
 ) -> list[LedgerLine]:
     """Convert what is not converted yet, and write the shard's ledger.
 
     `formats` and `upload` hold for the series whose entries do not say; what is to be uploaded
     is made too. `postscript` allows PostScript and PDF among sources that become DICOM.
+    `input_order` holds for the series whose entries do not say, too.
     """
     opts = {"postscript": postscript}
     rows = results.plan.read_shard(shard)
@@ -67,6 +70,7 @@ def convert_shard(
         if row.template and DICOM not in wanted:
             wanted.insert(0, DICOM)
         bundle = results.step(FETCHED, shard) / f"{row.key}.zip"
+        row = replace(row, input_order=row.input_order or input_order)
         return _convert(row, source, bundle, folder, records, wanted, opts)
 
     return run_shard(results.ledger(CONVERTED, shard), rows, work, records=(records,))
@@ -82,7 +86,7 @@ def _convert(
     opts: Mapping[str, object],
 ) -> LedgerLine:
     key, content = row.key, content_of(row, source, bundle.parent)
-    old = made_of(records.get(key), content)
+    old = made_of(records.get(key), content, row.input_order)
     made = {name: old[name] for name in wanted if name in old and _intact(folder, old[name])}
     failures: list[SeriesportError] = []
     todo = [name for name in wanted if name not in made]
@@ -92,13 +96,13 @@ def _convert(
             files = _instances(row, bundle, room, opts)
             for name in todo:
                 try:
-                    made[name] = _make(name, key, files, folder, room)
+                    made[name] = _make(name, key, files, folder, room, row.input_order)
                 except SeriesportError as error:
                     failures.append(SeriesportError(error.code, f"{name}: {error.message}"))
     if todo or made != old:
         _remove_stale(folder, key, made)
     if made != old:
-        records.put(key, record_of(content, made))
+        records.put(key, record_of(content, made, row.input_order))
     return _line(key, wanted, made, failures)
 
 
@@ -118,17 +122,23 @@ def _instances(
             folders[name] = room / name
             unpack(path, folders[name])
     series = Series(
-        files, template=folders["template"], geometry=folders.get("geometry"), opts=opts
+        files,
+        row.input_order,
+        opts,
+        template=folders["template"],
+        geometry=folders.get("geometry"),
     )
     write_bundle(room / "made.zip", dicom.write(series.image, series.header), source="made")
     return unpack(room / "made.zip", room / "dicom")
 
 
-def _make(name: str, key: str, files: Sequence[Path], folder: Path, scratch: Path) -> list[Output]:
+def _make(
+    name: str, key: str, files: Sequence[Path], folder: Path, scratch: Path, input_order: str
+) -> list[Output]:
     if not files:
         return []
     try:
-        conversion = convert(files, key, folder, [name], scratch)
+        conversion = convert(files, key, folder, [name], scratch, input_order)
     except SeriesportError as error:
         if error.code == "not-an-image":
             return []
@@ -145,17 +155,22 @@ def _line(
     failures: Sequence[SeriesportError],
 ) -> LedgerLine:
     outputs = [output for name in wanted for output in made.get(name, [])]
+    shown = [name for name in wanted if made.get(name)]
+    status, code = (Status.COMPLETE if outputs else Status.NOTHING), ""
+    detail = "; ".join(failure.message for failure in failures)
     if failures:
         status, code = Status.FAILED, failures[0].code
-    else:
-        status, code = (Status.COMPLETE if outputs else Status.NOTHING), ""
+    elif len(shown) < len(wanted):
+        code = "not-an-image"
+        names = ", ".join(name for name in wanted if name not in shown)
+        detail = f"{names}: no instance of the series holds an image"
     return LedgerLine(
         key,
         status,
         code,
-        "; ".join(failure.message for failure in failures),
+        detail,
         expected=len(wanted),
-        done=len(made),
+        done=len(shown),
         size=sum(output.size for output in outputs),
         files=" ".join(output.name for output in outputs),
         sha256=outputs[0].sha256 if outputs else "",
@@ -176,6 +191,7 @@ def _is(path: Path, output: Output) -> bool:
 def _remove_stale(folder: Path, key: str, made: Made) -> None:
     """Remove what other formats, another bundle or a killed run left of a series."""
     names = {output.name for outputs in made.values() for output in outputs}
-    for path in (*folder.glob(f"{key}*"), *folder.glob(f".{key}*{PART_SUFFIX}")):
+    remove_parts(folder, key)
+    for path in folder.glob(f"{key}*"):
         if path.name not in names:
             path.unlink(missing_ok=True)

@@ -123,10 +123,11 @@ def existing(bundle: Path, series: SeriesReference) -> Manifest | None:
 
 
 def _line(row: PlannedSeries, manifest: Manifest, beside: Sequence[str]) -> LedgerLine:
+    compared = ("only sizes were compared",) if manifest.compared == "sizes" else ()
     return LedgerLine(
         row.key,
         Status.COMPLETE,
-        detail="only sizes were compared" if manifest.compared == "sizes" else "",
+        detail="; ".join(compared + manifest.remarks),
         expected=manifest.expected,
         done=manifest.received,
         size=manifest.size,

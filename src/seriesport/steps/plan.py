@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from seriesport.asked import NEVER, Asked, is_older, read_asked, write_asked
 from seriesport.cohort import read_cohort
 from seriesport.files import make_folder
-from seriesport.keys import load_secret
+from seriesport.keys import check_secret, load_secret, note_secret
 from seriesport.lease import lease
 from seriesport.plan import make_plan
 from seriesport.resolve import fingerprint
@@ -53,6 +53,8 @@ def plan_cohort(
             cohort-not-private; shard-busy, where another process changes the plan.
     """
     entries = read_cohort(cohort)
+    check_secret(results.secret, results.plan.secret_check)
+    secret = load_secret(results.secret)
     make_folder(results.plan.folder, private=True)
     with lease(results.plan.lease, wait=_WAIT, busy="another process changes the plan"):
         previous = results.plan.read()
@@ -66,13 +68,14 @@ def plan_cohort(
         plan = make_plan(
             entries,
             settings,
-            load_secret(results.secret),
+            secret,
             previous=previous,
             again={name for _, name in due},
             placed=results.plan.places(),
             shard_size=shard_size,
         )
         results.plan.write(plan, previous)
+        note_secret(secret, results.plan.secret_check)
         for _, name in due:
             last.pop(name, None)
         write_asked(results.plan.asked, _asked(entries, plan, last))

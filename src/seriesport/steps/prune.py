@@ -18,15 +18,23 @@ from seriesport.address import parse, source_root
 from seriesport.bundle import read_bundle, read_files, read_manifest
 from seriesport.errors import SeriesportError
 from seriesport.files import unwritable, write_bytes
-from seriesport.keys import load_secret
+from seriesport.keys import check_secret, load_secret
 from seriesport.lease import lease
 from seriesport.ledger import read_ledger, write_ledger
 from seriesport.plan import DICOM, Plan
 from seriesport.receipts import deliveries, receipts
 from seriesport.records import Records
 from seriesport.sent import record_sent, sent_of
+from seriesport.steps.beginning import ALONE, put_aside
 from seriesport.steps.orders import plan_again
-from seriesport.steps.remnants import Delivered, Remnant, find_remnants, ledgers, standing
+from seriesport.steps.remnants import (
+    RECORDS,
+    Delivered,
+    Remnant,
+    find_remnants,
+    ledgers,
+    standing,
+)
 from seriesport.steps.shard import CONVERTED, FETCHED, STEPS, UPLOADED, Transports
 from seriesport.steps.upload import resource_of
 from seriesport.transports.protocol import SeriesReference, Written
@@ -42,6 +50,10 @@ if TYPE_CHECKING:
 _LOCKS = Path(".snakemake/locks")
 _WAIT = 60.0
 """Seconds to wait for a process that changes the plan."""
+
+
+HERE = ("results", "records", "damaged")
+"""What there is to remove in the results; the last are damaged copies that were put aside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +74,7 @@ class Done:
 
     remnant: Remnant
     what: str
-    """`results`, or what was delivered: `dicom` or a format."""
+    """One of HERE, or what was delivered: `dicom` or a format."""
     where: str
     """The destination, where it was delivered."""
     count: int
@@ -93,21 +105,49 @@ def prune(
         plan = results.plan.read()
         if plan is None:
             raise SeriesportError("file-unreadable", "there is no plan; run the workflow first")
+        check_secret(results.secret, results.plan.secret_check)
         secret = load_secret(results.secret)
         found = find_remnants(results, entries, plan, secret, settings)
         if not asked.remove:
-            return [done for remnant in found for done in _listed(remnant)]
+            listed = [done for remnant in found for done in _listed(remnant)]
+            return [*listed, *_damaged(results, asked)]
         now = standing(entries, plan, secret, settings)
         if now.series != plan.series:
             results.plan.write(now, plan)
             plan_again(results)
         transports = stack.enter_context(Transports(settings))
         pruning = _Pruning(results, now, transports, asked)
-        ended = [done for remnant in found for done in pruning.prune(remnant)]
+        copies = _damaged(results, asked)
+        ended = [*(done for remnant in found for done in pruning.prune(remnant)), *copies]
         keys = {remnant.key for remnant in found}
         results.plan.write_former([row for row in results.plan.former() if row.key in keys])
     _remove_empty_folders(results, found)
     return ended
+
+
+def _damaged(results: Results, asked: Asked) -> list[Done]:
+    """Remove the damaged copies that were put aside, whomever they may name."""
+    alone, anew = _copies(results)
+    found = [_put_aside(anew, "removed" if asked.remove else "")] if anew else []
+    if alone:
+        stays = "" if asked.forget else "stays without --forget: nothing else has what it had"
+        found.append(_put_aside(alone, (stays or "removed") if asked.remove else ""))
+    if asked.remove:
+        for path in (*anew, *(alone if asked.forget else ())):
+            path.unlink(missing_ok=True)
+    return found
+
+
+def _copies(results: Results) -> tuple[list[Path], list[Path]]:
+    """The damaged copies: of files that cannot be made again, and of the others."""
+    every = put_aside(results)
+    alone = [path for path in every if path.name.partition(".damaged")[0] in ALONE]
+    return alone, [path for path in every if path not in alone]
+
+
+def _put_aside(paths: Sequence[Path], result: str) -> Done:
+    copies = Remnant("-", (), None, planned=False, held=False, files=tuple(paths))
+    return Done(copies, "damaged", "", len(paths), sum(map(_size, paths)), result)
 
 
 def _remove_empty_folders(results: Results, found: Sequence[Remnant]) -> None:
@@ -258,6 +298,7 @@ class _Pruning:
             if not remnant.planned:
                 _drop_lines(self._results, shard, key)
                 _edit(self._results.records(CONVERTED, shard), rows, lambda r: r.drop(key))
+                _edit(self._results.seen(shard), rows, lambda r: r.drop(key))
             _edit(self._results.sent(shard), rows, lambda r: _settle(r, key, gone))
             if not remnant.planned:
                 path = self._results.records(UPLOADED, shard)
@@ -300,10 +341,9 @@ def _delete(path: Path) -> None:
 
 
 def _edit(path: Path, keys: Sequence[str], change: Callable[[Records], None]) -> None:
-    if path.exists():
-        kept = Records(path)
-        change(kept)
-        kept.write(keys)
+    kept = Records(path)
+    change(kept)
+    kept.write(keys)
 
 
 def _settle(kept: Records, key: str, gone: set[tuple[str, str]]) -> None:
@@ -338,15 +378,13 @@ def _drop_lines(results: Results, shard: str, key: str) -> None:
 def _remove_shard(results: Results, shard: str) -> None:
     """Remove the folders of a shard without series, and its logs, where nothing is left there."""
     folders = [results.step(step, shard) for step in STEPS]
-    names = ("ledger.tsv", "records.jsonl", "receipts.jsonl", "sent.jsonl")
-    others = [
-        p for f in folders if f.is_dir() for p in f.iterdir() if p.name not in (*names, "lease")
-    ]
-    if others:
+    names = ("ledger.tsv", *RECORDS)
+    found = [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
+    ours = [path for path in found if path.name in names]
+    if any(p not in ours and p.name != "lease" and ".damaged" not in p.name for p in found):
         return
-    for folder in folders:
-        for name in names:
-            (folder / name).unlink(missing_ok=True)
+    for path in (*ours, *(results.plan.retry(step, shard) for step in STEPS)):
+        path.unlink(missing_ok=True)
     for log in results.folder.glob(f"logs/*/{shard}.log"):
         log.unlink(missing_ok=True)
 

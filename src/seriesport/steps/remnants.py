@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from seriesport.address import parse, source_root
 from seriesport.errors import SeriesportError
+from seriesport.keys import KEY
 from seriesport.plan import Plan, left_over, make_plan
 from seriesport.receipts import deliveries
 from seriesport.records import read_records
@@ -28,7 +29,16 @@ if TYPE_CHECKING:
     from seriesport.settings import Settings
     from seriesport.steps.shard import Results
 
-_KEY = re.compile(r"\.?([a-z2-7]{16})(?![a-z2-7])")
+_KEY = re.compile(rf"\.?({KEY.pattern})(?![a-z2-7])")
+
+
+RECORDS = {
+    "records.jsonl": CONVERTED,
+    "receipts.jsonl": UPLOADED,
+    "seen.jsonl": UPLOADED,
+    "sent.jsonl": UPLOADED,
+}
+"""What is kept of the series of a shard, and the step that keeps it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +64,8 @@ class Remnant:
     """True where an entry of the cohort that has no answer yet may mean it."""
     files: tuple[Path, ...]
     """Files, and staging folders, with what was fetched and made."""
-    shards: tuple[str, ...]
-    delivered: tuple[Delivered, ...]
+    shards: tuple[str, ...] = ()
+    delivered: tuple[Delivered, ...] = ()
 
 
 def standing(entries: Sequence[Entry], plan: Plan, secret: bytes, settings: Settings) -> Plan:
@@ -136,10 +146,10 @@ def _files(results: Results) -> tuple[dict[str, list[Path]], dict[str, set[str]]
         if match := _KEY.match(path.name):
             files[match[1]].append(path)
             shards[match[1]].update(())
-    for name in ("records.jsonl", "receipts.jsonl", "sent.jsonl"):
-        for path in sorted(results.folder.glob(f"*/*/{name}")):
-            for key in read_records(path):
-                shards[key].add(path.parent.name)
+    for name, step in RECORDS.items():
+        for folder in sorted(results.folder.glob(f"{step}/*/")):
+            for key in read_records(folder / name):
+                shards[key].add(folder.name)
     return files, shards
 
 

@@ -74,6 +74,10 @@ class Results:
         name = "receipts.jsonl" if step == UPLOADED else "records.jsonl"
         return self.step(step, shard) / name
 
+    def seen(self, shard: str) -> Path:
+        """When each destination was last seen to have a series, by its name in the receipts."""
+        return self.step(UPLOADED, shard) / "seen.jsonl"
+
     def sent(self, shard: str) -> Path:
         """What the destinations got of a shard's series and did not have before."""
         return self.step(UPLOADED, shard) / "sent.jsonl"

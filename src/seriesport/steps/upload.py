@@ -5,25 +5,29 @@ from __future__ import annotations
 import hashlib
 import logging
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING
 
-from seriesport.address import parse, scheme, source_root
+from seriesport.address import DicomAddress, parse, scheme, source_root
 from seriesport.bundle import check_hash, read_bundle, read_files, read_manifest
 from seriesport.digest import digest_member
 from seriesport.errors import REASONS, SeriesportError
+from seriesport.files import unreadable
 from seriesport.flow import Flow, Flows, patience, server_of, workers
 from seriesport.instance import FileSlice, Instance, PlainFile
 from seriesport.keys import keyed_hash, load_secret
 from seriesport.ledger import LedgerLine, Status, read_ledger
 from seriesport.outputs import made_of
-from seriesport.plan import DICOM
-from seriesport.receipts import Delivery, deliveries, delivery, receipts
+from seriesport.plan import DICOM, LOCAL, server_name
+from seriesport.receipts import Delivery, deliveries, delivery, is_since, receipts
 from seriesport.records import Records, read_records
 from seriesport.sent import Sent, record_sent, sent_of
 from seriesport.steps.fetch import content_of
+from seriesport.steps.orders import ordered_at
+from seriesport.steps.readback import read_back
 from seriesport.steps.shard import (
     CONVERTED,
     FETCHED,
@@ -34,7 +38,7 @@ from seriesport.steps.shard import (
     not_attempted,
     run_shard,
 )
-from seriesport.transports.protocol import SeriesReference
+from seriesport.transports.protocol import SeriesReference, Written
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -64,6 +68,35 @@ class _Upload:
     flows: Flows
     receipts: Records
     sent: Records
+    seen: Records
+    since: float
+    """In seconds since 1970: what was seen at a destination before is looked for again."""
+    compare: bool
+    """Whether the bytes that an archive has are compared."""
+
+    @classmethod
+    def of(
+        cls,
+        results: Results,
+        shard: str,
+        transports: Transports,
+        flows: Flows,
+        *,
+        compare: bool = False,
+    ) -> _Upload:
+        """What an upload of a shard needs."""
+        return cls(
+            results,
+            shard,
+            load_secret(results.secret),
+            transports,
+            flows,
+            Records(results.records(UPLOADED, shard)),
+            Records(results.sent(shard)),
+            Records(results.seen(shard)),
+            ordered_at(results, UPLOADED, shard),
+            compare,
+        )
 
     @cached_property
     def made(self) -> dict[str, Record]:
@@ -72,29 +105,69 @@ class _Upload:
 
 
 def upload_shard(
-    results: Results, shard: str, upload: Sequence[str], settings: Settings
+    results: Results,
+    shard: str,
+    upload: Sequence[str],
+    settings: Settings,
+    *,
+    compare: bool = False,
 ) -> list[LedgerLine]:
     """Deliver what is not delivered yet, and write the shard's ledger.
 
-    `upload` holds for the series whose entries do not say.
+    A receipt is believed if the destination was asked since the upload was last ordered;
+    otherwise it is asked again, and what it lacks is sent. `upload` holds for the series whose
+    entries do not say. `compare` gets back what an archive has, to compare its bytes.
     """
     rows = results.plan.read_shard(shard)
     ledger = read_ledger(results.ledger(FETCHED, shard))
     addresses = [parse(url) for row in rows for url in row.destinations]
     at_once = workers(addresses, settings, len(rows))
     flows = Flows(settings, workers=at_once)
-    secret, records = load_secret(results.secret), Records(results.records(UPLOADED, shard))
     with Transports(settings) as transports:
-        sent = Records(results.sent(shard))
-        shared = _Upload(results, shard, secret, transports, flows, records, sent)
+        shared = _Upload.of(results, shard, transports, flows, compare=compare)
 
         def work(row: PlannedSeries) -> LedgerLine:
             wanted = upload if row.upload is None else row.upload
             return _deliver(shared, row, line_of(ledger, row.key), wanted)
 
+        records = (shared.receipts, shared.seen, shared.sent)
         return run_shard(
-            results.ledger(UPLOADED, shard), rows, work, at_once, (records, sent), transports.close
+            results.ledger(UPLOADED, shard), rows, work, at_once, records, transports.close
         )
+
+
+class Looks:
+    """Looks for what was delivered where no server has to be asked: in folders and ZIPs."""
+
+    def __init__(self, results: Results, upload: Sequence[str], settings: Settings) -> None:
+        self._results = results
+        self._upload = upload
+        self._transports = Transports(settings)
+        self._shards: dict[str, _Upload] = {}
+
+    def lost(self, row: PlannedSeries, source: LedgerLine) -> str:
+        """Say what of a series is not where it was delivered; empty where all is there."""
+        addresses = [*enumerate(map(parse, row.destinations), 1)]
+        local = [(n, address) for n, address in addresses if server_name(address) == LOCAL]
+        if not local:
+            return ""
+        if row.shard not in self._shards:
+            flows = Flows(self._transports.settings)
+            self._shards[row.shard] = _Upload.of(self._results, row.shard, self._transports, flows)
+        upload = self._shards[row.shard]
+        wanted = self._upload if row.upload is None else row.upload
+        for (number, address), parcel in product(local, _parcels(upload, row, source, wanted, [])):
+            if not _takes(upload, address, parcel, wanted):
+                continue
+            try:
+                absent = parcel.absent(self._transports.get(source_root(address)), address)
+            except SeriesportError as error:
+                return f"destination {number}: {error.message}"
+            except OSError as error:
+                return f"destination {number}: {unreadable(error).message}"
+            if absent:
+                return f"destination {number}: {absent} of {len(parcel.names)} are not there"
+        return ""
 
 
 class _Images:
@@ -116,13 +189,28 @@ class _Images:
 
     @property
     def names(self) -> list[str]:
-        return [f"{number:06d}" for number in range(1, len(self._items) + 1)]
+        return [f"{number:06d}" for number in range(1, len(self._members) + 1)]
+
+    @property
+    def _plain(self) -> bool:
+        return self._row.reference.plain and self._row.template is None
+
+    @cached_property
+    def _members(self) -> Sequence[PlainFile]:
+        return read_files(self._path)
 
     @cached_property
     def _items(self) -> Sequence[Item]:
         check_hash(self._path, self._sha256)
-        plain = self._row.reference.plain and self._row.template is None
-        return read_files(self._path) if plain else read_bundle(self._path)
+        return self._members if self._plain else read_bundle(self._path)
+
+    def absent(self, transport: Transport, address: Address) -> int:
+        """How many are not there, by a look at the names that a folder or ZIP has."""
+        if self._plain:
+            return _absent(transport, address, self._members)
+        # They may be there under other names, and with other file meta information.
+        found = sum(size > 0 for size in transport.glance(address, self._row.key))
+        return max(0, len(self._members) - found)
 
     @cached_property
     def _digests(self) -> Sequence[str]:
@@ -133,51 +221,89 @@ class _Images:
         return [digest_member(item).sha256 for item in self._items]
 
     def digests(self, uids: Collection[str]) -> list[str]:
+        """SHA-256 of some of them, in hexadecimal."""
         wanted = set(uids)
         pairs = zip(self._items, self._digests, strict=True)
         return [sha256 for item, sha256 in pairs if item.uid in wanted]
 
     def store(
-        self, transport: Transport, flow: Flow, address: Address, announce: Announce
+        self,
+        transport: Transport,
+        flow: Flow,
+        address: Address,
+        announce: Announce,
+        *,
+        compare: bool,
     ) -> Receipt:
         items = flow.send(self._items)
         instances = [item for item in items if isinstance(item, Instance)]
         if instances:
-            return transport.store(instances, address, self._row.key, announce)
+            receipt = transport.store(instances, address, self._row.key, announce)
+            if not compare or not isinstance(address, DicomAddress):
+                return receipt
+            own = [item for item in self._items if isinstance(item, Instance)]
+            return read_back(transport, own, address, receipt)
         files = [item for item in items if isinstance(item, PlainFile)]
-        return transport.store_files(files, address, "", self._row.reference, announce)
+        return transport.store_files(files, address, "", self._row.reference, announce=announce)
 
 
 class _Files:
     """What one format made of a series."""
 
     def __init__(
-        self, series: SeriesReference, form: str, folder: Path, made: Sequence[Output]
+        self, key: str, series: SeriesReference, form: str, folder: Path, made: Sequence[Output]
     ) -> None:
         self.content = f"{form} {_digest(made)}"
         self.count = len(made)
         self.size = sum(output.size for output in made)
         self.names = [output.name for output in made]
+        self._key = key
         self._series = series
         self._resource = resource_of(form)
         self._files = [_file(folder / o.name, o) for o in made]
         self._digests = [output.sha256 for output in made]
 
     def digests(self, uids: Collection[str]) -> list[str]:
+        """See _Images."""
         wanted = set(uids)
         pairs = zip(self._files, self._digests, strict=True)
         return [sha256 for file, sha256 in pairs if file.uid in wanted]
 
     def store(
-        self, transport: Transport, flow: Flow, address: Address, announce: Announce
+        self,
+        transport: Transport,
+        flow: Flow,
+        address: Address,
+        announce: Announce,
+        *,
+        compare: bool,
     ) -> Receipt:
+        del compare  # whoever takes files has their digests compared
         files = flow.send(self._files)
-        return transport.store_files(files, address, self._resource, self._series, announce)
+        return transport.store_files(
+            files, address, self._resource, self._series, self._key, announce
+        )
+
+    def older(self, sent: Sent) -> Written | None:
+        """What was sent earlier and is not what is to be delivered now."""
+        stale = set(sent.sha256).difference(self._digests)
+        written = Written(stale, self._series, self._key, self._resource, sent.names)
+        return written if stale else None
+
+    def absent(self, transport: Transport, address: Address) -> int:
+        """See _Images."""
+        return _absent(transport, address, self._files, f"{self._resource}/")
 
 
 def resource_of(form: str) -> str:
     """Return what XNAT calls the resource of a format's files, and a folder their folder."""
     return _RESOURCES.get(form, form.upper())
+
+
+def _absent(
+    transport: Transport, address: Address, files: Sequence[PlainFile], below: str = ""
+) -> int:
+    return sum(transport.glance(address, below + f.name) != [f.payload.size] for f in files)
 
 
 def _digest(made: Sequence[Output]) -> str:
@@ -197,28 +323,39 @@ def _deliver(
     if not row.destinations:
         return LedgerLine(row.key, Status.NOTHING)
     done = deliveries(upload.receipts.get(row.key))
+    earlier = upload.seen.get(row.key)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    seen: dict[str, str] = {}
     ended: list[Delivery] = []
+    unsure: list[Delivery] = []
     failures: list[SeriesportError] = []
     parcels = _parcels(upload, row, source, wanted, failures)
     expected = size = 0
     for (number, address), parcel in product(enumerate(map(parse, row.destinations), 1), parcels):
+        name = _name(upload, address)
+        old = done.get((name, parcel.content))
         try:
             if not _takes(upload, address, parcel, wanted):
                 continue
-            delivered = done.get((_name(upload, address), parcel.content))
-            delivered = delivered or _store(upload, row, address, parcel)
+            believed = old if is_since(earlier.get(name), upload.since) else None
+            delivered = believed or _store(upload, row, address, parcel)
         except SeriesportError as error:
             expected += parcel.count
             failures.append(SeriesportError(error.code, f"destination {number}: {error.message}"))
+            unsure += [old] if old else []
+            seen[name] = ""
             continue
         ended.append(delivered)
+        moment = earlier[name] if believed else now
+        seen[name] = min(moment, seen.get(name, moment))
         expected += delivered.expected
         size += parcel.size if delivered.complete else 0
         if not delivered.complete:
             failures.append(_incomplete(delivered))
     if not parcels and not failures:
         return LedgerLine(row.key, Status.NOTHING)
-    upload.receipts.put(row.key, receipts(ended))
+    upload.receipts.put(row.key, receipts([*ended, *unsure]))
+    upload.seen.put(row.key, seen)
     return LedgerLine(
         row.key,
         Status.FAILED if failures else Status.COMPLETE,
@@ -265,7 +402,8 @@ def _parcels(
             (output,) = made[form]
             parcels.append(_Images(row, folder / output.name, output.sha256, 1))
         elif made[form]:
-            parcels.append(_Files(_series(row, folder, made), form, folder, made[form]))
+            series = _series(row, folder, made)
+            parcels.append(_Files(row.key, series, form, folder, made[form]))
     return parcels
 
 
@@ -293,26 +431,50 @@ def _store(
     transport = upload.transports.get(source_root(address))
     flow = upload.flows.get(address)
 
+    name, form = _name(upload, address), parcel.content.partition(" ")[0]
+
     def announce(uids: Collection[str]) -> None:
         files = parcel.names if isinstance(parcel, _Files) else ()
-        form, digests = parcel.content.partition(" ")[0], parcel.digests(uids)
-        one = Sent(_name(upload, address), scheme(address), form, files, digests)
-        if digests:
+        if digests := parcel.digests(uids):
             known = sent_of(upload.sent.get(row.key))
+            one = Sent(name, scheme(address), form, files, digests)
             upload.sent.put(row.key, record_sent([*known, one]))
 
     def attempt() -> Delivery:
-        receipt = parcel.store(transport, flow, address, announce)
+        if isinstance(parcel, _Files):
+            _make_way(upload, row, address, parcel, (name, form))
+        receipt = parcel.store(transport, flow, address, announce, compare=upload.compare)
         sent = sum(entry.sent for entry in receipt.entries)
         there = len(receipt.entries) - sent
         _log.info("series %s: sent %d, %d not", row.key, sent, there)
-        name = _name(upload, address)
         done = delivery(name, scheme(address), parcel.content, receipt, parcel.names)
         if not done.complete and any(REASONS[c].transient for c in done.codes):
             raise _incomplete(done)
         return done
 
     return patience(address, upload.transports.settings).retrying(flow)(attempt)
+
+
+def _make_way(
+    upload: _Upload, row: PlannedSeries, address: Address, parcel: _Files, place: tuple[str, str]
+) -> None:
+    """Remove what was made of a series earlier, as of one that has grown since, and sent there.
+
+    That is only what we wrote and nobody changed; the rest stays, and is a conflict.
+    """
+    every = {one.place: one for one in sent_of(upload.sent.get(row.key))}
+    written = parcel.older(every[place]) if place in every else None
+    if written is None:
+        return
+    try:
+        upload.transports.get(source_root(address)).remove(address, written)
+    except SeriesportError as error:
+        if error.code not in ("not-found", "access-denied"):
+            raise
+        return
+    kept = [sha256 for sha256 in every[place].sha256 if sha256 not in written.sha256]
+    every[place] = replace(every[place], names=parcel.names, sha256=kept)
+    upload.sent.put(row.key, record_sent(every.values()))
 
 
 def _incomplete(done: Delivery) -> SeriesportError:

@@ -7,6 +7,7 @@ import io
 import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -17,7 +18,9 @@ from seriesport.asked import describe, read_asked
 from seriesport.errors import REASONS, SeriesportError
 from seriesport.files import write_if_changed
 from seriesport.ledger import LedgerLine, Status, read_ledger
+from seriesport.records import read_records
 from seriesport.resolve import kind
+from seriesport.sealed import check_sealed
 from seriesport.steps.orders import plan_again, repeat
 from seriesport.steps.shard import CONVERTED, FETCHED, STEPS, UPLOADED, line_of
 
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
     from seriesport.plan import Plan, PlannedSeries, Problem
     from seriesport.steps.shard import Results
+    from seriesport.steps.upload import Looks
 
 _MOST_ROWS = 60
 _COLUMNS = (
@@ -46,11 +50,13 @@ class Outcome:
     steps: tuple[LedgerLine, ...]
     code: str = ""
     detail: str = ""
+    seen: str = ""
+    """When its destinations were last seen to have it, in UTC; of several the longest ago."""
 
     @property
     def ok(self) -> bool:
-        """Whether every step is proven."""
-        return not self.code
+        """Whether every step is proven; a step with nothing to do may say why in `code`."""
+        return all(step.ok for step in self.steps) if self.steps else not self.code
 
 
 def summarise(results: Results) -> None:
@@ -61,16 +67,17 @@ def summarise(results: Results) -> None:
     _write(results, _outcomes(results, _plan(results)))
 
 
-def judge(results: Results) -> None:
+def judge(results: Results, looks: Looks | None = None) -> None:
     """Print the table, and fail if anything failed; the next run then repeats just that.
 
-    Files that a ledger names must be there still, in their size.
+    Files that a ledger names must be there still, in their size, manifests as they were written,
+    and what was delivered as far as `looks` can tell.
 
     Raises:
         SeriesportError: cohort-failed.
     """
     plan = _plan(results)
-    found = _outcomes(results, plan)
+    found = _outcomes(results, plan, looks)
     _write(results, found)
     show(found, Console())
     for text in (*describe(read_asked(results.plan.asked)), *_left_over(results)):
@@ -87,15 +94,19 @@ def judge(results: Results) -> None:
 def show(found: Sequence[Outcome], console: Console) -> None:
     """Print the table: every series of a small cohort, else those that failed."""
     failed = [outcome for outcome in found if not outcome.ok]
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for name in ("line", "key", "type"):
         table.add_column(name, no_wrap=True)
-    for name in ("instances", "fetched", "converted", "uploaded"):
+    for name in ("instances", "fetched", "converted", "uploaded", "last seen"):
         table.add_column(name, justify="right", no_wrap=True)
     for outcome in found if len(found) <= _MOST_ROWS else failed[:_MOST_ROWS]:
         table.add_row(*map(Text, _cells(outcome)), style=None if outcome.ok else "red")
     console.print(table)
     console.print(f"{len(found) - len(failed)} of {len(found)} proven complete", highlight=False)
+    if seen := sorted(outcome.seen for outcome in found if outcome.seen):
+        first, last = _minute(seen[0]), _minute(seen[-1])
+        when = first if first == last else f"between {first} and {last}"
+        _say(console, f"deliveries last seen at their destinations: {when} UTC")
     for outcome in failed[:_MOST_ROWS]:
         where = f"line {', '.join(map(str, outcome.lines))} {outcome.key}".rstrip()
         _say(console, f"{where}: {outcome.detail} [{outcome.code}]")
@@ -128,20 +139,37 @@ def _plan(results: Results) -> Plan:
     return plan
 
 
-def _outcomes(results: Results, plan: Plan) -> list[Outcome]:
+def _outcomes(results: Results, plan: Plan, looks: Looks | None = None) -> list[Outcome]:
     found = [_unplanned(problem) for problem in plan.problems]
     for shard, rows in plan.shards().items():
         ledgers = [
             (step, str(results.step(step, shard)), read_ledger(results.ledger(step, shard)))
             for step in STEPS
         ]
+        seen = read_records(results.seen(shard))
         for row in rows:
-            steps = (
+            fetched, converted, uploaded = (
                 _standing(step, folder, line_of(ledger, row.key))
                 for step, folder, ledger in ledgers
             )
-            found.append(_planned(row, tuple(steps)))
+            if looks is not None and fetched.ok and uploaded.status is Status.COMPLETE:
+                uploaded = _still_there(looks, row, fetched, uploaded)
+            outcome = _planned(row, (fetched, converted, uploaded))
+            times = seen.get(row.key, {}).values() if uploaded.status is Status.COMPLETE else ()
+            found.append(replace(outcome, seen=min(times, default="")))
     return sorted(found, key=lambda outcome: outcome.lines)
+
+
+def _still_there(
+    looks: Looks, row: PlannedSeries, fetched: LedgerLine, uploaded: LedgerLine
+) -> LedgerLine:
+    try:
+        lost = looks.lost(row, fetched)
+    except SeriesportError as error:
+        return replace(uploaded, status=Status.FAILED, code=error.code, detail=error.message)
+    if not lost:
+        return uploaded
+    return replace(uploaded, status=Status.FAILED, code="delivery-lost", detail=lost)
 
 
 def _standing(step: str, folder: str, line: LedgerLine) -> LedgerLine:
@@ -159,9 +187,20 @@ def _standing(step: str, folder: str, line: LedgerLine) -> LedgerLine:
     # The ledger has the size of the bundle, of all converted files, and of what was delivered.
     size = {FETCHED: sum(sizes[:1]), CONVERTED: sum(sizes), UPLOADED: line.size}[step]
     if whole and size == line.size:
-        return line
+        return _with_manifests(folder, line) if step == FETCHED else line
     detail = "a file that it made is gone or has another size"
     return replace(line, status=Status.FAILED, code="output-lost", detail=f"{step}: {detail}")
+
+
+def _with_manifests(folder: str, line: LedgerLine) -> LedgerLine:
+    try:
+        for name in line.files.split():
+            if name.endswith(".json"):
+                check_sealed(Path(folder, name))
+    except SeriesportError:
+        detail = "dicom: the bundle's manifest is damaged"
+        return replace(line, status=Status.FAILED, code="bundle-damaged", detail=detail)
+    return line
 
 
 def _table(found: Sequence[Outcome], *, private: bool) -> str:
@@ -198,7 +237,8 @@ def _unplanned(problem: Problem) -> Outcome:
 
 def _planned(row: PlannedSeries, steps: tuple[LedgerLine, ...]) -> Outcome:
     bad = [step for step in steps if not step.ok]
-    code, detail = (bad[0].code or "internal", bad[0].detail) if bad else ("", "")
+    told = next((step for step in (*bad, *steps) if step.code), None)
+    code, detail = (told.code, told.detail) if told else ("internal" if bad else "", "")
     modality = kind(row.reference)
     return Outcome(row.labels, row.lines, row.key, row.shard, modality, steps, code, detail)
 
@@ -224,10 +264,16 @@ def _cells(outcome: Outcome) -> Iterator[str]:
     yield outcome.key or "-"
     yield outcome.modality
     if not outcome.steps:
-        yield from ("-",) * 4
+        yield from ("-",) * 5
     else:
         yield str(outcome.steps[0].done)
         yield from (_mark(step) for step in outcome.steps)
+        yield outcome.seen[:10] or "-"
+
+
+def _minute(moment: str) -> str:
+    """A time as a person reads it, to the minute."""
+    return moment[:16].replace("T", " ")
 
 
 def _mark(step: LedgerLine) -> str:

@@ -10,7 +10,15 @@ from seriesport.address import Address, DicomAddress
 from seriesport.dimse import contexts
 from seriesport.dimse.association import Association
 from seriesport.dimse.echo import echo
-from seriesport.dimse.query import Series, Study, find_instances, find_series, find_studies
+from seriesport.dimse.query import (
+    Content,
+    Series,
+    Study,
+    find_contents,
+    find_instances,
+    find_series,
+    find_studies,
+)
 from seriesport.dimse.retrieval import Retrieval
 from seriesport.dimse.upload import Upload
 from seriesport.errors import SeriesportError
@@ -31,6 +39,10 @@ if TYPE_CHECKING:
     from seriesport.instance import Instance
     from seriesport.settings import Settings
 
+_FEW_CLASSES = 7
+"""As many SOP classes fit into one association with all their usual transfer syntaxes; of more, it
+has to be known which instance is of which."""
+
 
 class DicomTransport(Transport):
     """One archive, over one association at a time, which is kept from call to call.
@@ -44,7 +56,7 @@ class DicomTransport(Transport):
         self._address = address
         self._server = settings.server(address)
         self._association: Association | None = None
-        self._sop_classes: dict[str, tuple[str, ...]] = {}
+        self._contents: dict[str, Content] = {}
         self._proposed: dict[Proposal, None] = {}
 
     def echo(self, address: Address) -> None:
@@ -58,8 +70,8 @@ class DicomTransport(Transport):
         association = self._associate((), self._deadline())
         found: list[Series] = []
         for study in find_studies(association, place.patient, place.study):
-            self._sop_classes[study.uid] = study.sop_classes
-            found += find_series(association, study, place.series)
+            content = self._content(association, study)
+            found += find_series(association, study, place.series, content.series)
         return [self._reference(place, series) for series in sorted(found, key=_order)]
 
     def expect(self, series: SeriesReference) -> dict[str, Expected]:
@@ -78,7 +90,7 @@ class DicomTransport(Transport):
             association,
             study,
             series.series_instance_uid,
-            detailed=not self._classes_of(association, study),
+            detailed=not 0 < len(self._content(association, study).sop_classes) <= _FEW_CLASSES,
         )
 
     def fetch(
@@ -101,15 +113,24 @@ class DicomTransport(Transport):
         study = Study(series.patient_id, series.study_instance_uid)
         retrieval = Retrieval(study, series.series_instance_uid, missing, spool, whole=not have)
         rounds = list(self._rounds(series, [expected[uid] for uid in missing]))
+        classes = {uid: one.sop_class_uid for uid, one in expected.items()}
         served = False
-        for i, some in enumerate(rounds):
-            association = self._associate(some.proposals, deadline, alone=some.alone)
-            if not any(_serves(association, proposal) for proposal in some.proposals):
+        refused: set[Proposal] = set()
+        while rounds and not retrieval.done:
+            some = rounds.pop(0)
+            proposals = _useful(some, retrieval.missing, classes, refused)
+            if not proposals:
+                continue
+            association = self._associate(proposals, deadline, alone=some.alone)
+            refused.update(p for p in proposals if not _serves(association, p))
+            accepted = {p.abstract_syntax for p in proposals if p not in refused}
+            if not accepted:
                 continue
             served = True
-            yield from retrieval.over(association, last=i == len(rounds) - 1)
-            if retrieval.done:
-                break
+            within = [u for u in retrieval.missing if classes.get(u) in (None, *accepted)]
+            last = not any(_useful(later, within, classes, refused) for later in rounds)
+            yield from retrieval.over(association, within, last=last)
+        yield from self._relabelled(retrieval, deadline)
         if not served:
             problem = "the archive takes none of the storage contexts that the series needs"
             raise SeriesportError("context-refused", problem)
@@ -176,21 +197,27 @@ class DicomTransport(Transport):
         )
         return self._association
 
-    def _classes_of(self, association: Association, study: Study) -> tuple[str, ...]:
-        """The SOP classes that the archive reports of a study; asked once."""
-        if study.uid not in self._sop_classes:
-            found = find_studies(association, "", study.uid)
-            self._sop_classes[study.uid] = found[0].sop_classes if found else ()
-        return self._sop_classes[study.uid]
+    def _content(self, association: Association, study: Study) -> Content:
+        """Return what the archive tells of a study's content; it is asked once."""
+        if study.uid not in self._contents:
+            self._contents[study.uid] = find_contents(association, study)
+        return self._contents[study.uid]
+
+    def _relabelled(self, retrieval: Retrieval, deadline: float) -> Iterator[Instance]:
+        """Ask again for what came under a wrong transfer syntax, in each right one alone."""
+        for proposal, uids in retrieval.relabelled():
+            association = self._associate((proposal,), deadline, alone=True)
+            if _serves(association, proposal):
+                yield from retrieval.over(association, uids, last=True)
+        yield from retrieval.mislabelled()
 
     def _rounds(self, series: SeriesReference, missing: list[Expected]) -> Iterator[contexts.Round]:
+        content = self._contents.get(series.study_instance_uid, Content())
         reported = [e.sop_class_uid for e in missing if e.sop_class_uid]
         if missing and len(reported) == len(missing):
             known = likely = tuple(dict.fromkeys(reported))
         else:
-            known = tuple(
-                dict.fromkeys((*reported, *self._sop_classes.get(series.study_instance_uid, ())))
-            )
+            known = tuple(dict.fromkeys((*reported, *content.sop_classes)))
             usual = contexts.candidates(series.modality)
             likely = tuple(uid for uid in known if uid in usual) or known or usual
         syntaxes = dict.fromkeys(s for e in missing for s in e.transfer_syntax_uids)
@@ -209,6 +236,22 @@ class DicomTransport(Transport):
             series_description=series.description,
             instances=series.instances,
         )
+
+
+def _useful(
+    some: contexts.Round,
+    missing: Collection[str],
+    classes: Mapping[str, str | None],
+    refused: Collection[Proposal],
+) -> list[Proposal]:
+    """Return the proposals that were not refused before, of classes that are still missing."""
+    wanted = {classes.get(uid) for uid in missing}
+    anything = not missing or None in wanted
+    return [
+        proposal
+        for proposal in some.proposals
+        if proposal not in refused and (anything or proposal.abstract_syntax in wanted)
+    ]
 
 
 def _serves(association: Association, proposal: Proposal) -> bool:

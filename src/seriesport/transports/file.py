@@ -5,21 +5,34 @@ from __future__ import annotations
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from seriesport.address import ZipAddress
+from seriesport.bundle import is_bundle, read_manifest
 from seriesport.digest import chunks, digest_member, digest_payload
 from seriesport.errors import SeriesportError
-from seriesport.files import PART_SUFFIX, sync_folder, unreadable, unwritable, write_all, writing
+from seriesport.files import (
+    PART_SUFFIX,
+    locked,
+    sync_folder,
+    unreadable,
+    unwritable,
+    write_all,
+    writing,
+)
 from seriesport.instance import FileSlice
+from seriesport.keys import is_key
 from seriesport.part10 import encode_file_meta, read_path
 from seriesport.transports import plainfiles
-from seriesport.transports.listing import Listed, Listing
+from seriesport.transports.listing import Listed, Listing, key_of, rank
 from seriesport.transports.placing import check_name, choose_folder, place
 from seriesport.transports.protocol import (
+    Harm,
+    LeftOut,
     Proof,
     Receipt,
     ReceiptEntry,
@@ -27,10 +40,11 @@ from seriesport.transports.protocol import (
     Transport,
     unannounced,
 )
+from seriesport.transports.zip import ZipTransport
 from seriesport.zipfiles.safe import name_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 
     from seriesport.address import Address, FileAddress
     from seriesport.instance import Instance, Item, Payload, PlainFile
@@ -57,7 +71,8 @@ class FileTransport(Transport):
 
     Files that are no DICOM instances are passed over and counted, DICOMDIR among them. Links
     to files and folders are followed, each folder once. A file that looks like DICOM and cannot
-    be read, or a link that leads nowhere, may be part of any series: `expect` then raises.
+    be read, or a link that leads nowhere, may be part of any series: `expect` then raises. A
+    bundle below the folder is listed by its own address, as `ZipTransport` serves it.
     """
 
     takes_files = True
@@ -73,10 +88,22 @@ class FileTransport(Transport):
         self._seen: dict[str, _Seen] = {}
         self._whole: tuple[SeriesReference | None, dict[str, Listed]] = (None, {})
         """The series that was expected last, as it was listed then."""
+        self._left_out: list[LeftOut] = []
+        self._zips = ZipTransport(address, settings)
+        """Reads the bundles below the folder."""
 
     def find(self, address: Address) -> list[SeriesReference]:
         """See the protocol."""
-        return self._list(_path(address)).references(address)
+        listing = self._list(_path(address))
+        self._left_out = listing.left_out()
+        found = self._find_bundles(listing.bundles)
+        if listing.series or not found:
+            found += listing.references(address)
+        return sorted(found, key=rank)
+
+    def left_out(self) -> list[LeftOut]:
+        """See the protocol."""
+        return self._left_out
 
     def find_files(self, address: Address) -> SeriesReference:
         """See the protocol. Of one file, those beside it that may belong to it come too."""
@@ -84,6 +111,8 @@ class FileTransport(Transport):
 
     def expect(self, series: SeriesReference) -> dict[str, Expected]:
         """See the protocol."""
+        if isinstance(series.address, ZipAddress):
+            return self._zips.expect(series)
         if series.plain:
             return plainfiles.expected(_plain(_path(series.address)))
         listing = self._list(_path(series.address))
@@ -97,9 +126,12 @@ class FileTransport(Transport):
         series: SeriesReference,
         expected: Mapping[str, Expected],
         have: Collection[str],
-        spool: Path,  # noqa: ARG002 - the files are where they are
+        spool: Path,
     ) -> Iterator[Item]:
         """See the protocol."""
+        if isinstance(series.address, ZipAddress):
+            yield from self._zips.fetch(series, expected, have, spool)
+            return
         if series.plain:
             yield from plainfiles.missing(_plain(_path(series.address)), expected, have)
             return
@@ -121,19 +153,20 @@ class FileTransport(Transport):
         root = _path(address)
         if root.exists() and not root.is_dir():
             raise SeriesportError("destination-conflict", "the destination folder is a file")
-        folder = self._folder(root, instances, name)
-        listing = self._list(folder) if folder.is_dir() else Listing("file")
-        present = [one for series in listing.series.values() for one in series]
-        taken = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set[str]()
-        placement = place(instances, present, taken)
-        announce([one.uid for _, _, one in placement.missing])
-        with ThreadPoolExecutor(_WRITERS) as pool:
-            paths = [folder / file for _, file, _ in placement.missing]
-            written = pool.map(write_instance, paths, [one for _, _, one in placement.missing])
-            for (index, _, _), entry in zip(placement.missing, written, strict=True):
-                placement.entries[index] = entry
-        sync_folder(folder)
-        return Receipt(tuple(entry for entry in placement.entries if entry is not None))
+        if name is not None:
+            check_name(name)
+            return _receipt(self._fill(root / name, instances, announce))
+        if root.is_dir():
+            self._list(root)  # headers are read before others have to wait
+        with _turn(root):
+            folder, held = self._choose(root, instances)
+            # Its first instance makes a new folder the series' own, for good.
+            first = [] if held else self._fill(folder, instances, announce, most=1)
+        entries = self._fill(folder, instances, announce)
+        for index, entry in enumerate(first):
+            if entry is not None and entry.sent:
+                entries[index] = entry
+        return _receipt(entries)
 
     def store_files(
         self,
@@ -141,6 +174,7 @@ class FileTransport(Transport):
         address: Address,
         resource: str,
         series: SeriesReference,
+        name: str | None = None,
         announce: Announce = unannounced,
     ) -> Receipt:
         """See the protocol. They lie in a folder that is named as the resource.
@@ -149,7 +183,7 @@ class FileTransport(Transport):
             SeriesportError: address-invalid, name-unsafe, destination-conflict where a folder's
                 name is a file's, file-unwritable, file-unreadable.
         """
-        del series
+        del series, name
         folder = _path(address)
         if resource:
             check_name(resource)
@@ -174,33 +208,85 @@ class FileTransport(Transport):
         if below:
             check_name(below)
         folder = root / below
+        if not folder.is_dir():
+            return Removal(0, 0)
         try:
-            if written.resource is None:
-                paths = sorted(folder.iterdir()) if folder.is_dir() else []
-            else:
-                paths = [folder / name for name in written.files if not name_problem(name)]
-            gone = [path for path in paths if _remove_file(path, written)]
-            for parent in {path.parent for path in paths} | {folder}:
-                if parent != root:
-                    with suppress(OSError):  # it is not empty, or gone
-                        parent.rmdir()
+            with _turn(folder):
+                paths = _places(folder, written)
+                gone = [path for path in paths if _remove_file(path, written)]
+                left = sum(os.path.lexists(path) for path in paths)
         except OSError as error:
             raise unwritable(error) from error
-        return Removal(len(gone), sum(os.path.lexists(path) for path in paths))
+        for parent in {*(path.parent for path in paths), folder} - {root}:
+            with suppress(OSError):  # it is not empty, or gone
+                parent.rmdir()
+        return Removal(len(gone), left)
+
+    def glance(self, address: Address, name: str) -> list[int]:
+        """See the protocol."""
+        path = _path(address) / name
+        if path.is_dir():
+            return [state[2] for _, state, error in _files(path) if error is None]
+        return [path.stat().st_size] if path.is_file() else []
 
     def close(self) -> None:
         """See the protocol."""
         self._seen.clear()
         self._whole = (None, {})
+        self._zips.close()
 
-    def _folder(self, root: Path, instances: Sequence[Instance], name: str | None) -> Path:
-        if name is not None:
-            check_name(name)
-            return root / name
-        if not root.is_dir():
-            return root / choose_folder(instances, Listing("file"), ())
-        taken = {entry.name for entry in root.iterdir()}
-        return root / choose_folder(instances, self._list(root), taken)
+    def _find_bundles(self, paths: Sequence[Path]) -> list[SeriesReference]:
+        """Find the series in bundles; a damaged one is left out by its key."""
+        found: list[SeriesReference] = []
+        for number, path in enumerate(paths, 1):
+            try:
+                found += self._find_bundled(path)
+            except SeriesportError as error:
+                name = path.stem if is_key(path.stem) else f"{number} of {len(paths)}"
+                what = SeriesportError(error.code, f"bundle {name}: {error.message}")
+                self._left_out.append(LeftOut(what, Harm.ANY))
+        return found
+
+    def _find_bundled(self, path: Path) -> list[SeriesReference]:
+        address = ZipAddress(path)
+        if read_manifest(path).plain:
+            return [self._zips.find_files(address)]
+        return self._zips.find(address)
+
+    def _choose(self, root: Path, instances: Sequence[Instance]) -> tuple[Path, bool]:
+        """Choose the series' folder; tell whether it holds some of it already."""
+        listing = self._list(root)
+        taken = {entry.name for entry in root.iterdir() if not _is_empty(entry)}
+        keys = {key_of(instance.header) for instance in instances}
+        return root / choose_folder(instances, listing, taken), not keys.isdisjoint(listing.series)
+
+    def _fill(
+        self,
+        folder: Path,
+        instances: Sequence[Instance],
+        announce: Announce,
+        most: int | None = None,
+    ) -> list[ReceiptEntry | None]:
+        """Write what a folder lacks of a series, at most so many; None for what is still to come.
+
+        Raises:
+            SeriesportError: destination-conflict where the folder holds another series.
+        """
+        with _turn(folder):
+            listing = self._list(folder)
+            if not listing.series.keys() <= {key_of(instance.header) for instance in instances}:
+                raise SeriesportError("destination-conflict", "the folder holds another series")
+            present = [one for series in listing.series.values() for one in series]
+            placement = place(instances, present, {entry.name for entry in folder.iterdir()})
+            missing = placement.missing[:most]
+            announce([one.uid for _, _, one in missing])
+            with ThreadPoolExecutor(_WRITERS) as pool:
+                paths = [folder / file for _, file, _ in missing]
+                written = pool.map(write_instance, paths, [one for _, _, one in missing])
+                for (index, _, _), entry in zip(missing, written, strict=True):
+                    placement.entries[index] = entry
+            sync_folder(folder)
+        return placement.entries
 
     def _list(self, root: Path) -> Listing:
         """Look at every file; only what is new or changed since the last look is read."""
@@ -213,6 +299,8 @@ class FileTransport(Transport):
                 listing.problems[listing.total] = seen.problem
             elif seen.part10 is None:
                 listing.passed_over += 1
+                if path.endswith(".zip") and path != str(root) and is_bundle(Path(path)):
+                    listing.bundles.append(Path(path))
             else:
                 listing.add(_listed(listing.total, path, path[cut:], seen.part10))
         self.passed_over = listing.passed_over
@@ -247,6 +335,22 @@ class FileTransport(Transport):
 
 def _path(address: Address) -> Path:
     return cast("FileAddress", address).path
+
+
+@contextmanager
+def _turn(folder: Path) -> Generator[None]:
+    """Let no other process write into a folder, which is made."""
+    with locked(folder / f".lock{PART_SUFFIX}"):
+        yield
+
+
+def _is_empty(path: Path) -> bool:
+    """Return True for a folder that was made, and left before a file was in it."""
+    return path.is_dir() and all(one.name.endswith(PART_SUFFIX) for one in path.iterdir())
+
+
+def _receipt(entries: Iterable[ReceiptEntry | None]) -> Receipt:
+    return Receipt(tuple(entry for entry in entries if entry is not None))
 
 
 def _state(status: os.stat_result) -> tuple[int, int, int, int]:
@@ -378,6 +482,13 @@ def _plain(path: Path) -> dict[str, Payload]:
         return {p.relative_to(folder).as_posix(): FileSlice(p, 0, p.stat().st_size) for p in found}
     except OSError as error:
         raise unreadable(error, "the source") from error
+
+
+def _places(folder: Path, written: Written) -> list[Path]:
+    """Where in a folder what was written may be."""
+    if written.resource is None:
+        return sorted(p for p in folder.iterdir() if not p.name.endswith(PART_SUFFIX))
+    return [folder / name for name in written.files if not name_problem(name)]
 
 
 def _remove_file(path: Path, written: Written) -> bool:

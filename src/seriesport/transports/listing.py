@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING
 from seriesport.digest import chunks
 from seriesport.errors import SeriesportError
 from seriesport.instance import Instance
-from seriesport.transports.protocol import Expected, SeriesReference
+from seriesport.part10 import StrayError
+from seriesport.transports.protocol import Expected, Harm, LeftOut, SeriesReference
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
     from seriesport.address import Address
     from seriesport.instance import Header, Payload
 
@@ -46,11 +50,13 @@ class Listing:
     """Files or members that were looked at."""
     passed_over: int = 0
     """Those that are no DICOM instances."""
+    bundles: list[Path] = field(default_factory=list["Path"])
+    """Bundles among these."""
     duplicates: int = 0
     """Files or members that repeat another one's instance exactly."""
     series: dict[SeriesKey, list[Listed]] = field(default_factory=dict[SeriesKey, list[Listed]])
     problems: dict[int, SeriesportError] = field(default_factory=dict[int, SeriesportError])
-    """What looks like DICOM but cannot be read, by number: it may belong to any series."""
+    """What looks like DICOM but is no readable instance, by number: see `left_out`."""
 
     def add(self, listed: Listed) -> None:
         """List one more instance, under its series."""
@@ -63,9 +69,9 @@ class Listing:
             SeriesportError: what cannot be read, where that leaves no series at all.
         """
         if not self.series:
-            self._raise_problem()
+            self._raise_first(self.problems)
         found = [self._reference(address, listed) for listed in self.series.values()]
-        return sorted(found, key=_rank)
+        return sorted(found, key=rank)
 
     def _reference(self, address: Address, listed: list[Listed]) -> SeriesReference:
         uids = {one.header.sop_instance_uid for one in listed}
@@ -75,8 +81,8 @@ class Listing:
         """The instances of a series by UID, in order; of exact duplicates the first.
 
         Raises:
-            SeriesportError: instance-conflict where one UID has two contents; what the file or
-                member raised that cannot be read, as it may belong to this series.
+            SeriesportError: instance-conflict where one UID has two contents; what a file or
+                member raised that cannot be read, where it may belong to this series.
         """
         key = (series.patient_id, series.study_instance_uid, series.series_instance_uid)
         found: dict[str, Listed] = {}
@@ -84,15 +90,31 @@ class Listing:
             first = found.setdefault(one.header.sop_instance_uid, one)
             if first is not one:
                 self._require_same(first, one)
-        self._raise_problem()
+        uid = series.series_instance_uid
+        self._raise_first(n for n, error in self.problems.items() if _may_belong(error, uid))
         return found
 
-    def _raise_problem(self) -> None:
-        if self.problems:
-            number = min(self.problems)
-            place = f"{self.what} {number} of {self.total}, in order of names"
-            error = self.problems[number]
-            raise SeriesportError(error.code, f"{place}: {error.message}")
+    def left_out(self) -> list[LeftOut]:
+        """Give the problems, each by its place in the order of names."""
+        return [
+            LeftOut(self._placed(number), self._harm(error))
+            for number, error in sorted(self.problems.items())
+        ]
+
+    def _harm(self, error: SeriesportError) -> Harm:
+        if not isinstance(error, StrayError):
+            return Harm.ANY
+        listed = any(_may_belong(error, uid) for _, _, uid in self.series)
+        return Harm.ONE if listed else Harm.NONE
+
+    def _raise_first(self, problems: Iterable[int]) -> None:
+        for number in sorted(problems)[:1]:
+            raise self._placed(number)
+
+    def _placed(self, number: int) -> SeriesportError:
+        place = f"{self.what} {number} of {self.total}, in order of names"
+        error = self.problems[number]
+        return SeriesportError(error.code, f"{place}: {error.message}")
 
     def _require_same(self, first: Listed, other: Listed) -> None:
         if not same_content(first.instance, other.instance):
@@ -117,6 +139,11 @@ class Listing:
         }
 
 
+def _may_belong(error: SeriesportError, series_instance_uid: str) -> bool:
+    """Return True if what raised this error may be an instance of a series."""
+    return not isinstance(error, StrayError) or error.series_instance_uid == series_instance_uid
+
+
 def key_of(header: Header) -> SeriesKey:
     """What tells the series of an instance from others."""
     return header.patient_id, header.study_instance_uid, header.series_instance_uid
@@ -131,8 +158,9 @@ def same_content(one: Instance, other: Instance) -> bool:
     )
 
 
-def _rank(series: SeriesReference) -> tuple[str, str, int, str, str]:
+def rank(series: SeriesReference) -> tuple[str, str, int, str, str]:
+    """Return the sort key of listed series: patient, study, series number and UID."""
     number = series.series_number
-    rank = int(number) if number.isdecimal() and number.isascii() else 2**31
+    value = int(number) if number.isdecimal() and number.isascii() else 2**31
     uid = series.series_instance_uid
-    return series.patient_id, series.study_instance_uid, rank, number, uid
+    return series.patient_id, series.study_instance_uid, value, number, uid

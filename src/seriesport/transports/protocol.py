@@ -57,6 +57,24 @@ class SeriesReference:
         )
 
 
+class Harm(StrEnum):
+    """Which series may be incomplete, because something could not be listed."""
+
+    NONE = "none"
+    ONE = "one"
+    """A listed one, whose `expect` raises."""
+    ANY = "any"
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Something below an address that looks like a part of a series and cannot be listed."""
+
+    error: SeriesportError
+    """Why; its message says where, by a number or a key."""
+    harm: Harm
+
+
 @dataclass(frozen=True, slots=True)
 class Expected:
     """One instance, or file, that a complete series has, with what the source tells about it."""
@@ -192,6 +210,10 @@ class Transport(Protocol):
         """The series below an address, in a stable order; empty where there are none."""
         ...
 
+    def left_out(self) -> list[LeftOut]:
+        """Give what the last `find` met below its address and could not list."""
+        return []
+
     def find_files(self, address: Address) -> SeriesReference:
         """The plain files at an address, as one set.
 
@@ -258,6 +280,7 @@ class Transport(Protocol):
         address: Address,
         resource: str,
         series: SeriesReference,
+        name: str | None = None,
         announce: Announce = unannounced,
     ) -> Receipt:
         """Bring plain files to an address, by the rules of `store`, and prove it.
@@ -267,9 +290,11 @@ class Transport(Protocol):
             address: As for `store`.
             resource: The resource of the scan that they go to, or the folder.
             series: The series that they were made from, whose scan they belong to.
+            name: How the files' names begin, where that says nothing outside of one results
+                folder: an XNAT, which knows the series, puts its UID in that place.
             announce: As for `store`.
         """
-        del files, address, resource, series, announce
+        del files, address, resource, series, name, announce
         raise SeriesportError("files-unsupported", "this destination takes DICOM alone")
 
     def remove(self, address: Address, written: Written) -> Removal:
@@ -284,6 +309,15 @@ class Transport(Protocol):
         del address, written
         what = "DICOM has no service by which an archive can be told to delete"
         raise SeriesportError("removal-unsupported", what)
+
+    def glance(self, address: Address, name: str) -> list[int]:
+        """Give the sizes in bytes of the files that a folder or ZIP has under a name.
+
+        It takes a look at their names and reads none of them. A server cannot be looked at: it
+        is asked by `store`.
+        """
+        del address, name
+        return []
 
     def close(self) -> None:
         """Release connections. Safe to call twice."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from seriesport.address import Address, XnatAddress
@@ -18,7 +20,7 @@ from seriesport.transports.protocol import (
 from seriesport.xnat.catalog import Catalog
 from seriesport.xnat.download import Downloads
 from seriesport.xnat.removal import remove_files
-from seriesport.xnat.search import headers_of, resource_files, search
+from seriesport.xnat.search import emptied, headers_of, resource_files, search
 from seriesport.xnat.sharing import release_session, share_session
 from seriesport.xnat.upload import Upload
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from seriesport.transports.protocol import Written
     from seriesport.xnat.catalog import Experiment, ResourceFile
     from seriesport.xnat.session import Session
+
+_log = logging.getLogger("seriesport")
 
 
 class XnatTransport(Transport):
@@ -49,6 +53,8 @@ class XnatTransport(Transport):
         self._experiments: dict[tuple[str, str, str], Experiment] = {}
         self._files: dict[Address, list[ResourceFile]] = {}
         self._refreshed: set[tuple[str, str]] = set()
+        self._stale: set[ResourceFile] = set()
+        """Files whose digest is seen to be that of an earlier content."""
 
     def echo(self, address: Address) -> None:
         """See the protocol: a log-in, and a look at the project."""
@@ -86,7 +92,8 @@ class XnatTransport(Transport):
         """See the protocol.
 
         Raises:
-            SeriesportError: what `Downloads.items` raises, after all that came was given.
+            SeriesportError: instance-truncated, where instances have no bytes, and what
+                `Downloads.items` raises, after all that came was given.
         """
         files = self._files.get(series.address) or self._listed(series)
         missing = {
@@ -94,10 +101,23 @@ class XnatTransport(Transport):
             for place, file in enumerate(files, 1)
             if file.name in expected and file.name not in have
         }
+        empty = set[str]() if series.plain else emptied(files)
+        lost = [place for place, file in missing.items() if file.name in empty]
+        missing = {place: file for place, file in missing.items() if place not in lost}
         catalog = self._catalog()
         experiment = self._experiment(catalog, self._checked(series.address))
-        downloads = Downloads(catalog.session, experiment.id, spool, catalog.deadline)
-        yield from downloads.items(missing, plain=series.plain)
+        stale: set[ResourceFile] = set()
+        downloads = Downloads(catalog.session, experiment.id, spool, catalog.deadline, stale)
+        try:
+            yield from downloads.items(missing, plain=series.plain)
+        finally:
+            self._stale |= stale
+            if stale:
+                _log.warning("the server's digests of %d files are out of date", len(stale))
+        if lost:
+            shown = ", ".join(map(str, lost[:10])) + (" and more" if len(lost) > 10 else "")
+            what = f"{len(lost)} have no bytes at the server: files {shown} of the listing"
+            raise SeriesportError("instance-truncated", what)
 
     def store(
         self,
@@ -119,13 +139,15 @@ class XnatTransport(Transport):
         address: Address,
         resource: str,
         series: SeriesReference,
+        name: str | None = None,
         announce: Announce = unannounced,
     ) -> Receipt:
         """See the protocol. Also what `Upload.files` raises."""
         place = self._checked(address)
         if not files:
             return Receipt(())
-        return Upload(self._session, place, announce).files(files, resource, series)
+        upload = Upload(self._session, place, announce)
+        return upload.files(files, resource, series, name or "")
 
     def remove(self, address: Address, written: Written) -> Removal:
         """See the protocol. The scan, its experiment and its subject stay. Also what
@@ -175,5 +197,6 @@ class XnatTransport(Transport):
             self._refreshed.add(scan)
             if catalog.compute_digests(experiment, place.scan):
                 files = resource_files(catalog.files(experiment, place.scan), place.resource)
+        files = [replace(file, md5="") if file in self._stale else file for file in files]
         self._files[series.address] = files
         return files

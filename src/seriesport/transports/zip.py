@@ -14,7 +14,7 @@ from seriesport.part10 import read_header
 from seriesport.transports import plainfiles
 from seriesport.transports.listing import Listed, Listing
 from seriesport.transports.placing import check_name, choose_folder, place
-from seriesport.transports.protocol import Receipt, Removal, Transport, unannounced
+from seriesport.transports.protocol import LeftOut, Receipt, Removal, Transport, unannounced
 from seriesport.transports.selection import is_glob, select
 from seriesport.zipfiles.append import append
 from seriesport.zipfiles.leave_out import without
@@ -52,10 +52,19 @@ class ZipTransport(Transport):
         self._state: dict[Path, _State] = {}
         self._directories: dict[Path, Directory] = {}
         self._listings: dict[tuple[Path, str], Listing] = {}
+        self._left_out: list[LeftOut] = []
+        self._sizes: dict[Path, dict[str, list[int]]] = {}
+        """Of the members by their folder."""
 
     def find(self, address: Address) -> list[SeriesReference]:
         """See the protocol."""
-        return self._list(cast("ZipAddress", address)).references(address)
+        listing = self._list(cast("ZipAddress", address))
+        self._left_out = listing.left_out()
+        return listing.references(address)
+
+    def left_out(self) -> list[LeftOut]:
+        """See the protocol."""
+        return self._left_out
 
     def find_files(self, address: Address) -> SeriesReference:
         """See the protocol."""
@@ -144,6 +153,20 @@ class ZipTransport(Transport):
                 without(path, directory, gone)
         return Removal(len(gone), sum(not one.is_folder for one in ours) - len(gone))
 
+    def glance(self, address: Address, name: str) -> list[int]:
+        """See the protocol."""
+        target = cast("ZipAddress", address)
+        path = Path(os.path.realpath(target.path))
+        with _opened(path) as fd:
+            self._read_directory(path, fd)
+        if path not in self._sizes:
+            sizes: dict[str, list[int]] = {}
+            for member in self._directories[path].members:
+                sizes.setdefault(member.name.rpartition("/")[0], []).append(member.size)
+            self._sizes[path] = sizes
+        below = f"{target.selection}/" if target.selection else ""
+        return self._sizes[path].get(below + name, [])
+
     def close(self) -> None:
         """See the protocol."""
         self._forget()
@@ -192,6 +215,7 @@ class ZipTransport(Transport):
         self._state.clear()
         self._directories.clear()
         self._listings.clear()
+        self._sizes.clear()
 
 
 @contextmanager

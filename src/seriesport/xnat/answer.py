@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import ssl
 import time
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 CHUNK = 1 << 18
 PAGE = re.compile(rb"\s*(?:<!doctype html|<html)", re.IGNORECASE)
 """How a web page begins."""
+_PART = re.compile(r"bytes ([0-9]+)-([0-9]+)/([0-9]+|\*)")
+_LENGTH = re.compile("[0-9]{1,18}")
 _ENDED = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
@@ -41,6 +44,27 @@ class Reply:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+def parsed(body: bytes) -> object:
+    """What a JSON body says, unless that would fill the memory: `[],[],…` takes 30 times its bytes.
+
+    Raises:
+        SeriesportError: answer-invalid.
+    """
+    if sum(body.count(mark) * size for mark, size in _SIZES.items()) > _MOST_PARSED:
+        what = "a listing would take more memory than a listing may"
+        raise SeriesportError("answer-invalid", what)
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        what = "the server answered with something else than a listing"
+        raise SeriesportError("answer-invalid", what) from None
+
+
+_SIZES = {b"{": 200, b"[": 72, b'"': 25, b",": 32}
+"""Bytes of memory that go with each of these in JSON."""
+_MOST_PARSED = 512 * 1024 * 1024
 
 
 class Answer:
@@ -66,29 +90,66 @@ class Answer:
         """Whether it calls itself a web page."""
         return "html" in self.headers.get("Content-Type", "").lower()
 
-    def chunks(self) -> Iterator[bytes]:
-        """The body in pieces as they come.
+    @property
+    def part(self) -> tuple[int, int, int | None] | None:
+        """First byte, last byte and whole length by Content-Range (RFC 9110 section 14.4)."""
+        match = _PART.fullmatch(self.headers.get("Content-Range", "").strip())
+        if match is None:
+            return None
+        return int(match[1]), int(match[2]), None if match[3] == "*" else int(match[3])
+
+    @property
+    def whole(self) -> int | None:
+        """Length in bytes of the file that this is, or is a part of; None where it is not told."""
+        if self.status == 206:
+            return self.part[2] if self.part else None
+        length = self.headers.get("Content-Length", "")
+        return int(length) if _LENGTH.fullmatch(length) else None
+
+    def require_plain(self, size: int | None = None) -> None:
+        """Refuse a body that is compressed on its way: what it becomes has no bound.
+
+        A file is sent as it is stored where its length is the `size` that is listed, whatever the
+        server calls its encoding.
+
+        Raises:
+            SeriesportError: answer-invalid.
+        """
+        encoding = self.headers.get("Content-Encoding", "").strip().lower()
+        if encoding not in ("", "identity") and (size is None or self.whole != size):
+            what = "the server sends compressed what was asked for as it is"
+            raise SeriesportError("answer-invalid", what)
+
+    def chunks(self, most: int | None = None) -> Iterator[bytes]:
+        """The body in pieces as they come, as it is sent, and of it `most` bytes.
 
         Raises:
             SeriesportError: timeout, connection-lost.
         """
+        came = 0
         while True:
+            wanted = CHUNK if most is None else min(CHUNK, most - came)
+            if wanted <= 0 and self._response.length_remaining != 0:
+                return  # the rest is not waited for, and the connection is not used again
             try:
-                chunk = self._response.read1(CHUNK, decode_content=True)
+                chunk = self._response.read1(max(wanted, 1), decode_content=False)
             except (urllib3.exceptions.HTTPError, OSError) as error:
-                raise told(error, self._watch) from None
+                raise told(error, self._watch, came) from None
+            if self._watch.late:
+                raise _too_long()
             if not chunk:
-                if self._watch.late:
-                    raise _too_long()
                 return
+            came += len(chunk)
             yield chunk
 
     def read(self, most: int) -> bytes:
         """The whole body.
 
         Raises:
-            SeriesportError: answer-invalid where it has more than `most` bytes, and see `chunks`.
+            SeriesportError: answer-invalid where it has more than `most` bytes or is compressed,
+                and see `chunks`.
         """
+        self.require_plain()
         parts: list[bytes] = []
         total = 0
         for chunk in self.chunks():
@@ -108,8 +169,11 @@ _UNREACHABLE = (
 )
 
 
-def told(error: Exception, watch: Watch) -> SeriesportError:
-    """A failure of the connection as a reason code, without the library's text: it quotes URLs."""
+def told(error: Exception, watch: Watch, came: int = 0) -> SeriesportError:
+    """A failure of the connection as a reason code, without the library's text: it quotes URLs.
+
+    `came` is how many bytes of the answer had come.
+    """
     causes = list(_causes(error))
     for inner in causes:
         if isinstance(inner, ssl.SSLCertVerificationError):
@@ -122,7 +186,10 @@ def told(error: Exception, watch: Watch) -> SeriesportError:
     elif any(isinstance(inner, _NOT_CONNECTED) for inner in causes):
         code, what = "timeout", "no connection within the time that connect_timeout gives"
     elif any(isinstance(inner, _SILENT) for inner in causes):
-        code, what = "timeout", "the server was silent for longer than timeout allows"
+        begun = (
+            f"stopped sending after {came} bytes of its answer and" if came else "did not answer:"
+        )
+        code, what = "timeout", f"the server {begun} was silent for longer than timeout allows"
     elif any(isinstance(inner, urllib3.exceptions.SSLError) for inner in causes):
         for inner in causes:
             if isinstance(inner, ssl.SSLError) and not isinstance(inner, _ENDED):

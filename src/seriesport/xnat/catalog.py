@@ -7,9 +7,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
+from urllib.parse import unquote
 
 from seriesport.errors import SeriesportError
 from seriesport.xnat.answer import StatusError
+from seriesport.xnat.fields import unescaped
 from seriesport.xnat.paths import data_path, file_path, split_file_uri
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("seriesport")
 _MD5 = re.compile(r"[0-9a-fA-F]{32}")
+_OTHERS = (".txt", ".xml", ".json", ".csv", ".gif", ".png", ".jpg", ".pdf", ".nii", ".gz", ".zip")
 _MISSING = (403, 404, 422, 500)
 """How XNAT answers for what is not there or not visible; 1.6.4 says 500 for an experiment."""
 
@@ -63,7 +66,7 @@ class ResourceFile:
     scan: str
     """ID of its scan."""
     resource: str
-    """Label of its resource."""
+    """Label of its resource, unquoted: it is stored as it stood in a URL."""
     resource_id: str
     name: str
     """Its path within the resource, decoded: what follows `/files/` in its URI."""
@@ -76,6 +79,11 @@ class ResourceFile:
     def is_page(self) -> bool:
         """Whether the file itself is a web page, by its name."""
         return self.name.lower().endswith((".html", ".htm"))
+
+    @property
+    def is_other(self) -> bool:
+        """Whether the file is none of DICOM, by its name."""
+        return self.name.lower().endswith(_OTHERS)
 
     def path(self, experiment: str) -> str:
         """Where it is, below an experiment given by ID."""
@@ -155,8 +163,8 @@ class Catalog:
         return [
             Scan(
                 row["ID"],
-                row.get("type", ""),
-                row.get("series_description", ""),
+                unescaped(row.get("type", "")),
+                unescaped(row.get("series_description", "")),
                 row.get("quality", ""),
                 row.get("xsiType", ""),
             )
@@ -184,15 +192,19 @@ class Catalog:
         Where it does not, because this user may not ask for it or because it takes too long,
         nothing is lost but a better proof.
         """
-        resource = f"/archive/experiments/{experiment.id}/scans/{scan}"
-        params = {"resource": resource, "options": "checksum"}
-        path = data_path("services", "refresh", "catalog")
         try:
-            self.session.send("POST", path, params=params, deadline=self.deadline)
+            self.refresh(experiment, scan, "checksum")
         except SeriesportError as error:
             _log.warning("the server computes no digests: %s", error)
             return False
         return True
+
+    def refresh(self, experiment: Experiment, scan: str, options: str) -> None:
+        """Have the server bring the catalogues of a scan up to date."""
+        resource = f"/archive/experiments/{experiment.id}/scans/{scan}"
+        params = {"resource": resource, "options": options}
+        path = data_path("services", "refresh", "catalog")
+        self.session.send("POST", path, params=params, deadline=self.deadline)
 
     def exists(self, path: str) -> bool:
         """Whether there is something at a path that this user may see.
@@ -272,7 +284,7 @@ def _file(row: Mapping[str, str]) -> ResourceFile | None:
     size, digest = row.get("Size", ""), row.get("digest", "")
     return ResourceFile(
         scan,
-        row.get("collection", "") or resource_id,
+        unquote(row.get("collection", "")) or resource_id,
         resource_id,
         name,
         int(size) if size.isascii() and size.isdigit() and len(size) < 16 else None,

@@ -8,8 +8,10 @@ from typing import IO, TYPE_CHECKING
 from seriesport.digest import chunks
 from seriesport.errors import SeriesportError
 from seriesport.instance import Instance
+from seriesport.keys import KEY
 from seriesport.part10 import read_header
 from seriesport.part10.readers import fd_reader
+from seriesport.xnat.items import record_of
 from seriesport.xnat.scans import told_by
 
 if TYPE_CHECKING:
@@ -34,14 +36,10 @@ class Contents:
         every = self.catalog.files(self.experiment, self.scan)
         return {file.name: file for file in every if file.resource == self.label}
 
-    def digested(self, wanted: Iterable[str]) -> dict[str, ResourceFile]:
-        """The same, with digests of the wanted files where the server may be asked for them."""
-        listed = self.listed()
-        lacking = any(name in listed and not listed[name].md5 for name in wanted)
-        if not lacking or not self.catalog.session.server.refresh_catalogs:
-            return listed
-        computed = self.catalog.compute_digests(self.experiment, self.scan)
-        return self.listed() if computed else listed  # and else the files are read back
+    def counted(self) -> int | None:
+        """How many files the server says that there are, beside its listing."""
+        record = record_of(self.catalog, self.experiment, self.scan)
+        return record.resources.get(self.label) if record else None
 
     def places(
         self, listed: Mapping[str, ResourceFile], files: Iterable[Outgoing]
@@ -49,7 +47,8 @@ class Contents:
         """Which listed file holds which of ours, by our name.
 
         An instance may be there under another name, if somebody else uploaded it: the headers of
-        the files that have none of our names tell.
+        the files that have none of our names tell. So may a file that was made of a series, under
+        the key that it had in other results.
         """
         ours = list(files)
         found = {file.name: listed[file.name] for file in ours if file.name in listed}
@@ -66,20 +65,18 @@ class Contents:
             name = lacking.pop(told.header.sop_instance_uid, None) if told else None
             if name is not None:
                 found[name] = other
+        for file in (file for file in ours if file.tail and file.name not in found):
+            for name, other in listed.items():
+                if KEY.fullmatch(_stem(name, file.tail)) and self.same(other, file):
+                    found[file.name] = other
         return found
 
     def same(self, listed: ResourceFile, file: Outgoing) -> bool:
-        """Whether a listed file has the bytes of one of ours.
+        """Whether a listed file, read back from the server, has the bytes of one of ours.
 
-        Its size and digest tell, where both are the same. Otherwise it is read back, and of an
+        A digest that is listed tells nothing: it may be that of an earlier content. Of an
         instance the data sets are compared: the file meta may be somebody else's.
         """
-        if listed.size == file.size and listed.md5 and listed.md5 == file.md5:
-            return True
-        return self.reads_back(listed, file)
-
-    def reads_back(self, listed: ResourceFile, file: Outgoing) -> bool:
-        """Whether a listed file, read back from the server, has the bytes of one of ours."""
         with tempfile.TemporaryFile() as copy:
             size = self.download(listed, copy, file.size + (1 << 20))
             if isinstance(file.item, Instance):
@@ -93,6 +90,7 @@ class Contents:
         with self.catalog.session.open(
             path, deadline=self.catalog.deadline, page=listed.is_page
         ) as answer:
+            answer.require_plain(listed.size)
             for chunk in answer.chunks():
                 copy.write(chunk)
                 size += len(chunk)
@@ -100,6 +98,11 @@ class Contents:
                     break
         copy.flush()
         return size
+
+
+def _stem(name: str, tail: str) -> str:
+    """The beginning of a name that ends so; empty for another."""
+    return name.removesuffix(tail) if name.endswith(tail) else ""
 
 
 def _same_instance(copy: IO[bytes], size: int, instance: Instance) -> bool:

@@ -28,6 +28,10 @@ class Credentials:
     password: str = field(repr=False)
 
 
+class NoCredentialsError(SeriesportError):
+    """Nobody said who the user is: a guest, where the server has them."""
+
+
 def find_credentials(server: XnatServer, environ: Mapping[str, str] | None = None) -> Credentials:
     """The first that there are: `SERIESPORT_USER_NAME` and `SERIESPORT_PASSWORD_NAME`, then netrc.
 
@@ -50,7 +54,7 @@ def find_credentials(server: XnatServer, environ: Mapping[str, str] | None = Non
     found = _from_netrc(path, server)
     if found is None:
         what = f"{names[0]} and {names[1]} are not set, and {path} has no entry for the server"
-        raise SeriesportError("credentials-missing", what)
+        raise NoCredentialsError("credentials-missing", what)
     return found
 
 

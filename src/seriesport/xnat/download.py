@@ -19,11 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from seriesport.instance import Item
-    from seriesport.xnat.answer import Answer
     from seriesport.xnat.catalog import ResourceFile
     from seriesport.xnat.session import Session
 
-_RANGE = re.compile(r"bytes ([0-9]+)-([0-9]+)/([0-9]+|\*)")
 _BINARY = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]")
 _DICOM_UID = b"1.2.840.10008."
 _LOOKED_AT = 8192
@@ -38,13 +36,22 @@ class Downloads:
 
     What breaks off stays there as a partial file, and is resumed where the server still has the
     same: by its validator (ETag, or the time of the last change), or where a digest will tell.
+    Files whose listed digest is that of an earlier content are added to `stale`.
     """
 
-    def __init__(self, session: Session, experiment: str, spool: Path, deadline: float) -> None:
+    def __init__(
+        self,
+        session: Session,
+        experiment: str,
+        spool: Path,
+        deadline: float,
+        stale: set[ResourceFile],
+    ) -> None:
         self._session = session
         self._experiment = experiment
         self._spool = spool
         self._deadline = deadline
+        self._stale = stale
         self._stopped = Event()
 
     def items(self, files: Mapping[int, ResourceFile], *, plain: bool) -> Iterator[Item]:
@@ -119,9 +126,20 @@ class Downloads:
         with Partial.of(file, self._spool) as partial:
             if not partial.whole:
                 self._receive(file, partial)
-            return partial.publish()
+            path = partial.publish()
+        if file.md5 not in ("", partial.md5):
+            self._stale.add(file)
+        return path
 
     def _receive(self, file: ResourceFile, partial: Partial) -> None:
+        """Fetch what is missing of a file; all of it, where the rest is that of another file."""
+        if partial.size and not self._received(file, partial):
+            partial.empty()
+        if not partial.size:
+            self._received(file, partial)
+
+    def _received(self, file: ResourceFile, partial: Partial) -> bool:
+        """Fetch what is missing of a file; whether the server gave what continues it."""
         with self._session.open(
             file.path(self._experiment),
             headers=partial.headers,
@@ -129,21 +147,19 @@ class Downloads:
             deadline=self._deadline,
             page=file.is_page,
         ) as answer:
-            if answer.status == 206:
-                if not _continues(answer, partial.size, file.size):
-                    partial.discard()
-                    what = "the server sends another part of it than was asked for"
-                    raise SeriesportError("file-mismatch", what)
-            elif answer.status == 416:
-                partial.discard()
-                what = "the server has less of it than had come before"
-                raise SeriesportError("file-mismatch", what)
-            else:
+            answer.require_plain(file.size)
+            if answer.status == 200:
                 partial.restart(answer.headers)
+            elif not partial.continues(answer):
+                return False
+            if file.size is not None and answer.whole not in (None, file.size):
+                what = f"the server has {answer.whole} bytes of it, but {file.size} are listed"
+                raise SeriesportError("file-mismatch", what)
             for chunk in answer.chunks():
                 if self._stopped.is_set():
                     raise SeriesportError("interrupted", "it was not waited for")
                 partial.append(chunk)
+        return True
 
 
 def _is_plainly_text(path: Path) -> bool:
@@ -151,12 +167,3 @@ def _is_plainly_text(path: Path) -> bool:
     with path.open("rb") as stream:
         start = stream.read(_LOOKED_AT)
     return not (_BINARY.search(start) or PAGE.match(start) or _DICOM_UID in start)
-
-
-def _continues(answer: Answer, start: int, size: int | None) -> bool:
-    """Whether an answer 206 is the rest of a file from `start`."""
-    match = _RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())
-    if match is None or int(match[1]) != start:
-        return False
-    total = size if match[3] == "*" else int(match[3])
-    return total is not None and size in (None, total) and int(match[2]) == total - 1

@@ -10,14 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import date
+from html import unescape
 from typing import TYPE_CHECKING
+from xml.sax.saxutils import escape, quoteattr
 
 from seriesport.errors import SeriesportError
 from seriesport.part10 import read_texts
 from seriesport.part10.readers import bytes_reader, stream_reader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from seriesport.instance import Instance
     from seriesport.transports.protocol import SeriesReference
@@ -109,10 +111,15 @@ def scan_types(sop_class_uid: str, modality: str) -> tuple[str, ...]:
     return (f"xnat:{kind}ScanData", OTHER_SCAN) if kind else (OTHER_SCAN,)
 
 
+def is_scan_id(text: str) -> bool:
+    """Return True for what XNAT takes as the ID of a new scan: it answers 500 to any other."""
+    return re.fullmatch("[A-Za-z0-9_-]{1,64}", text) is not None and text != "ALL"
+
+
 def scan_number(series_number: str, series_instance_uid: str) -> str:
     """The ID of a new scan: the series number, else the UID, as in XNAT's DICOMSessionBuilder."""
     number = re.sub(r"^\+", "_", series_number)
-    if re.fullmatch("[A-Za-z0-9_.-]{1,64}", number) and number.strip("."):
+    if is_scan_id(number):
         return number
     return re.sub("[^A-Za-z0-9_]", "_", series_instance_uid)
 
@@ -131,7 +138,7 @@ def identifying_fields(series_uid: str, description: str, modality: str) -> dict
 
 
 # Attributes of PS3.6 by their tags
-_STUDY_DATE, _SERIES_DATE, _SERIES_TIME = 0x00080020, 0x00080021, 0x00080031
+_STUDY_DATE, _SERIES_TIME = 0x00080020, 0x00080031
 _FRAMES = 0x00280008
 _FIELD_STRENGTH = 0x00180087
 
@@ -185,7 +192,6 @@ _ALL: dict[str, tuple[int, _Convert]] = {
     "scanner/manufacturer": (0x00080070, _line),
     "scanner/model": (0x00081090, _line),
     "startTime": (_SERIES_TIME, _time),
-    "start_date": (_SERIES_DATE, _date),
     "requestedProcedureDescription": (0x00321060, _line),
     "protocolName": (0x00181030, _line),
     "bodyPartExamined": (0x00180015, _line),
@@ -268,6 +274,44 @@ def fields_of(series: SeriesReference) -> dict[str, str]:
     return identifying_fields(
         series.series_instance_uid, series.series_description, series.modality
     )
+
+
+def unescaped(text: str) -> str:
+    """A text as it was given: what comes in a query is stored XML-escaped by XNAT 1.6."""
+    return _ESCAPED.sub(lambda match: unescape(match[0]), text)
+
+
+_ESCAPED = re.compile("&(?:#[0-9]{1,7}|amp|lt|gt|quot|apos);")
+
+
+def document(xsi_type: str, ident: str, fields: Mapping[str, str]) -> bytes | None:
+    """The XML document that makes a scan, whose texts are stored as they are.
+
+    None where a query does as well: no text would be escaped, or the type has no known element.
+    """
+    element = _ELEMENTS.get(xsi_type)
+    if element is None or not any(re.search(r"[&<>\"']|[^\x20-\x7e]", v) for v in fields.values()):
+        return None
+    said = {"ID": ident, **{name: fields[name] for name in ("type", "UID") if name in fields}}
+    attributes = "".join(f" {name}={quoteattr(value)}" for name, value in said.items())
+    children = "".join(
+        f"<xnat:{name}>{escape(fields[name])}</xnat:{name}>"
+        for name in ("quality", "series_description")
+        if name in fields
+    )
+    space = 'xmlns:xnat="http://nrg.wustl.edu/xnat"'
+    text = f"<xnat:{element} {space}{attributes}>{children}</xnat:{element}>"
+    return f'<?xml version="1.0" encoding="UTF-8"?>{text}'.encode()
+
+
+_ELEMENTS = {
+    OTHER_SCAN: "OtherDicomScan",
+    **{
+        f"xnat:{kind}ScanData": f"{kind.upper()}Scan"
+        for kind in ("mr", "ct", "pet", "us", "cr", "dx", "mg", "nm", "xa")
+    },
+}
+"""Names of XML elements by data type, by XNAT's schema."""
 
 
 def query(xsi_type: str, fields: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -1,14 +1,18 @@
 """Filling a resource of a scan: what it lacks is sent, and what it then holds is proven.
 
 XNAT answers 200 in many cases in which it stored nothing, or does not list what it stored. So the
-listing is asked before and after, and of every file the digest is compared, or the file itself
-where the server has no digest of it. Proof.LISTED means that the file is listed with its size, but
+listing is asked before and after, and every file is read back and compared: digests in a catalogue
+may be those of an earlier content. Proof.LISTED means that the file is listed with its size, but
 could not be read back.
+
+Each change of a resource's statistics writes a row of the server's workflow table and its catalogue
+anew. So only the last file of a queue lets them be computed, and they are looked at afterwards.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from seriesport.xnat.contents import Contents
     from seriesport.xnat.outgoing import Outgoing
 
+_log = logging.getLogger("seriesport")
 _INTERRUPTIONS = 3
 """After how many broken requests it stops; the caller may begin it again."""
 _OWN_FILE = ("file-unreadable", "source-changed", "name-unsafe", "instance-invalid")
@@ -75,7 +80,7 @@ class Filling:
             SeriesportError: where nothing can go on from the beginning.
         """
         contents = self._contents
-        listed = contents.digested([f.name for f in files])
+        listed = contents.listed()
         places = contents.places(listed, files) if listed else {}
         for file in files:
             if file.name in places:
@@ -86,6 +91,8 @@ class Filling:
             if not exists:
                 self._create()
             self._send(todo)
+            if any(self._entries[file.name].sent for file in todo):
+                self._check_statistics()
         return [self._entries[file.name] for file in files]
 
     def _present(self, listed: ResourceFile, file: Outgoing) -> ReceiptEntry:
@@ -121,9 +128,8 @@ class Filling:
         for _ in range(_ROUNDS):
             self._send_all(deque(todo))
             accepted = [f for f in todo if f.name not in self._entries and self._accepted(f)]
-            names = [f.name for f in accepted]
             try:
-                listed = self._contents.digested(names) if accepted else {}
+                listed = self._contents.listed() if accepted else {}
             except SeriesportError as error:
                 self._unverified(accepted, f"the listing cannot be read: {error.message}")
                 break
@@ -140,6 +146,16 @@ class Filling:
                 self._entries[file.name] = ReceiptEntry(
                     file.item.uid, sent=False, proof=None, code=outcome.code, detail=outcome.detail
                 )
+
+    def _check_statistics(self) -> None:
+        """Have the server count a resource's files where its count is not that of its list."""
+        contents = self._contents
+        try:
+            if contents.counted() == len(contents.listed()):
+                return
+            contents.catalog.refresh(contents.experiment, contents.scan, "populateStats")
+        except SeriesportError as error:
+            _log.warning("a resource's number of files was not brought up to date: %s", error)
 
     def _accepted(self, file: Outgoing) -> bool:
         return self._outcomes[file.name].accepted
@@ -164,7 +180,7 @@ class Filling:
                 queue.popleft()
                 continue
             try:
-                self._outcomes[file.name] = self._store(file)
+                self._outcomes[file.name] = self._store(file, last=len(queue) == 1)
                 queue.popleft()
                 if not self._proven and not self._stores(file):
                     return self._give_up(queue, file)
@@ -221,9 +237,9 @@ class Filling:
             self._outcomes[unsent.name] = lost
         return False
 
-    def _store(self, file: Outgoing) -> _Outcome:
+    def _store(self, file: Outgoing, *, last: bool) -> _Outcome:
         """Send one file, and again over an orphan: a file on the server's disk that no list has."""
-        if not self._put(file):
+        if not self._put(file, count=last):
             self._mine.add(file.name)
             return _Outcome(accepted=True)
         known = self._contents.listed().get(file.name)
@@ -234,13 +250,18 @@ class Filling:
         self._mine.add(file.name)
         return _Outcome(accepted=True)
 
-    def _put(self, file: Outgoing, *, overwrite: bool = False) -> bool:
-        """Send one file; whether the server says that it has one of this name already."""
+    def _put(self, file: Outgoing, *, overwrite: bool = False, count: bool = True) -> bool:
+        """Send one file; whether the server says that it has one of this name already.
+
+        `count` has it compute the resource's number of files and bytes.
+        """
         contents = self._contents
         folder = scan_path(contents.experiment.id, contents.scan, "resources", contents.label)
         params = {"inbody": "true", **self._words}
         if overwrite:
             params["overwrite"] = "true"
+        if not count:
+            params["update-stats"] = "false"
         reply = self._session.send(
             "PUT",
             file_path(folder, file.name),
@@ -281,7 +302,7 @@ def _unread(listed: ResourceFile, file: Outgoing, error: Exception) -> ReceiptEn
     """The entry of a file that is listed and cannot be read back."""
     uid = file.item.uid
     why = error.message if isinstance(error, SeriesportError) else "it is not listed any more"
-    if listed.size == file.size and not listed.md5 and isinstance(error, SeriesportError):
+    if listed.size == file.size and isinstance(error, SeriesportError):
         detail = f"listed with its size, but not read back: {why}"
         return ReceiptEntry(uid, sent=True, proof=Proof.LISTED, detail=detail)
     return ReceiptEntry(uid, sent=True, proof=None, code="store-unverified", detail=why)

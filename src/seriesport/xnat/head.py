@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from seriesport.errors import SeriesportError
@@ -15,13 +14,13 @@ if TYPE_CHECKING:
 
 _FIRST = 65536
 _MOST = 64 * 1024 * 1024
-_TOTAL = re.compile(r"bytes ([0-9]+)-[0-9]+/([0-9]+)")
 
 
 def remote_header(session: Session, path: str, size: int | None, deadline: float) -> Part10 | None:
     """What the beginning of a file says, or None where it is not an instance.
 
-    The first 64 kB are asked for, and more only where the header is longer.
+    The first 64 kB are asked for, and more only where the header is longer. Nothing behind the
+    file's end is asked for or waited for: XNAT 1.6 promises it, and keeps the connection open.
 
     Args:
         session: The session with the server.
@@ -35,15 +34,16 @@ def remote_header(session: Session, path: str, size: int | None, deadline: float
     """
     if size == 0:
         return None
-    head = _Head(session, path, deadline)
+    head = _Head(session, path, size, deadline)
     head.fill(_FIRST)
     return read_header(head, head.total if size is None else size)
 
 
 class _Head:
-    def __init__(self, session: Session, path: str, deadline: float) -> None:
+    def __init__(self, session: Session, path: str, size: int | None, deadline: float) -> None:
         self._session = session
         self._path = path
+        self._size = size
         self._deadline = deadline
         self._bytes = bytearray()
         self.total = 0
@@ -59,9 +59,10 @@ class _Head:
         if wanted > _MOST:
             raise SeriesportError("instance-invalid", "the header of a file is too long")
         start = len(self._bytes)
+        last = "" if self._size is None else min(wanted, self._size) - 1
         with self._session.open(
             self._path,
-            headers={"Range": f"bytes={start}-{wanted - 1}"},
+            headers={"Range": f"bytes={start}-{last}"},
             accept=(200, 206, 416),
             deadline=self._deadline,
             page=False,
@@ -69,21 +70,19 @@ class _Head:
             if answer.status == 416:
                 self.total = start
                 return
+            answer.require_plain(self._size)
             self._bytes[self._begin(answer, start) :] = b""
-            for chunk in answer.chunks():
+            enough = min(wanted, self.total)
+            for chunk in answer.chunks(enough - len(self._bytes)):
                 self._bytes += chunk
-                if len(self._bytes) >= wanted:
-                    break
-        self.total = max(self.total, len(self._bytes))
+        if len(self._bytes) < enough:
+            self.total = len(self._bytes)
 
     def _begin(self, answer: Answer, start: int) -> int:
-        if answer.status == 200:  # a server that does not know ranges
-            length = answer.headers.get("Content-Length", "")
-            self.total = int(length) if length.isdigit() else _MOST
-            return 0
-        match = _TOTAL.fullmatch(answer.headers.get("Content-Range", "").strip())
-        if match is None or int(match[1]) != start:
+        """Where the body of an answer belongs; the file's length is known then."""
+        if answer.status == 206 and (answer.part is None or answer.part[0] != start):
             what = "the server sends another part of a file than was asked for"
             raise SeriesportError("answer-invalid", what)
-        self.total = int(match[2])
-        return start
+        known = (length for length in (answer.whole, self._size) if length is not None)
+        self.total = min(known, default=_MOST)
+        return start if answer.status == 206 else 0

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
+from urllib.parse import unquote
 
 from seriesport.errors import SeriesportError
 from seriesport.xnat.answer import StatusError
 from seriesport.xnat.catalog import scan_path
+from seriesport.xnat.fields import unescaped
 from seriesport.xnat.paths import data_path
 
 if TYPE_CHECKING:
@@ -24,9 +26,9 @@ class Record:
     id: str
     xsi_type: str
     fields: Mapping[str, str]
-    """Those that have a value."""
+    """Those that have a value, unescaped."""
     resources: Mapping[str, int]
-    """Number of files by label."""
+    """Number of files by label, unquoted."""
 
     @property
     def uid(self) -> str:
@@ -84,7 +86,8 @@ def _children(item: Mapping[str, object], field: str) -> list[Mapping[str, objec
 
 def _fields(item: Mapping[str, object]) -> dict[str, str]:
     values = _mapping(item.get("data_fields")).items()
-    return {name: str(v) for name, v in values if isinstance(v, str | int | float) and str(v)}
+    known = {name: str(v) for name, v in values if isinstance(v, str | int | float)}
+    return {name: unescaped(value) for name, value in known.items() if value}
 
 
 def _record(item: Mapping[str, object]) -> Record:
@@ -92,6 +95,6 @@ def _record(item: Mapping[str, object]) -> Record:
     resources: dict[str, int] = {}
     for resource in map(_fields, _children(item, "file")):
         count = resource.get("file_count", "0")
-        resources[resource.get("label", "")] = int(count) if count.isdecimal() else 0
+        resources[unquote(resource.get("label", ""))] = int(count) if count.isdecimal() else 0
     xsi_type = str(_mapping(item.get("meta")).get("xsi:type", ""))
     return Record(fields.get("ID", ""), xsi_type, fields, resources)

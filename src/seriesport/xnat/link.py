@@ -40,6 +40,8 @@ class Watch:
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
         self.connection: HTTPConnection | None = None
+        self.sock: object = None
+        """The connection's own, which it forgets while an answer that ends it is read."""
 
     @property
     def late(self) -> bool:
@@ -48,7 +50,7 @@ class Watch:
 
     def cut(self) -> None:
         """Wake up whoever waits for the connection."""
-        sock = getattr(self.connection, "sock", None)
+        sock = getattr(self.connection, "sock", None) or self.sock
         if isinstance(sock, socket.socket):
             with suppress(OSError):
                 # Not SSLSocket's own, which takes the TLS object away from the waiting thread.
@@ -102,13 +104,14 @@ class Watchdog:
 def _watched(connection: HTTPConnection) -> None:
     watch = getattr(_current, "watch", None)
     if isinstance(watch, Watch):
-        watch.connection = connection
+        watch.connection, watch.sock = connection, connection.sock
 
 
 class _PlainConnection(HTTPConnection):
     def connect(self) -> None:
         _watched(self)
         super().connect()
+        _watched(self)
 
     def putrequest(self, *args: Any, **kwargs: Any) -> None:
         _watched(self)

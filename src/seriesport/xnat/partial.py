@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Self
 
 from seriesport.errors import SeriesportError
@@ -13,10 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from seriesport.xnat.answer import Answer
     from seriesport.xnat.catalog import ResourceFile
 
-MOST_BYTES = 64 * 1024**3
+MOST_BYTES = 8 * 1024**3
 """Longest file whose size the server does not tell, in bytes."""
+_COARSE = timedelta(seconds=2)
+"""How long ago a file must have changed for its time, in whole seconds, to tell it from others."""
 
 
 class Partial:
@@ -29,6 +34,7 @@ class Partial:
         self._file = file
         self._path = path
         self._validator_path = path.with_name(f"{path.stem}-validator{PART_SUFFIX}")
+        self._refused_path = path.with_name(f"{path.stem}-refused{PART_SUFFIX}")
         self._validator = _read(self._validator_path)
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         self._digest = hashlib.md5(usedforsecurity=False)
@@ -55,6 +61,11 @@ class Partial:
         return self.size == self._file.size
 
     @property
+    def md5(self) -> str:
+        """Of what is there, in hexadecimal, where a digest is listed."""
+        return self._digest.hexdigest()
+
+    @property
     def headers(self) -> dict[str, str]:
         """What asks for the rest, if the server still has the same file."""
         if not self.size:
@@ -64,14 +75,34 @@ class Partial:
 
     def restart(self, headers: Mapping[str, str]) -> None:
         """Begin anew with an answer that has the whole file."""
+        self.empty()
+        self._validator = _validator(headers)
+        if self._validator:
+            write_bytes(self._validator_path, self._validator.encode("latin-1", "replace"))
+
+    def empty(self) -> None:
+        """Forget what came."""
         self._empty()
         self._digest = hashlib.md5(usedforsecurity=False)
         self.size = 0
-        tag = headers.get("ETag", "")
-        self._validator = headers.get("Last-Modified", "") if tag.startswith("W/") else tag
-        self._validator = self._validator or headers.get("Last-Modified", "")
-        if not self._file.md5 and self._validator:
-            write_bytes(self._validator_path, self._validator.encode("latin-1", "replace"))
+        self._validator = ""
+        self._validator_path.unlink(missing_ok=True)
+
+    def continues(self, answer: Answer) -> bool:
+        """Whether an answer 206 is the rest of the same file.
+
+        XNAT 1.6 gives the rest of what is there now, whatever If-Range says. Without a validator
+        only the digest of the whole can tell.
+        """
+        first, last, total = answer.part or (-1, -1, None)
+        total = self._file.size if total is None else total
+        return (
+            first == self.size
+            and total is not None
+            and self._file.size in (None, total)
+            and last == total - 1 >= first - 1
+            and self._validator in ("", *_validators(answer.headers))
+        )
 
     def append(self, chunk: bytes) -> None:
         """Write what came next.
@@ -92,6 +123,9 @@ class Partial:
     def publish(self) -> Path:
         """Give the whole file a name under which it is taken over.
 
+        XNAT 1.6 keeps the digest of a file's first content when the file is replaced. So another
+        digest than the listed one is refused once, and taken where the same bytes come again.
+
         Raises:
             SeriesportError: file-mismatch, where size or digest are not those that are listed.
         """
@@ -100,12 +134,15 @@ class Partial:
             self.discard()
             what = f"{self.size} bytes came, but {listed.size} are listed"
             raise SeriesportError("file-mismatch", what)
-        if listed.md5 and self._digest.hexdigest() != listed.md5:
+        if listed.md5 not in ("", self.md5) and _read(self._refused_path) != self.md5:
             self.discard()
-            raise SeriesportError("file-mismatch", "its digest is not the one that is listed")
+            write_bytes(self._refused_path, self.md5.encode("ascii"))
+            what = "its digest is not the one that is listed; the same bytes twice will be believed"
+            raise SeriesportError("file-mismatch", what)
         final = self._path.with_suffix(".file")
         self._path.rename(final)
         self._validator_path.unlink(missing_ok=True)
+        self._refused_path.unlink(missing_ok=True)
         return final
 
     def discard(self) -> None:
@@ -132,6 +169,22 @@ class Partial:
         self.size += len(chunk)
         if self._file.md5:
             self._digest.update(chunk)
+
+
+def _validators(headers: Mapping[str, str]) -> tuple[str, str]:
+    """What tells a file's content from others: the strong ETag, the time of the last change."""
+    tag = headers.get("ETag", "")
+    return "" if tag.startswith("W/") else tag, headers.get("Last-Modified", "")
+
+
+def _validator(headers: Mapping[str, str]) -> str:
+    """The best of them; empty where a file may have changed twice in the second that it names."""
+    tag, changed = _validators(headers)
+    try:
+        age = parsedate_to_datetime(headers.get("Date", "")) - parsedate_to_datetime(changed)
+    except (ValueError, TypeError):  # no dates, or one without a zone
+        return tag
+    return tag or (changed if age >= _COARSE else "")
 
 
 def _read(path: Path) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from seriesport.errors import SeriesportError
 from seriesport.xnat.answer import StatusError
-from seriesport.xnat.fields import query
+from seriesport.xnat.fields import is_scan_id, query
 from seriesport.xnat.locks import turn
 from seriesport.xnat.paths import data_path
 
@@ -39,6 +39,17 @@ def check_place(address: XnatAddress) -> None:
         raise SeriesportError("address-invalid", f"{_LABELS}: no slash is among them")
 
 
+def check_scan_id(name: str) -> None:
+    """Refuse a new scan's ID that XNAT would not take, or would read as several scans.
+
+    Raises:
+        SeriesportError: address-invalid.
+    """
+    if not is_scan_id(name):
+        what = "a new scan's ID has up to 64 letters A to Z, digits, '-' and '_', and is not ALL"
+        raise SeriesportError("address-invalid", what)
+
+
 def experiment_of(
     catalog: Catalog,
     address: XnatAddress,
@@ -65,7 +76,9 @@ def experiment_of(
         return found
     missing = [subject, name] if not _has_subject(catalog, project, subject) else [name]
     _check_new(catalog, missing, subject)
-    with turn(catalog.session.server.url, project):
+    if address.scan:
+        check_scan_id(address.scan)
+    with turn(catalog.session.server.url, project, deadline=catalog.deadline):
         if not _has_subject(catalog, project, subject):
             _make_subject(catalog, project, subject)
         # XNAT moves an experiment of another subject here without a word: look until the end.

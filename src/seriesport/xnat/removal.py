@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from seriesport.xnat.answer import StatusError
 from seriesport.xnat.contents import Contents
 from seriesport.xnat.items import records
 from seriesport.xnat.locks import turn
+from seriesport.xnat.outgoing import label_of, stem_of
 from seriesport.xnat.places import check_place
 from seriesport.xnat.scans import holder, named
 
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
     from seriesport.transports.protocol import Written
     from seriesport.xnat.catalog import Catalog, Experiment, ResourceFile
     from seriesport.xnat.items import Record
-
-_FILES = "FILES"
 
 
 def remove_files(catalog: Catalog, address: XnatAddress, written: Written) -> Removal:
@@ -39,12 +39,16 @@ def remove_files(catalog: Catalog, address: XnatAddress, written: Written) -> Re
     record = experiment and _scan(catalog, experiment, address, written)
     if not experiment or not record:
         return Removal(0, 0)
-    label = written.resource or address.resource or ("DICOM", _FILES)[written.resource is not None]
+    label = address.resource or "DICOM"
+    if written.resource is not None:
+        label = label_of(written.resource, address, written.series)
     contents = Contents(catalog, experiment, record.id, label)
-    with turn(catalog.session.server.url, experiment.id, record.id, label):
+    server, deadline = catalog.session.server.url, catalog.deadline
+    with turn(server, experiment.id, record.id, label, deadline=deadline):
         listed = contents.listed()
         if written.resource is not None:
-            listed = {name: file for name, file in listed.items() if name in written.files}
+            names = _names(written, stem_of(written.series, experiment, record))
+            listed = {name: file for name, file in listed.items() if name in names}
         gone = [name for name, file in listed.items() if _has_bytes(contents, file, written)]
         for name in gone:
             _delete(catalog, listed[name].path(experiment.id))
@@ -52,6 +56,13 @@ def remove_files(catalog: Catalog, address: XnatAddress, written: Written) -> Re
             what = "the server lists files that it said to have deleted"
             raise SeriesportError("store-unverified", what)
     return Removal(len(gone), len(listed) - len(gone))
+
+
+def _names(written: Written, stem: str) -> set[str]:
+    """The names that plain files have at an XNAT; as `Outgoing` gives them."""
+    if not written.resource:  # as they came
+        return set(written.files)
+    return {re.sub(f"^{re.escape(written.name)}", lambda _: stem, name) for name in written.files}
 
 
 def _scan(

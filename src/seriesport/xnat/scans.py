@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from seriesport.errors import SeriesportError
 from seriesport.xnat.answer import StatusError
 from seriesport.xnat.catalog import scan_path
-from seriesport.xnat.fields import query, scan_number
+from seriesport.xnat.fields import document, query, scan_number, unescaped
 from seriesport.xnat.head import remote_header
 from seriesport.xnat.items import record_of, records
+from seriesport.xnat.places import check_scan_id
 from seriesport.xnat.search import DICOM_RESOURCES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from seriesport.part10 import Part10
     from seriesport.xnat.catalog import Catalog, Experiment, ResourceFile
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("seriesport")
 _MOST_IDS = 1000
-_SELECTORS = re.compile(r"[,*%\\]|ALL")
-"""What XNAT reads as more than one scan where an ID stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +58,15 @@ def scan_at(catalog: Catalog, experiment: Experiment, name: str, wanted: Wanted)
 
     Raises:
         SeriesportError: destination-conflict, where it holds another series; ambiguous;
-            address-invalid, for an ID that XNAT would read as several scans.
+            address-invalid, for an ID that XNAT would not take; see `check_distinct`.
     """
-    found = named(records(catalog, experiment), name)
+    scans = records(catalog, experiment)
+    found = named(scans, name)
     if found is None:
-        if _SELECTORS.search(name) or len(name) > 64:
-            what = "a new scan's ID has none of ',', '*', '%', '\\', is not ALL, nor too long"
-            raise SeriesportError("address-invalid", what)
+        check_scan_id(name)
+    check_distinct(scans, found.id if found else name)
+    wanted = _unlike(wanted, {*scans, name})
+    if found is None:
         return _make(catalog, experiment, name, wanted)
     holding = held_by(catalog, experiment, found, wanted.series_uid)
     if holding in (Holding.OTHERS, Holding.UNKNOWN):
@@ -81,12 +83,36 @@ def named(scans: Mapping[str, Record], name: str) -> Record | None:
     """
     if name in scans:
         return scans[name]
-    described = ("type", "series_description")
-    fitting = [r for r in scans.values() if name in (r.fields.get(field) for field in described)]
+    described, given = ("type", "series_description"), unescaped(name)
+    fitting = [r for r in scans.values() if given in (r.fields.get(field) for field in described)]
     if len(fitting) > 1:
         what = f"{len(fitting)} scans have this type or description; name one by its ID"
         raise SeriesportError("ambiguous", what)
     return fitting[0] if fitting else None
+
+
+def check_distinct(scans: Mapping[str, Record], ident: str) -> None:
+    """Refuse a scan whose ID is the type of another one: XNAT cannot store a file in it.
+
+    Raises:
+        SeriesportError: scan-ambiguous.
+    """
+    if _is_a_type(scans, ident):
+        what = "the scan's ID is the type of another scan of the experiment"
+        raise SeriesportError("scan-ambiguous", what)
+
+
+def _is_a_type(scans: Mapping[str, Record], ident: str) -> bool:
+    return any(r.id != ident and r.fields.get("type") == ident for r in scans.values())
+
+
+def _unlike(wanted: Wanted, idents: Collection[str]) -> Wanted:
+    """The same, without a type that would make XNAT take the new scan for another one."""
+    if wanted.fields.get("type") not in idents:
+        return wanted
+    _log.warning("a new scan's type is left empty: it is the ID of a scan")
+    fields = {name: value for name, value in wanted.fields.items() if name != "type"}
+    return replace(wanted, fields=fields)
 
 
 def scan_for(catalog: Catalog, experiment: Experiment, wanted: Wanted) -> Record:
@@ -98,11 +124,14 @@ def scan_for(catalog: Catalog, experiment: Experiment, wanted: Wanted) -> Record
     scans = records(catalog, experiment)
     found = holder(catalog, experiment, scans, wanted.series_uid)
     if found is not None:
-        return _completed(catalog, experiment, found, wanted)
+        check_distinct(scans, found.id)
+        return _completed(catalog, experiment, found, _unlike(wanted, scans))
     for ident in _candidates(wanted):
+        if _is_a_type(scans, ident):
+            continue
         taken = {known.lower(): record for known, record in scans.items()}.get(ident.lower())
         if taken is None or (taken.blank and taken.id == ident):
-            made = _make(catalog, experiment, ident, wanted)
+            made = _make(catalog, experiment, ident, _unlike(wanted, {*scans, ident}))
             if made.uid in ("", wanted.series_uid):
                 return made
     what = "no ID is free for a new scan"
@@ -171,7 +200,7 @@ def told_by(catalog: Catalog, experiment: Experiment, file: ResourceFile) -> Par
 def _make(catalog: Catalog, experiment: Experiment, ident: str, wanted: Wanted) -> Record:
     for rest, xsi_type in enumerate(wanted.types, 1 - len(wanted.types)):
         try:
-            _put(catalog, experiment, ident, query(xsi_type, wanted.fields.items()))
+            _create(catalog, experiment, ident, xsi_type, wanted.fields)
         except StatusError as error:
             if rest == 0 or error.status != 400:
                 raise
@@ -184,6 +213,18 @@ def _make(catalog: Catalog, experiment: Experiment, ident: str, wanted: Wanted) 
     if made.uid not in ("", wanted.series_uid):
         return made
     return _completed(catalog, experiment, made, wanted)
+
+
+def _create(
+    catalog: Catalog, experiment: Experiment, ident: str, xsi_type: str, fields: Mapping[str, str]
+) -> None:
+    """Make a scan; by a document where the server would escape a text of the query."""
+    body = document(xsi_type, ident, fields)
+    if body is not None:
+        with suppress(StatusError):  # a server of another schema
+            _put(catalog, experiment, ident, {"inbody": "true"}, body)
+            return
+    _put(catalog, experiment, ident, query(xsi_type, fields.items()))
 
 
 def _completed(catalog: Catalog, experiment: Experiment, record: Record, wanted: Wanted) -> Record:
@@ -238,10 +279,22 @@ def _set(
     return record_of(catalog, experiment, record.id) or record
 
 
-def _put(catalog: Catalog, experiment: Experiment, scan: str, params: Mapping[str, str]) -> None:
+def _put(
+    catalog: Catalog,
+    experiment: Experiment,
+    scan: str,
+    params: Mapping[str, str],
+    body: bytes | None = None,
+) -> None:
     try:
-        path = scan_path(experiment.id, scan)
-        catalog.session.send("PUT", path, params=params, deadline=catalog.deadline)
+        catalog.session.send(
+            "PUT",
+            scan_path(experiment.id, scan),
+            params=params,
+            headers={"Content-Type": "text/xml"} if body else None,
+            body=body,
+            deadline=catalog.deadline,
+        )
     except StatusError as error:
         if error.status == 403:
             what = "this user may not create or change scans: it needs a member's or owner's role"

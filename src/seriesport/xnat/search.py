@@ -6,11 +6,13 @@ import logging
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from seriesport.errors import SeriesportError
 from seriesport.transports.protocol import SeriesReference
 from seriesport.xnat.answer import StatusError
+from seriesport.xnat.fields import unescaped
 from seriesport.xnat.head import remote_header
 
 if TYPE_CHECKING:
@@ -26,8 +28,6 @@ DICOM_RESOURCES = ("DICOM", "secondary")
 """Where XNAT puts DICOM: images, and secondary captures, which it keeps apart."""
 _HEADS = 8
 """How many files are looked at before a resource counts as one without DICOM."""
-_OTHERS = (".txt", ".xml", ".json", ".csv", ".gif", ".png", ".jpg", ".pdf", ".nii", ".gz", ".zip")
-"""Endings of files that are looked at last."""
 _BROKEN = ("instance-invalid", "instance-truncated", "incomplete")
 _SHOWN_ID = re.compile("[A-Za-z0-9._-]{1,16}")
 _Given = TypeVar("_Given")
@@ -82,6 +82,18 @@ def resource_files(files: Iterable[ResourceFile], label: str) -> list[ResourceFi
             raise SeriesportError("ambiguous", "two files of the resource have one name")
         return sorted(same, key=lambda f: _natural(f.name))
     return []
+
+
+def emptied(files: Sequence[ResourceFile]) -> set[str]:
+    """Names of files of no bytes that are named as instances are: as files that are not empty."""
+    kinds = {_kind(file) for file in files if file.size != 0 and not file.is_other}
+    return {file.name for file in files if file.size == 0 and _kind(file) in kinds}
+
+
+def _kind(file: ResourceFile) -> str:
+    """The ending of a file's name; a UID has none."""
+    suffix = PurePosixPath(file.name).suffix.lower()
+    return "" if suffix[1:].isdigit() else suffix
 
 
 def header_of(catalog: Catalog, experiment: str, file: ResourceFile) -> Header | None:
@@ -143,7 +155,8 @@ def _chosen(catalog: Catalog, experiment: Experiment, scans: list[Scan], name: s
     for scan in scans:
         if scan.id == name:
             return scan
-    matching = [scan for scan in scans if name in (scan.type, scan.series_description)]
+    given = unescaped(name)
+    matching = [scan for scan in scans if given in (scan.type, scan.series_description)]
     if not matching:
         what = "the scan of the address is not there: no ID, type or description is the same"
         raise SeriesportError("not-found", what)
@@ -205,7 +218,7 @@ def _first_header(
     catalog: Catalog, experiment: str, files: Sequence[ResourceFile]
 ) -> Header | None:
     broken: SeriesportError | None = None
-    likely = sorted(files, key=lambda f: f.size == 0 or f.name.lower().endswith(_OTHERS))
+    likely = sorted(files, key=lambda f: f.size == 0 or f.is_other)
     for file in likely[:_HEADS]:
         try:
             header = header_of(catalog, experiment, file)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 import threading
 import time
@@ -16,8 +15,9 @@ from urllib3.exceptions import HTTPError
 
 from seriesport import __version__
 from seriesport.errors import SeriesportError
-from seriesport.xnat.answer import PAGE, Answer, Reply, retry_after, told, unexpected, wait
-from seriesport.xnat.credentials import Credentials, find_credentials
+from seriesport.lease import confirm
+from seriesport.xnat.answer import PAGE, Answer, Reply, parsed, retry_after, told, unexpected, wait
+from seriesport.xnat.credentials import Credentials, NoCredentialsError, find_credentials
 from seriesport.xnat.link import Watchdog, open_link
 from seriesport.xnat.request import Body, Request
 
@@ -30,13 +30,14 @@ if TYPE_CHECKING:
     from seriesport.settings import XnatServer
     from seriesport.xnat.link import Watch
 
-MOST_JSON = 256 * 1024 * 1024
+MOST_JSON = 128 * 1024 * 1024
 """Longest listing, in bytes."""
 _MOST_REPLY = 1024 * 1024
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
 _MOST_WAITS = 5
-_CLOSING_TIME = 5.0
+_CLOSING_TIME, _OVERDUE_TIME = 5.0, 0.5
+"""Seconds to log out, and where the server was too slow before."""
 _SESSION_ID = re.compile(r"[0-9A-Za-z._!-]{8,128}")
 
 
@@ -49,12 +50,20 @@ class Session:
     the wait that it asks for with 429 or 503. Everything else is told as a reason code.
 
     Raises:
-        SeriesportError: what `find_credentials` raises, when it is made.
+        SeriesportError: what `find_credentials` raises, when it is made; without any
+            credentials, requests that a guest may not make raise credentials-missing.
     """
 
     def __init__(self, server: XnatServer, credentials: Credentials | None = None) -> None:
         self.server = server
-        self.user = credentials or find_credentials(server)
+        self.user: Credentials | None = credentials
+        self._nobody = ""
+        """Why there is no account: then only what a guest may read is asked for."""
+        if credentials is None:
+            try:
+                self.user = find_credentials(server)
+            except NoCredentialsError as error:
+                self._nobody = error.message
         self._link = open_link(server)
         self._watchdog = Watchdog()
         self._places = threading.BoundedSemaphore(server.connections)
@@ -62,6 +71,8 @@ class Session:
         self._cookie = ""
         self._round = 0
         """How many log-ins there were."""
+        self._overdue = False
+        """Whether a request was over its deadline."""
         self._not_before = 0.0
         """When the server wants to hear from us again."""
 
@@ -81,11 +92,7 @@ class Session:
         asked = {"format": "json", **(params or {})}
         request = Request("GET", self._url(path), asked)
         reply = self._whole(request, (200,), deadline, MOST_JSON)
-        try:
-            return json.loads(reply.body)
-        except (ValueError, RecursionError):
-            what = "the server answered with something else than a listing"
-            raise SeriesportError("answer-invalid", what) from None
+        return parsed(reply.body)
 
     def send(
         self,
@@ -113,8 +120,12 @@ class Session:
 
         Raises:
             StatusError: any other status.
-            SeriesportError: see `open`.
+            SeriesportError: see `open`; shard-busy where another has taken over our turn.
         """
+        confirm()
+        reason = self.server.event_reason
+        if reason and method != "GET":
+            params = {**(params or {}), "event_reason": reason}
         asked = Request(method, self._url(path), params, headers, body)
         return self._whole(asked, accept, deadline, _MOST_REPLY)
 
@@ -172,6 +183,8 @@ class Session:
         *,
         page: bool,
     ) -> Answer:
+        if self.user is None and asked.method != "GET":
+            raise self._no_account()
         waits = redirects = 0
         renewed = False
         while True:
@@ -180,6 +193,7 @@ class Session:
             trial = stack.enter_context(ExitStack())
             answer = self._try(trial, asked, deadline)
             if answer.status in accept and (page or not answer.is_page):
+                self._be_guest(answer)
                 return answer
             trial.close()
             if answer.status in _REDIRECTS:
@@ -194,6 +208,15 @@ class Session:
                 raise unexpected(answer.status)
             else:
                 waits += 1
+
+    def _be_guest(self, answer: Answer) -> None:
+        """Keep the session that a guest is given, so that it is not a new one each time."""
+        if self.user is None and "JSESSIONID" in answer.cookies:
+            self._cookie = f"JSESSIONID={answer.cookies['JSESSIONID']}"
+
+    def _no_account(self) -> SeriesportError:
+        what = f"the server does not give this to guests, and {self._nobody}"
+        return SeriesportError("credentials-missing", what)
 
     def _is_logged_out(self, answer: Answer, accept: Collection[int]) -> bool:
         # Where guests may look around, an ended session shows by the new one that is offered.
@@ -234,6 +257,7 @@ class Session:
             raise SeriesportError("timeout", "it took longer than wall_clock allows")
         stack.callback(self._places.release)
         watch = stack.enter_context(self._watchdog.watching(deadline))
+        stack.callback(self._note, watch)
         sent = self._cookie if cookie is None else cookie
         headers = {
             "User-Agent": f"seriesport/{__version__}",
@@ -247,7 +271,11 @@ class Session:
         stack.callback(response.close)
         return Answer(response, watch)
 
+    def _note(self, watch: Watch) -> None:
+        self._overdue |= watch.late
+
     def _sent(self, asked: Request, headers: dict[str, str], watch: Watch) -> BaseHTTPResponse:
+        left = max(watch.deadline - time.monotonic(), 0.001)
         with ExitStack() as stack:
             body: Any = asked.body
             if not isinstance(asked.body, bytes | None):
@@ -261,7 +289,10 @@ class Session:
                     headers,
                     retries=False,
                     redirect=False,
-                    timeout=Timeout(connect=self.server.connect_timeout, read=self.server.timeout),
+                    timeout=Timeout(
+                        connect=min(self.server.connect_timeout, left),
+                        read=min(self.server.timeout, left),
+                    ),
                     preload_content=False,
                 )
             except (HTTPError, OSError) as error:
@@ -271,21 +302,28 @@ class Session:
         return self.server.url + path
 
     def _log_in(self, known: int | None, deadline: float) -> int:
-        """Log in, unless that was done since log-in number `known`; the number of the log-in."""
+        """Log in, unless that was done since log-in number `known`; the number of the log-in.
+
+        A guest cannot.
+        """
+        if self.user is None:
+            if known is not None:
+                raise self._no_account()
+            return 0
         if known is None and self._round:
             return self._round
         with self._login:
             if self._round == (known or 0):
                 self._log_out()  # what showed a log-in page may not have ended
-                self._cookie = self._new_session(deadline)
+                self._cookie = self._new_session(self.user, deadline)
                 self._round += 1
             return self._round
 
-    def _new_session(self, deadline: float) -> str:
-        key = (self.server.url, self.user)
+    def _new_session(self, user: Credentials, deadline: float) -> str:
+        key = (self.server.url, user)
         if key in _refused:  # asking again and again would lock the account
             raise _refusal()
-        pair = f"{self.user.user}:{self.user.password}".encode()
+        pair = f"{user.user}:{user.password}".encode()
         headers = {"Authorization": "Basic " + base64.b64encode(pair).decode("ascii")}
         asked = Request("POST", self._url("/data/JSESSION"), None, headers)
         waits = 0
@@ -317,7 +355,8 @@ class Session:
         if cookie:
             asked = Request("DELETE", self._url("/data/JSESSION"))
             with suppress(SeriesportError), ExitStack() as stack:
-                self._try(stack, asked, time.monotonic() + _CLOSING_TIME, cookie)
+                seconds = _OVERDUE_TIME if self._overdue else _CLOSING_TIME
+                self._try(stack, asked, time.monotonic() + seconds, cookie)
 
 
 def _page() -> SeriesportError:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from seriesport.address import XnatAddress
 from seriesport.errors import SeriesportError
 from seriesport.transports.protocol import Receipt, unannounced
 from seriesport.xnat.catalog import Catalog
@@ -23,13 +22,14 @@ from seriesport.xnat.fields import (
 from seriesport.xnat.filling import Filling
 from seriesport.xnat.items import record_of, records
 from seriesport.xnat.locks import turn
-from seriesport.xnat.outgoing import Outgoing
+from seriesport.xnat.outgoing import Outgoing, label_of, stem_of
 from seriesport.xnat.places import check_place, experiment_of
-from seriesport.xnat.scans import Wanted, fill, named, scan_at, scan_for
+from seriesport.xnat.scans import Wanted, check_distinct, fill, named, scan_at, scan_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from seriesport.address import XnatAddress
     from seriesport.instance import Instance, PlainFile
     from seriesport.transports.protocol import Announce, ReceiptEntry, SeriesReference
     from seriesport.xnat.catalog import Experiment
@@ -44,7 +44,6 @@ _WORDS = {
     "SNAPSHOTS": {"format": "GIF", "content": "SNAPSHOTS"},
 }
 """Format and content that XNAT's own tools give to resources."""
-_FILES = "FILES"
 
 
 class Upload:
@@ -93,15 +92,19 @@ class Upload:
         self._describe(experiment, record, wanted, facts, entries)
         return Receipt(tuple(replace(entries[i.uid], uid=i.uid) for i in instances))
 
-    def files(self, files: Sequence[PlainFile], resource: str, series: SeriesReference) -> Receipt:
+    def files(
+        self, files: Sequence[PlainFile], resource: str, series: SeriesReference, name: str = ""
+    ) -> Receipt:
         """Store plain files in a resource of the scan that holds a series, or of a new one.
+
+        Names that begin with `name` begin with the series' UID there, or with the labels of
+        experiment and scan where it has none.
 
         Raises:
             SeriesportError: address-invalid, where neither the address names a scan nor the
                 series is known, and see `experiment_of`, `scan_at`, `scan_for` and `Filling`.
         """
-        source = series.address.resource if isinstance(series.address, XnatAddress) else ""
-        label = resource or self._address.resource or source or _FILES
+        label = label_of(resource, self._address, series)
         if not series.series_instance_uid and not self._address.scan:
             what = "plain files need the scan: xnat://server/project/subject/experiment/scan"
             raise SeriesportError("address-invalid", what)
@@ -117,19 +120,22 @@ class Upload:
             fields,
         )
         record = self._scan(experiment, wanted)
-        outgoing = _unique([Outgoing(file) for file in files])
-        entries = self._fill(experiment, record, label, outgoing)
-        return Receipt(tuple(entries[file.uid] for file in files))
+        stem = stem_of(series, experiment, record)
+        outgoing = [Outgoing(file, stem=(name, stem) if name else None) for file in files]
+        entries = self._fill(experiment, record, label, _unique(outgoing))
+        return Receipt(tuple(entries[file.item.uid] for file in outgoing))
 
     def _scan(self, experiment: Experiment, wanted: Wanted) -> Record:
         """Only one upload at a time chooses a scan of an experiment."""
         server = self._catalog.session.server.url
-        with turn(server, experiment.id):
+        with turn(server, experiment.id, deadline=self._catalog.deadline):
             if not self._address.scan:
                 return scan_for(self._catalog, experiment, wanted)
             if not wanted.series_uid:
-                found = named(records(self._catalog, experiment), self._address.scan)
+                scans = records(self._catalog, experiment)
+                found = named(scans, self._address.scan)
                 if found is not None:
+                    check_distinct(scans, found.id)
                     return found
             return scan_at(self._catalog, experiment, self._address.scan, wanted)
 
@@ -139,7 +145,8 @@ class Upload:
         contents = Contents(self._catalog, experiment, record.id, label)
         filling = Filling(contents, _WORDS.get(label.upper(), {}), self._announce)
         server = self._catalog.session.server.url
-        with turn(server, experiment.id, record.id, label):
+        deadline = self._catalog.deadline
+        with turn(server, experiment.id, record.id, label, deadline=deadline):
             entries = filling.run(files, exists=label in record.resources)
         return {entry.uid: entry for entry in entries}
 

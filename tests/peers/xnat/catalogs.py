@@ -8,9 +8,9 @@ import json
 import os
 import shutil
 import threading
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ class Entry:
     tags: str = ""
     raw: bool = False
     """Whether lists give the name as it is: it came out of an archive. Else percent-encoded."""
+    stale: str = ""
+    """The digest in the catalog of an older XNAT: for ever that of the first content."""
+    created: Change | None = None
+    modified: Change | None = None
 
     @property
     def shown(self) -> str:
@@ -36,6 +40,15 @@ class Entry:
         if self.raw:
             return self.name
         return "/".join(quote(part, safe="") for part in self.name.split("/"))
+
+
+@dataclass
+class Change:
+    """Who made or changed a catalog's entry, and when."""
+
+    user: str
+    event: int
+    time: float
 
 
 class BadNameError(ValueError):
@@ -82,8 +95,11 @@ class Catalogs:
         part.replace(target)
 
     def list_file(self, resource: int, entry: Entry) -> None:
-        """Make a catalog list a file."""
+        """Make a catalog list a file; of one that it lists already it keeps the first digest."""
         with self._lock:
+            old = self._catalog(resource).get(entry.name)
+            if old is not None and old.created is not None and entry.modified is None:
+                entry.stale, entry.created, entry.modified = old.stale, old.created, entry.created
             self._catalog(resource)[entry.name] = entry
             self._append(resource, asdict(entry))
 
@@ -124,8 +140,7 @@ class Catalogs:
                 continue
             if "checksum" in options:
                 content = path.read_bytes()
-                changed = {**asdict(entry), "size": len(content), "digest": md5(content)}
-                self.list_file(resource, Entry(**changed))
+                self.list_file(resource, replace(entry, size=len(content), digest=md5(content)))
 
     def drop(self, resource: int) -> None:
         """Delete all of a resource."""
@@ -151,7 +166,7 @@ class Catalogs:
             if "gone" in row:
                 found.pop(row["gone"], None)
             else:
-                found[row["name"]] = Entry(**row)
+                found[row["name"]] = _entry(row)
         if lines[-1]:
             file.write_text("\n".join([*lines[:-1], ""]))
         return found
@@ -161,6 +176,12 @@ class Catalogs:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("a") as catalog:
             catalog.write(json.dumps(row) + "\n")
+
+
+def _entry(row: dict[str, Any]) -> Entry:
+    for name in ("created", "modified"):
+        row[name] = Change(**row[name]) if row[name] else None
+    return Entry(**row)
 
 
 def md5(content: bytes) -> str:

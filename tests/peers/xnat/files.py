@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 import re
-from email.utils import formatdate, parsedate_to_datetime
+from email.utils import formatdate
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -16,7 +16,6 @@ from peers.xnat.http import (
     Response,
     fail,
     restlet,
-    text,
     tomcat,
 )
 from peers.xnat.listing import Table
@@ -41,7 +40,7 @@ NOT_ACCEPTABLE = (
     "request"
 )
 NOT_YOURS = "User account doesn't have permission to modify this session."
-RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+RANGE = re.compile(r"(\d+)-(\d*)|-(\d+)|")
 
 
 def need_owner(target: Target) -> None:
@@ -57,9 +56,14 @@ def need_owner(target: Target) -> None:
 def owner(target: Target) -> Item:
     """The one item that the resource belongs to."""
     need_owner(target)
-    if not target.owners:
+    if len(target.owners) != 1:
         raise fail(404, f"Unable to identify {target.owner_level.removesuffix('s')}")
     return target.owners[0]
+
+
+def may_delete(service: Service, request: Request, item: Item) -> bool:
+    """Whether the user may delete what belongs to an item: a member may not."""
+    return service.state.role(request.user, item.project or item.id) == "owner"
 
 
 def may_edit(service: Service, request: Request, item: Item) -> bool:
@@ -89,7 +93,7 @@ def _resource_row(service: Service, item: Item, resource: Resource) -> dict[str,
     entries = service.state.catalogs.entries(resource.id)
     return {
         "xnat_abstractresource_id": str(resource.id),
-        "label": resource.label,
+        "label": service.state.shown(resource),
         "element_name": "xnat:resourceCatalog",
         "category": f"{item.kind}s" if item.kind == "scan" else "resources",
         "cat_id": item.id,
@@ -122,13 +126,14 @@ def get_resource(service: Service, _request: Request, target: Target) -> Respons
         raise fail(404, "Unable to find the specified catalog.")
     resource = found[0][1]
     entries = service.state.catalogs.entries(resource.id)
-    return text(listing.catalog_xml(resource.label, entries), kind="text/xml")
+    body = listing.catalog_xml(service.state.shown(resource), entries)
+    return Response(200, body.encode(), "text/xml", chunked=bool(entries))
 
 
 def delete_resource(service: Service, request: Request, target: Target) -> Response:
     """Delete a resource; one that is not there is deleted as well."""
     item = owner(target)
-    if not may_edit(service, request, item):
+    if not may_delete(service, request, item):
         raise fail(403, NOT_YOURS)
     for _, resource in resources(service, target):
         service.state.drop_resource(resource)
@@ -161,10 +166,14 @@ def list_files(service: Service, request: Request, target: Target) -> Response:
     rows: list[dict[str, str]] = []
     for item, resource in resources(service, target):
         base = _base(target, item, resource)
+        place = _place(service, target, item, resource)
         rows += [
-            _row(resource, base, entry) for entry in service.state.catalogs.entries(resource.id)
+            _row(service, resource, base, entry) | {"absolutePath": f"{place}/{entry.shown}"}
+            for entry in service.state.catalogs.entries(resource.id)
         ]
     columns = COLUMNS if service.digests == "absent" else [*COLUMNS, "digest"]
+    if request.query.get("locator") == "absolutePath":
+        columns = ["absolutePath" if name == "URI" else name for name in columns]
     rows = [row for row in rows if _chosen(row, request)]
     root = service.context
     return Response(
@@ -177,12 +186,12 @@ def _chosen(row: dict[str, str], request: Request) -> bool:
     return all(text is None or row[key] in text.split(",") for key, text in wanted.items())
 
 
-def _row(resource: Resource, base: str, entry: Entry) -> dict[str, str]:
+def _row(service: Service, resource: Resource, base: str, entry: Entry) -> dict[str, str]:
     return {
         "Name": entry.shown.rpartition("/")[2],
         "Size": str(entry.size),
         "URI": f"{base}/files/{entry.shown}",
-        "collection": resource.label,
+        "collection": service.state.shown(resource),
         "file_tags": entry.tags,
         "file_format": entry.format,
         "file_content": entry.content,
@@ -204,11 +213,20 @@ def _base(target: Target, item: Item, resource: Resource) -> str:
         if item.kind in ("scan", "assessor"):
             parts.insert(0, f"{item.kind}s/{quote(item.id, safe='')}")
         parts.insert(0, f"experiments/{session.id}")
-        if "resources" in target.names and "projects" in target.names:
+        if {"resources", "projects"} <= set(target.names) and len(target.owners) == 1:
             if session.parent:
                 parts.insert(0, f"subjects/{session.parent}")
             parts.insert(0, f"projects/{session.project}")
     return "/data/" + "/".join(parts)
+
+
+def _place(service: Service, target: Target, item: Item, resource: Resource) -> str:
+    """The folder of a resource on the server's disk."""
+    parts = ["/data/xnat/archive", item.project or item.id]
+    if target.experiment is not None:
+        parts += ["arc001", target.experiment.label]
+    parts += ["SCANS", item.id] if item.kind == "scan" else ["RESOURCES"]
+    return "/".join([*parts, service.state.shown(resource)])
 
 
 def _archive(service: Service, request: Request, target: Target, kind: str) -> Response:
@@ -220,7 +238,8 @@ def _archive(service: Service, request: Request, target: Target, kind: str) -> R
     for item, resource in resources(service, target):
         words = re.sub(r"[^A-Za-z0-9_.-]", "_", item.fields.get("type", ""))
         scan = f"scans/{item.id}-{words}" if words and not short else f"scans/{item.id}"
-        inner = resource.label if short else f"resources/{resource.label}/files"
+        label = service.state.shown(resource)
+        inner = label if short else f"resources/{label}/files"
         folder = f"{outer}/{scan}/{inner}" if item.kind == "scan" else f"{outer}/{inner}"
         for entry in service.state.catalogs.entries(resource.id):
             path = service.state.catalogs.path(resource.id, entry.name)
@@ -250,33 +269,35 @@ def get_file(service: Service, request: Request, target: Target) -> Response:
 
 
 def _file(request: Request, path: Path) -> Response:
+    """A file, or the one range of it that was asked for; no condition is looked at.
+
+    The length that is said is that of the range asked. Only the bytes that there are follow it,
+    and the connection stays open: the client waits for the others.
+    """
     stat = path.stat()
     kind = mimetypes.guess_type(path.name)[0] if path.suffix.islower() else None
     kind = "application/octet-stream" if kind in (None, "application/dicom") else str(kind)
     modified = formatdate(stat.st_mtime, usegmt=True)
     headers = [("Last-Modified", modified), ("Cache-Control", "must-revalidate")]
     answer = Response(200, type=kind, headers=headers, file=path)
-    asked = RANGE.fullmatch(request.headers.get("range", "").replace(" ", ""))
-    condition = request.headers.get("if-range")
-    if asked is None or (condition and not _same(condition, modified)):
+    asked = request.headers.get("range", "")
+    if not asked.startswith("bytes=") or not stat.st_size:
         return answer
-    first, last = asked.groups()
-    if first:
-        start, end = int(first), min(int(last or stat.st_size - 1), stat.st_size - 1)
-    else:
-        start, end = max(stat.st_size - int(last or 0), 0), stat.st_size - 1
-    if start > end or start >= stat.st_size:
-        refused = restlet(416)
-        refused.headers.append(("Content-Range", f"bytes */{stat.st_size}"))
+    if "," in asked:
+        refused = restlet(501)
+        refused.headers += headers[1:]
         return refused
-    answer.status, answer.start = 206, start
-    answer.length = end - start + 1
+    parsed = RANGE.fullmatch(asked.removeprefix("bytes="))
+    if parsed is None:
+        answer.status = 500
+        return answer
+    first, last, suffix = parsed.groups()
+    start, end = int(first or 0), int(last) if last else stat.st_size - 1
+    if suffix:
+        start = stat.st_size - int(suffix)
+    elif not first:
+        end = -1
+    answer.status, answer.start, answer.promised = 206, max(start, 0), end - start + 1
+    answer.length = max(min(end + 1, stat.st_size) - answer.start, 0)
     headers.append(("Content-Range", f"bytes {start}-{end}/{stat.st_size}"))
     return answer
-
-
-def _same(condition: str, modified: str) -> bool:
-    try:
-        return parsedate_to_datetime(condition) == parsedate_to_datetime(modified)
-    except ValueError:
-        return False

@@ -31,6 +31,7 @@ MESSAGES = {
     "request URI",
     500: "The server encountered an unexpected condition which prevented it from fulfilling the "
     "request",
+    501: "The server does not support the functionality required to fulfill the request",
 }
 CLOSING = (400, 500, 501, 503)
 """Tomcat closes the connection after these."""
@@ -117,6 +118,8 @@ class Response:
     start: int = 0
     length: int | None = None
     """Of the part of the file to send; None for all of it."""
+    promised: int | None = None
+    """The length that the head says, where it is another."""
     members: list[tuple[str, Path]] | None = None
     archive: str = "zip"
     chunked: bool = False

@@ -208,7 +208,7 @@ def _archive(service: Service, request: Request, waiting: Waiting, wanted: Wante
         waiting.status = "CONFLICT"
         waiting.subject = session.parent
         service.state.save()
-        raise fail(409, IN_PROGRESS if service.profile == "1.6.4" else EXISTS)
+        raise fail(409, IN_PROGRESS if service.old else EXISTS)
     if subject is None:
         subject = rest.new_subject(service, request, project, name)
     words = {key: value for key, value in waiting.session.items() if value}
@@ -231,7 +231,7 @@ def _conflicts(service: Service, session: Item, waiting: Waiting, overwrite: str
     """Whether the session may not be merged. With `delete` nobody looks."""
     if overwrite == "delete":
         return False
-    if overwrite != "append" or service.profile == "1.6.4":
+    if overwrite != "append" or service.old:
         return True
     have = {scan.id for scan in service.state.children("scan", session.id)}
     return any(row["ID"] in have for row in waiting.scans)

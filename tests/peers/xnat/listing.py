@@ -15,7 +15,8 @@ from peers.xnat.http import Response
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from peers.xnat.state import Item, State
+    from peers.xnat.catalogs import Entry
+    from peers.xnat.state import Item, Resource, State
 
 NUMBERS = {
     "yob", "frames", "parameters/fov/x", "parameters/fov/y", "parameters/voxelRes/x",
@@ -48,6 +49,8 @@ class Table:
         """In the format that was asked for."""
         if self.format == "csv":
             return Response(200, self._csv().encode(), "text/csv", chunked=True)
+        if self.format == "html":
+            return Response(200, self._html().encode(), "text/html", chunked=True)
         if self.format == "xml":
             return Response(200, self._xml().encode(), "text/xml", chunked=True)
         return Response(200, self._json().encode(), "application/json", chunked=True)
@@ -69,6 +72,23 @@ class Table:
         writer.writerow(self.columns)
         writer.writerows([[row[name] for name in self.columns] for row in self.rows])
         return out.getvalue()
+
+    def _html(self) -> str:
+        head = "".join(f"<th>{escape(name)}</th>" for name in self.columns)
+        rows = ""
+        for at, row in enumerate(self.rows):
+            cells = "".join(f"<td>{self._cell(name, row[name])}</td>" for name in self.columns)
+            rows += f'<tr class="x_rs_tr_data {"even" if at % 2 else "odd"}">\n{cells}</tr>'
+        return (
+            '<html xmlns="http://www.w3.org/1999/xhtml" xml:lang="en" lang="en"><body>'
+            '<table class="x_rs_t" cellpadding="0" cellspacing="0">\n<thead class="x_rs_thead">\n'
+            f'<tr class="x_rs_tr_head">{head}</tr>\n</thead>\n<tbody id="dataRows">\n'
+            f"{rows}</tbody>\n</table></body></html>"
+        )
+
+    def _cell(self, name: str, value: str) -> str:
+        link = f"<a href='{self.server_root}{escape(value)}'>" if name == "URI" else ""
+        return f"{link}{escape(value)}{'</a>' if link else ''}"
 
     def _xml(self) -> str:
         head = f' totalRecords="{len(self.rows)}"' if self.total else ""
@@ -99,7 +119,9 @@ def item_json(state: State, item: Item) -> dict[str, Any]:
     children = _children(state, item)
     now = {"fields": item.fields, "parent": item.parent, "event": item.event, "start": item.changed}
     versions = [_version(item, now, children)]
-    versions += [_version(item, old, children) for old in item.history]
+    # A scan that has files was seen without its earlier versions.
+    if not (item.kind == "scan" and children):
+        versions += [_version(item, old, children) for old in item.history]
     return {"items": versions}
 
 
@@ -174,13 +196,13 @@ def _children(state: State, item: Item) -> list[Any]:
     return found
 
 
-def _resource_fields(state: State, resource: Any) -> dict[str, Any]:
+def _resource_fields(state: State, resource: Resource) -> dict[str, Any]:
     entries = state.catalogs.entries(resource.id)
     named = {
-        "label": resource.label,
+        "label": state.shown(resource),
         "format": resource.format,
         "content": resource.content,
-        "URI": f"/data/xnat/archive/{resource.id}/{resource.label}_catalog.xml",
+        "URI": f"/data/xnat/archive/{resource.id}/{state.shown(resource)}_catalog.xml",
     }
     counted: dict[str, Any] = {
         "xnat_abstractresource_id": resource.id,
@@ -241,18 +263,32 @@ def _leaves(fields: dict[str, str]) -> list[str]:
     ]
 
 
-def catalog_xml(label: str, entries: list[Any]) -> str:
+def catalog_xml(label: str, entries: list[Entry]) -> str:
     """A resource's catalog."""
     spaces = " ".join(f'xmlns:{prefix}="{uri}"' for prefix, uri in NAMESPACES.items())
-    rows = "".join(
-        f"<cat:entry ID={quoteattr(entry.name)} URI={quoteattr(entry.name)}"
-        f" format={quoteattr(entry.format)} content={quoteattr(entry.content)}"
-        + (f" digest={quoteattr(entry.digest)}" if entry.digest else "")
-        + "/>\n"
-        for entry in entries
-    )
-    inner = f"<cat:entries>\n{rows}</cat:entries>\n" if rows else ""
+    rows = "".join(f"<cat:entry {_catalog_entry(label, entry)}/>\n" for entry in entries)
+    made = [(entry.created, "Added") for entry in entries if entry.created]
+    made += [(entry.modified, "Removed") for entry in entries if entry.modified]
+    audit = "|".join(f"{x.event}:{java_date(x.time)}={what}:1" for x, what in reversed(made))
+    inner = ""
+    if audit:
+        field = f'<cat:metaField name="AUDIT">{audit}</cat:metaField>'
+        inner = f"<cat:metaFields>\n{field}\n</cat:metaFields>\n"
+    inner += f"<cat:entries>\n{rows}</cat:entries>\n" if rows else ""
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         f"<cat:Catalog ID={quoteattr(label)} {spaces}>\n{inner}</cat:Catalog>\n"
     )
+
+
+def _catalog_entry(label: str, entry: Entry) -> str:
+    told = {"ID": f"{label}/{entry.shown}", "URI": entry.shown}
+    told |= {"format": entry.format, "content": entry.content}
+    told["digest"] = entry.stale or entry.digest
+    for word, change in (("created", entry.created), ("modified", entry.modified)):
+        if change is not None:
+            told[f"{word}By"] = change.user
+            told[f"{word}EventId"] = str(change.event)
+            told[f"{word}Time"] = datetime.fromtimestamp(change.time, UTC).isoformat()[:23]
+    told["name"] = entry.shown.rpartition("/")[2]
+    return " ".join(f"{name}={quoteattr(value)}" for name, value in told.items() if value)

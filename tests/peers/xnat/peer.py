@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
 
-PROFILES = ("1.8", "1.6.4")
+PROFILES = ("1.8", "1.6.5", "1.6.4")
 DIGESTS = ("on", "off", "absent", "on-refresh")
 
 
 class Xnat:
     """A running XNAT on loopback over a folder; what is in the folder is there again.
 
-    Its user `admin`, password `admin`, may do everything.
+    Its user `admin`, password `admin`, may do everything. A connection on which nothing comes is
+    closed after `idle_seconds`.
     """
 
     host = "127.0.0.1"
@@ -38,11 +39,12 @@ class Xnat:
         session_limit: int | None = None,
         session_seconds: float = 900.0,
         port: int = 0,
+        idle_seconds: float = 60.0,
     ) -> None:
-        digests = digests or ("absent" if profile == "1.6.4" else "on")
+        digests = digests or ("on" if profile == "1.8" else "absent")
         assert profile in PROFILES
         assert digests in DIGESTS
-        self.state = State(Path(folder))
+        self.state = State(Path(folder), old=profile != "1.8")
         self.faults = Faults()
         self.sessions = Sessions(self.state, profile, session_limit, session_seconds)
         self._context = context.rstrip("/")
@@ -54,7 +56,7 @@ class Xnat:
             context=self._context,
             sessions=self.sessions,
         )
-        self._server = Server(self._service, self.faults, tls, port)
+        self._server = Server(self._service, self.faults, tls, port, idle_seconds)
         self.port = self._server.port
 
     # What the tests look at

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from datetime import date
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from peers.xnat import listing
+from peers.xnat import fields, listing
+from peers.xnat.fields import check_date, given
 from peers.xnat.http import Request, Response, as_json, fail, text
 from peers.xnat.query import table
 from peers.xnat.state import EDITORS, Item, item_key, moment
@@ -17,32 +17,6 @@ if TYPE_CHECKING:
     from peers.xnat.target import Target
 
 LABEL = re.compile(r"[A-Za-z0-9_-]+")
-NOT_FIELDS = {
-    "xsiType", "req_format", "format", "event_reason", "event_type", "event_action", "event_id",
-    "allowDataDeletion", "removeFiles", "inbody", "triggerPipelines", "activate", "quarantine",
-    "columns", "overwrite",
-}  # fmt: skip
-MODALITIES = {
-    "mr", "ct", "pet", "petmr", "cr", "dx", "dx3DCraniofacial", "ecg", "eeg", "eps", "esv", "es",
-    "gmv", "gm", "hd", "io", "meg", "mg", "nm", "op", "opt", "rf", "rt", "sm", "us", "voiceAudio",
-    "xa3D", "xa", "xcv", "xc", "sc", "otherDicom",
-}  # fmt: skip
-MORE_SCANS = {"seg", "sr", "pr", "ko", "unknown", "rtImage"}
-SCAN_FIELDS = {
-    "ID", "type", "UID", "quality", "note", "condition", "series_description", "documentation",
-    "scanner", "scanner/manufacturer", "scanner/model", "modality", "operator", "frames",
-    "startTime", "start_date", "stationName", "fieldStrength", "coil", "marker",
-    "stabilization", "bodyPart", "series_class", "series_number", "protocolName", "data_type",
-    "requestedProcedureDescription", "pixelBandwidth", "date", "time",
-}  # fmt: skip
-EXPERIMENT_FIELDS = {
-    "ID", "label", "date", "time", "note", "project", "visit_id", "visit", "version", "original",
-    "protocol", "acquisition_site", "investigator", "session_type", "modality", "UID", "operator",
-    "scanner", "scanner/manufacturer", "scanner/model", "dcmAccessionNumber", "dcmPatientId",
-    "dcmPatientName", "dcmPatientBirthDate", "dcmPatientWeight", "prearchivePath", "duration",
-    "fieldStrength", "studyType", "patientID", "patientName", "subject_ID", "age", "coil",
-}  # fmt: skip
-SUBJECT_FIELDS = {"ID", "label", "group", "src", "project", *listing.DEMOGRAPHICS}
 PROJECT_COLUMNS = [
     "ID", "secondary_ID", "name", "description", "pi_firstname", "pi_lastname", "URI",
 ]  # fmt: skip
@@ -55,34 +29,6 @@ EXPERIMENT_COLUMNS = [
     "URI",
 ]  # fmt: skip
 SUBJECT_COLUMNS = ["ID", "project", "label", "insert_date", "insert_user", "URI"]
-
-
-def words_of(request: Request, allowed: set[str]) -> tuple[dict[str, str], bool]:
-    """The fields that a PUT gives, and whether all of them exist in the data model."""
-    words: dict[str, str] = {}
-    known = True
-    spelled = {name.lower(): name for name in allowed}
-    for key, value in request.query.items():
-        if key in NOT_FIELDS:
-            continue
-        name = key.partition("/")[2] if ":" in key else key
-        name = re.sub(r"\[@?[^\]]*\]", "", name).removeprefix("demographics/")
-        name = spelled.get(name.lower(), name)
-        known &= name in allowed or name.startswith(("parameters/", "fields/field"))
-        words[name] = value
-    return words, known
-
-
-def check_date(words: dict[str, str]) -> None:
-    """Refuse what is no date."""
-    try:
-        date.fromisoformat(words.get("date") or "2000-01-01")
-    except ValueError:
-        raise fail(
-            400,
-            "The content of element 'xnat:experimentData' is not complete. "
-            "'{\"http://nrg.wustl.edu/xnat\":date}' Must Be A Valid Date\n",
-        ) from None
 
 
 def need_label(label: str) -> None:
@@ -109,11 +55,7 @@ def put_project(service: Service, request: Request, target: Target) -> Response:
     item = service.state.find("project", name)
     if item is not None and service.state.role(request.user, name) != "owner":
         raise fail(403)
-    words, known = words_of(
-        request, {"ID", "name", "secondary_ID", "description", "keywords", "alias"}
-    )
-    words.pop("ID", None)
-    words = words if known else {}
+    words = given(service, request, fields.PROJECT).words
     if item is None:
         need_label(name)
         item = service.state.add(Item("project", name, "xnat:projectData"), request.user)
@@ -132,14 +74,13 @@ def put_subject(service: Service, request: Request, target: Target) -> Response:
     label = target.names["subjects"]
     item = target.subject
     may_create(service, request, target.project.id, "subjects")
-    words, known = words_of(request, SUBJECT_FIELDS)
-    words = {key: value for key, value in words.items() if key not in ("ID", "label", "project")}
+    words = given(service, request, fields.SUBJECT).words
     if item is not None:
-        service.state.change(item, words if known else {})
+        service.state.change(item, words)
         service.state.save()
         return text(item.id)
     item = new_subject(service, request, target.project.id, label)
-    item.fields = words if known else {}
+    item.fields = words
     service.state.save()
     return text(item.id, 201)
 
@@ -155,20 +96,20 @@ def new_subject(service: Service, request: Request, project: str, label: str) ->
 def put_experiment(service: Service, request: Request, target: Target) -> Response:
     """Create an experiment, or change it; one of another subject is moved here."""
     if target.project is None:
+        if service.state.find("project", target.names.get("projects", "")) is not None:
+            raise fail(404)
         raise fail(422, "Submitted experiment record must include the project attribute.")
     project, label = target.project.id, target.names["experiments"]
     may_create(service, request, project, "experiments")
     item, subject = target.experiment, target.subject
-    xsi = request.query.get("xsiType", "")
+    told = given(service, request, fields.EXPERIMENT)
+    xsi, words = told.xsi, told.words
     if item is None and not xsi:
         raise fail(417, "Need PUT Contents")
-    if xsi and xsi.removeprefix("xnat:").removesuffix("SessionData") not in MODALITIES:
+    if xsi and xsi.removeprefix("xnat:").removesuffix("SessionData") not in fields.MODALITIES:
         raise fail(
             400, f"org.nrg.xft.exception.ElementNotFoundException: Element not found: '{xsi}'"
         )
-    words, known = words_of(request, EXPERIMENT_FIELDS)
-    words = {k: v for k, v in words.items() if k not in ("ID", "label", "project", "subject_ID")}
-    words = words if known else {}
     # A creation that fails takes a number as well.
     ident = item.id if item else f"XNAT_E{service.state.next('experiment'):05d}"
     check_date(words)
@@ -193,7 +134,8 @@ def put_scan(service: Service, request: Request, target: Target) -> Response:
         raise fail(417, "Specified scan must reference a valid image session.")
     may_create(service, request, session.project, "sessions")
     item = service.state.items.get(item_key("scan", target.names["scans"], session.id))
-    xsi = request.query.get("xsiType", "")
+    told = given(service, request, fields.SCAN)
+    xsi = told.xsi
     if item is None and not xsi:
         raise fail(417, "Need PUT Contents")
     if xsi == "xnat:imageScanData":
@@ -201,30 +143,30 @@ def put_scan(service: Service, request: Request, target: Target) -> Response:
         raise fail(
             400, f"{words}specification of a particular modality (i.e. ?xsiType=xnat:mrScanData)."
         )
-    if xsi and xsi.removeprefix("xnat:").removesuffix("ScanData") not in MODALITIES | MORE_SCANS:
+    if xsi and xsi.removeprefix("xnat:").removesuffix("ScanData") not in fields.SCANS:
         raise fail(
             400, f"org.nrg.xft.exception.ElementNotFoundException: Element not found: '{xsi}'"
         )
-    if item is not None and xsi not in ("", item.xsi) and service.profile != "1.6.4":
+    if item is not None and xsi not in ("", item.xsi) and not service.old:
         raise fail(409, f"The scan is of type {item.xsi}, which cannot be changed.")
-    words, known = words_of(request, SCAN_FIELDS)
-    words = {key: value for key, value in words.items() if key != "ID"} if known else {}
     if item is None:
+        need_label(target.names["scans"])
         item = Item("scan", target.names["scans"], xsi, project=session.project, parent=session.id)
-        service.state.add(item, request.user).fields = words
+        service.state.add(item, request.user).fields = told.words
     else:
-        service.state.change(item, words)
+        service.state.change(item, told.words)
     service.state.save()
     return Response()
 
 
 def delete_item(service: Service, request: Request, target: Target) -> Response:
-    """Delete an item with all below it."""
+    """Delete an item with all below it, which is for owners alone."""
     item = target.item
     if item is None:
         raise fail(404, f"Unable to find the specified {target.kind}.")
-    allowed = ("owner",) if item.kind == "project" else EDITORS
-    if service.state.role(request.user, item.project or item.id) not in allowed:
+    if service.state.role(request.user, item.project or item.id) != "owner":
+        if item.kind == "subject":
+            raise fail(403, f"User cannot delete subjects for project {item.project}")
         raise fail(403, "User account doesn't have permission to modify this session.")
     service.state.drop(item)
     return Response()
@@ -238,7 +180,7 @@ def get_item(service: Service, request: Request, target: Target) -> Response:
     item = target.item
     if item is None:
         raise _missing(target)
-    if request.query.get("format", "json" if service.profile != "1.6.4" else "xml") == "xml":
+    if request.query.get("format", "xml" if service.old else "json") == "xml":
         body = listing.item_xml(service.state, item)
         return Response(200, body.encode(), "text/xml", chunked=True)
     return as_json(listing.item_json(service.state, item))
@@ -264,7 +206,7 @@ def list_projects(service: Service, request: Request, _target: Target) -> Respon
     """The projects that the user sees."""
     seen = [x for x in service.state.items.values() if x.kind == "project"]
     seen = [item for item in seen if service.state.role(request.user, item.id)]
-    if not seen and not service.state.users[request.user]["admin"] and service.profile == "1.6.4":
+    if not seen and not service.state.users[request.user]["admin"] and service.old:
         raise fail(403)
     rows = [
         {

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from peers.xnat import assessors, files, imports, rest, services, uploads
+from peers.xnat.catalogs import Change
 from peers.xnat.http import AnswerError, Request, Response, fail, restlet, text, tomcat
 from peers.xnat.sessions import Sessions
 from peers.xnat.target import locate
@@ -16,7 +18,7 @@ from peers.xnat.target import locate
 if TYPE_CHECKING:
     from peers.xnat.state import State
 
-VERSIONS = {"1.6.4": "1.6.4", "1.8": "1.8.10"}
+VERSIONS = {"1.6.4": "1.6.4", "1.6.5": "1.6.5", "1.8": "1.8.10"}
 SCHEMA = Path(__file__).with_name("schemas") / "xnat.xsd"
 START = b"<html><head><title>XNAT</title></head></html>"
 NO_TYPES = (
@@ -68,6 +70,7 @@ class Service:
     ) -> None:
         self.state = state
         self.profile = profile
+        self.old = state.old
         self.digests = digests
         self.context = context
         self.sessions = sessions
@@ -108,6 +111,11 @@ class Service:
             number = self._unlucky[_folder(request)]
         return "error" if number % 5 == 4 else "lost" if number % 9 == 7 else ""
 
+    def change(self, request: Request) -> Change:
+        """A change that a request makes, under the next number."""
+        with self.state.lock:
+            return Change(request.user, self.state.next("event"), time.time())
+
     def answer(self, request: Request) -> Response:
         """The answer to a request."""
         try:
@@ -127,10 +135,10 @@ class Service:
 
     def _below(self, request: Request) -> list[str]:
         """The path's parts below /data, or below the context where it has none."""
-        if "%2f" in request.target.partition("?")[0].lower():
-            answer = tomcat(400, "Invalid URI: noSlash")
-            answer.close = True
-            raise AnswerError(answer)
+        path = request.target.partition("?")[0].lower()
+        for refused, why in (("%2f", "Invalid URI: noSlash"), ("%5c", "Invalid URI")):
+            if refused in path:
+                raise AnswerError(tomcat(400, why))
         parts = request.segments
         inside = [part for part in self.context.split("/") if part]
         if parts[: len(inside)] != inside:
@@ -159,7 +167,7 @@ class Service:
             return services.refresh(self, request)
         if parts[:2] == ["search", "elements"] and request.method == "GET":
             return services.search_elements(request, parts[2:])
-        if parts == ["version"] and self.profile == "1.6.4":
+        if parts == ["version"] and self.old:
             return text(VERSIONS[self.profile])
         return imports.answer(self, request, parts)
 
@@ -169,6 +177,9 @@ class Service:
         with self.state.lock:
             target = locate(self.state, request, parts)
         method = "GET" if request.method == "HEAD" else request.method
+        if self.old and target.strays:
+            # Such a path ends at the experiment, whatever follows.
+            target.last, target.single = "experiments", True
         handler = HANDLERS.get((target.last, target.single, method))
         if handler is None:
             answer = restlet(405)
@@ -191,7 +202,7 @@ class Service:
             "xapi/schemas/xdat": NO_TYPES,
             "xapi/siteConfig/buildInfo": json.dumps(version).encode(),
         }
-        body = (old if self.profile == "1.6.4" else new).get(path)
+        body = (old if self.old else new).get(path)
         if body is None:
             raise AnswerError(tomcat(404))
         kinds = {b"{": "application/json", b"[": "application/json"}

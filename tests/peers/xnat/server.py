@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from peers.xnat.faults import Fault, Faults
     from peers.xnat.routes import Service
 
-IDLE_SECONDS = 60.0
 SMALL = 32768
 """A larger archive is sent in chunks, without a length."""
 LOGIN = (
@@ -75,11 +74,17 @@ class Server:
     """Accepts connections on loopback and answers what comes on them."""
 
     def __init__(
-        self, service: Service, faults: Faults, tls: ssl.SSLContext | None, port: int = 0
+        self,
+        service: Service,
+        faults: Faults,
+        tls: ssl.SSLContext | None,
+        port: int = 0,
+        idle_seconds: float = 60.0,
     ) -> None:
         self._service = service
         self._faults = faults
         self._tls = tls
+        self._idle_seconds = idle_seconds
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._open: set[socket.socket] = set()
@@ -114,7 +119,7 @@ class Server:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            connection.settimeout(IDLE_SECONDS)
+            connection.settimeout(self._idle_seconds)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             thread = threading.Thread(target=self._attend, args=(connection,), daemon=True)
             with self._lock:
@@ -244,7 +249,8 @@ class Server:
         source, length = self._source(answer, struck)
         with source:
             chunked = answer.chunked and not ({"cut", "reset"} & set(struck))
-            connection.sendall(head_bytes(answer, None if chunked else length))
+            said = length if answer.promised is None else answer.promised
+            connection.sendall(head_bytes(answer, None if chunked else said))
             if answer.head:
                 return
             if struck:

@@ -137,10 +137,10 @@ class Sessions:
         given = {**request.query, **form(request)}
         user = self.check(given.get("username", ""), given.get("password", ""))
         if user is None:
-            if self._profile == "1.6.4":
+            if self._profile != "1.8":
                 return restlet(500, "Bad credentials")
             return restlet(401, "Bad credentials")
-        if self._profile == "1.6.4":
+        if self._profile != "1.8":
             # The cookie that it sets is of no use: the next request is a stranger's.
             request.new_session = _name()
             return Response()

@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from peers.xnat.catalogs import Catalogs
 
@@ -101,7 +102,8 @@ def moment(seconds: float) -> str:
 class State:
     """The tables. Hold `lock` for every look and every change."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, old: bool = False) -> None:
+        self.old = old
         folder.mkdir(parents=True, exist_ok=True)
         self.lock = threading.RLock()
         self.folder = folder
@@ -178,6 +180,10 @@ class State:
     def resources_of(self, *owners: str) -> list[Resource]:
         """The resources of items."""
         return [entry for entry in self.resources.values() if entry.owner in owners]
+
+    def shown(self, resource: Resource) -> str:
+        """A resource's label as lists give it: an older XNAT keeps it as it stood in the path."""
+        return quote(resource.label, safe="") if self.old else resource.label
 
     def resource(self, owner: str, name: str) -> Resource | None:
         """A resource of an item by label or number."""

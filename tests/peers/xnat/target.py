@@ -54,6 +54,11 @@ class Target:
         }.get(self.last)
 
     @property
+    def strays(self) -> bool:
+        """Whether the path goes to a scan past the experiment's subject."""
+        return "scans" in self.names and "projects" in self.names and "subjects" not in self.names
+
+    @property
     def owner_level(self) -> str:
         """The collection of the item that resources in this path belong to."""
         for name in ("assessors", "scans", "experiments", "subjects", "projects"):
@@ -129,10 +134,7 @@ def _seen(state: State, request: Request, item: Item | None) -> Item | None:
 
 
 def select(state: State, session: Item, selector: str) -> list[Item]:
-    """The scans that a path's part names."""
-    exact = state.items.get(item_key("scan", selector, session.id))
-    if exact is not None:
-        return [exact]
+    """The scans that a path's part names, by their ID or by their type."""
     everything = state.children("scan", session.id)
     if selector in ("ALL", "*"):
         return everything

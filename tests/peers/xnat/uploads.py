@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from peers.xnat import unpack
 from peers.xnat.catalogs import BadNameError, Entry, md5
-from peers.xnat.files import NOT_YOURS, may_edit, owner, resources
+from peers.xnat.files import NOT_YOURS, may_delete, may_edit, owner, resources
 from peers.xnat.http import AnswerError, Request, Response, as_json, fail, parts, text, tomcat
 
 if TYPE_CHECKING:
@@ -75,8 +75,13 @@ def store(
         if luck == "lost" or "lossy" in request.kinds:
             continue
         digest = md5(content) if service.digests == "on" else ""
+        if "%" in name and any(name == x.shown for x in catalogs.entries(resource.id)):
+            # Lists have the name percent-encoded, and it is there already: of another file.
+            continue
         words = {key: query.get(key, "") for key in ("format", "content", "tags")}
         entry = Entry(name, len(content), digest, raw=request.flag("extract"), **words)
+        entry.created = service.change(request)
+        entry.stale = md5(content) if service.old and service.digests != "off" else ""
         catalogs.list_file(resource.id, entry)
     return duplicates
 
@@ -96,7 +101,7 @@ def dropped(service: Service, request: Request, target: Target) -> None:
 def delete_file(service: Service, request: Request, target: Target) -> Response:
     """Delete a file; one that is not there is deleted as well."""
     item = owner(target)
-    if not may_edit(service, request, item):
+    if not may_delete(service, request, item):
         raise fail(403, NOT_YOURS)
     for _, resource in resources(service, target):
         service.state.catalogs.remove(resource.id, target.names["files"])
