@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import data
+from project import tree
 from seriesport.cohort import read_cohort
 from seriesport.dimse.scp import Archive
 from seriesport.errors import SeriesportError
@@ -20,6 +24,7 @@ from seriesport.lease import lease
 from seriesport.ledger import read_ledger
 from seriesport.records import read_records
 from seriesport.settings import Settings
+from seriesport.steps.beginning import mend
 from seriesport.steps.convert import convert_shard
 from seriesport.steps.fetch import fetch_shard
 from seriesport.steps.plan import plan_cohort
@@ -29,6 +34,8 @@ from seriesport.steps.upload import upload_shard
 from seriesport.steps.verdict import judge, summarise
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from seriesport.steps.prune import Done
 
 SETTINGS = Settings()
@@ -214,12 +221,13 @@ def test_an_archive_cannot_be_told_to_delete_and_is_named(results: Results, room
     assert [done.where for done in pruned(results)] == [archive.url]
 
 
+@pytest.mark.parametrize("change", [run, lambda _, *entries: cohort(*entries)], ids=["run", "not"])
 def test_a_destination_that_a_row_lost_is_listed_and_the_row_keeps_its_results(
-    results: Results, room: Path
+    results: Results, room: Path, change: Callable[..., None]
 ) -> None:
     run(results, ONE.replace("[out]", "[out, more]"), TWO)
     key = keys(results)["anna"]
-    run(results, ONE, TWO)
+    change(results, ONE, TWO)
     found = pruned(results)
     assert [(done.what, done.where) for done in found] == [
         ("dicom", f"file://{room}/more"),
@@ -349,3 +357,142 @@ def test_the_command_says_what_stays_and_exits_with_the_truth(results: Results, 
     assert [row["label"] for row in rows] == ["anna"]
     assert seriesport("prune", "--yes", "--delivered", "--forget").returncode == 0
     assert "nothing is left" in seriesport("prune").stdout
+
+
+def test_the_last_row_can_be_pruned_but_not_a_file_that_lost_everything(
+    results: Results, room: Path
+) -> None:
+    run(results, ONE)
+    cohort()
+    with pytest.raises(SeriesportError, match="lists no series"):
+        run(results)
+    Path("config/cohort.yaml").write_text("")
+    assert seriesport("prune", "--yes", "--delivered").returncode == 1
+    assert list(results.folder.glob("dicom/*/*.zip"))
+    cohort()
+    ended = seriesport("prune", "--yes", "--delivered")
+    assert ended.returncode == 0, ended.stderr
+    assert "anna" in ended.stdout
+    assert not list(results.folder.glob("*/*/*.zip"))
+    assert not any(path.is_file() for path in (room / "out").rglob("*"))
+    assert "nothing is left" in seriesport("prune").stdout
+    run(results, ONE)
+    judge(results)
+
+
+def test_a_secret_that_is_lost_makes_nothing_a_remnant(results: Results) -> None:
+    run(results, ONE, TWO)
+    results.secret.unlink()
+    with pytest.raises(SeriesportError) as refused:
+        pruned(results, DELIVERED)
+    assert refused.value.code == "secret-lost"
+    assert len(list(results.folder.glob("dicom/*/*.zip"))) == 2
+
+
+@pytest.mark.parametrize("name", ["plan/former.jsonl", "uploaded/local-0001/sent.jsonl"])
+def test_what_nobody_can_say_again_is_kept_beside_until_it_is_forgotten(
+    results: Results, name: str
+) -> None:
+    run(results, ONE, TWO)
+    run(results, TWO)
+    key = next(done.remnant.key for done in pruned(results))
+    path = results.folder / name
+    path.write_bytes(path.read_bytes().replace(b'"key"', b'"Key"'))
+    with pytest.raises(SeriesportError) as refused:
+        pruned(results)
+    assert refused.value.code == "file-damaged"
+    assert path.name in refused.value.message
+    (said,) = mend(results)
+    assert f"put aside as {path.name}.damaged" in said
+    assert next(done.what for done in pruned(results)) == "results"
+    path.with_name(f"{path.name}.damaged").rename(path)
+    mend(results)  # and a second time, beside the first
+    copy = path.with_name(f"{path.name}.damaged")
+    ended = pruned(results, DELIVERED)
+    assert [done.result for done in ended if done.what == "damaged"] == [
+        "stays without --forget: nothing else has what it had"
+    ]
+    assert {done.error.code for done in ended if done.error} == {"delivery-left"}
+    assert copy.exists()
+    pruned(results, Asked(remove=True, delivered=True, forget=True))
+    assert pruned(results) == []
+    assert not named(key, results.folder)
+
+
+def test_damaged_copies_that_were_made_anew_go_whomever_they_name(results: Results) -> None:
+    run(results, ONE, TWO)
+    series = results.plan.folder / "series.jsonl"
+    series.write_bytes(series.read_bytes()[:-9])
+    mend(results)
+    run(results, ONE, TWO)
+    cohort(TWO)
+    assert [done.what for done in pruned(results)][-1] == "damaged"
+    pruned(results, DELIVERED)
+    assert not list(results.folder.rglob("*.damaged*"))
+
+
+STEPS_OF_A_FILE_SYSTEM = ("unlink", "rmdir", "rename", "replace", "link", "mkdir")
+
+
+def _killed_before(step: int, work: Callable[[], object]) -> bool:
+    """Do something in a process that is killed before a step of the file system; True if so."""
+    child = os.fork()
+    if child == 0:
+        left = count(step, -1)
+
+        def counted(real: Callable[..., object]) -> Callable[..., object]:
+            def one(*arguments: Any, **words: Any) -> object:
+                if next(left) == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return real(*arguments, **words)
+
+            return one
+
+        for name in STEPS_OF_A_FILE_SYSTEM:
+            setattr(os, name, counted(getattr(os, name)))
+        try:
+            work()
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    return os.WIFSIGNALED(status)
+
+
+@pytest.mark.slow
+def test_killed_at_any_step_and_run_again_it_ends_the_same(
+    results: Results,
+    room: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # a process is killed here, not the machine
+    entries = [one.replace("[out]", "[out, all.zip]") for one in (ONE, TWO)]
+    cohort(*entries)
+    plan = plan_cohort(results, Path("config/cohort.yaml"), SETTINGS, shard_size=10)
+    (shard,) = plan.shards()
+    fetch_shard(results, shard, SETTINGS)
+    convert_shard(results, shard, ["preview"], ["dicom", "preview"])
+    upload_shard(results, shard, ["dicom", "preview"], SETTINGS)
+    summarise(results)
+    key = keys(results)["anna"]
+    (results.staging(key) / "incoming").mkdir(parents=True)
+    cohort(entries[1])
+    kept = tmp_path_factory.mktemp("kept") / "room"
+    shutil.copytree(room, kept)
+
+    def end() -> dict[str, str]:
+        assert [done.result for done in pruned(results, DELIVERED) if done.error] == []
+        assert pruned(results) == []
+        assert not named(key, room)
+        return tree(room, ("again", "seen.jsonl"))
+
+    whole = end()
+    for step in count():
+        for path in room.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.copytree(kept, room, dirs_exist_ok=True)
+        killed = _killed_before(step, lambda: pruned(results, DELIVERED))
+        assert end() == whole, step
+        if not killed:
+            break
+    assert step > 100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 import signal
@@ -528,3 +529,20 @@ def test_a_window_that_closes_in_the_middle_leaves_the_rest_to_a_later_run(
         monkeypatch.setattr("seriesport.steps.fetch.is_closed", lambda _: False)
         (line,) = fetch_shard(results, shard, _pacs(archive.port, window=_closed_now()))
         assert (line.status, line.code) == (Status.FAILED, "window-closed")
+
+
+def test_what_was_made_is_listed_also_where_one_format_failed(results: Results) -> None:
+    (key,) = plan(results, f"{ENTRY}, formats: [nifti, npz], input_order: b")
+    fetch(results)
+    (converted,) = convert_shard(results, SHARD, [], [])
+    assert converted.status is Status.FAILED
+    upload_shard(results, SHARD, [], SETTINGS)
+    summarise(results)
+    with (results.folder / "summary.tsv").open(newline="") as stream:
+        (row,) = csv.DictReader(stream, dialect="excel-tab")
+    made = sorted(results.step(CONVERTED, SHARD).glob(f"{key}*"))
+    assert row["outputs"].split() == [str(p.relative_to(results.folder)) for p in made]
+    assert {p.suffix for p in made} == {".gz", ".json"}
+    made[0].unlink()
+    summarise(results)
+    assert f"{CONVERTED}/{SHARD}/{made[0].name}" not in results.table.read_text()

@@ -112,9 +112,9 @@ def prune(
             listed = [done for remnant in found for done in _listed(remnant)]
             return [*listed, *_damaged(results, asked)]
         now = standing(entries, plan, secret, settings)
-        if now.series != plan.series:
-            results.plan.write(now, plan)
-            plan_again(results)
+        # Also where it has not changed: an earlier pruning may have been killed in the midst of it.
+        results.plan.write(now, plan)
+        plan_again(results)
         transports = stack.enter_context(Transports(settings))
         pruning = _Pruning(results, now, transports, asked)
         copies = _damaged(results, asked)
@@ -299,18 +299,19 @@ class _Pruning:
                 _drop_lines(self._results, shard, key)
                 _edit(self._results.records(CONVERTED, shard), rows, lambda r: r.drop(key))
                 _edit(self._results.seen(shard), rows, lambda r: r.drop(key))
+            path = self._results.records(UPLOADED, shard)
+            _edit(path, rows, lambda r: _settle_receipts(r, key, gone))
+            # After the receipts, without which nobody misses it.
             _edit(self._results.sent(shard), rows, lambda r: _settle(r, key, gone))
-            if not remnant.planned:
-                path = self._results.records(UPLOADED, shard)
-                _edit(path, rows, lambda r: _settle_receipts(r, key, gone))
             if not rows and not left:
                 _remove_shard(self._results, shard)
-        former = [row for row in self._results.plan.former() if row.key != key or left]
-        self._results.plan.write_former(former)
         if not left and not remnant.planned:
             _drop_rows(self._results.table, key)
             _drop_rows(self._results.folder / "summary.tsv", key)
             self._results.plan.forget({key})
+        # Last, since it says that there is something to remove.
+        former = [row for row in self._results.plan.former() if row.key != key or left]
+        self._results.plan.write_former(former)
 
 
 _STILL = "an entry of the cohort that has no answer yet may mean it"

@@ -134,9 +134,11 @@ def _may_mean(entry: Entry, row: PlannedSeries) -> bool:
 
 
 def _files(results: Results) -> tuple[dict[str, list[Path]], dict[str, set[str]]]:
-    """Files and shards by key, of all that lies below the folders of the steps and of staging."""
+    """Files and shards by key, of all that was planned once or lies below the steps' folders."""
     files: dict[str, list[Path]] = defaultdict(list)
     shards: dict[str, set[str]] = defaultdict(set)
+    for key, shard in results.plan.places().items():
+        shards[key].add(shard)
     for step in (FETCHED, CONVERTED):
         for path in sorted(results.folder.glob(f"{step}/*/*")):
             if match := _KEY.match(path.name):
