@@ -46,6 +46,7 @@ bench-smoke: $(VENV)/test.stamp peers  ## Every benchmark in a tiny form: does i
 	$(BIN)/python benchmarks/convert.py --slices 3 --runs 1
 	$(BIN)/python benchmarks/reading.py --slices 3 --times 2 --rounds 1
 	$(BIN)/python benchmarks/series.py --slices 3 --times 2 --rounds 1
+	$(BIN)/python benchmarks/vendors.py --files 4 --rounds 1
 	$(BIN)/python benchmarks/whole_job.py --slices 3 --size 32 --rounds 1
 	$(BIN)/python benchmarks/xnat.py --files 3 --rounds 1
 

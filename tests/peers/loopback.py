@@ -9,7 +9,9 @@ import socket
 import struct
 
 _NEW_NETWORK = 0x40000000
-_GET_FLAGS, _SET_FLAGS, _UP = 0x8913, 0x8914, 1
+_GET_FLAGS, _SET_FLAGS, _SET_ADDRESS, _UP = 0x8913, 0x8914, 0x8916, 1
+_ADDRESS = "192.0.2.1"
+"""Of documentation (RFC 5737): nobody else has it."""
 _OUTSIDE = "SERIESPORT_TESTS_OUTSIDE"
 """Names the network that the tests left; workers and servers inherit it."""
 
@@ -27,9 +29,16 @@ def enter() -> None:
         return
     os.environ[_OUTSIDE] = f"/proc/{os.getpid()}/fd/{outside}"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        request = struct.pack("16sh", b"lo", 0).ljust(40, b"\0")
-        (flags,) = struct.unpack_from("h", fcntl.ioctl(control, _GET_FLAGS, request), 16)
-        fcntl.ioctl(control, _SET_FLAGS, struct.pack("16sh", b"lo", flags | _UP).ljust(40, b"\0"))
+        (flags,) = struct.unpack_from("h", fcntl.ioctl(control, _GET_FLAGS, _request(b"lo")), 16)
+        fcntl.ioctl(control, _SET_FLAGS, _request(b"lo", struct.pack("h", flags | _UP)))
+        # glibc takes a network for absent that has 127.0.0.1 alone (AI_ADDRCONFIG): SLURM asks so.
+        address = struct.pack("HH4s", socket.AF_INET, 0, socket.inet_aton(_ADDRESS))
+        fcntl.ioctl(control, _SET_ADDRESS, _request(b"lo:1", address))
+
+
+def _request(interface: bytes, value: bytes = b"") -> bytes:
+    """Encode a request about an interface (netdevice(7))."""
+    return (interface.ljust(16, b"\0") + value).ljust(40, b"\0")
 
 
 def outside() -> list[str]:
