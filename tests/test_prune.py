@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import data
+from peers.xnat import Xnat
 from project import tree
 from seriesport.cohort import read_cohort
 from seriesport.dimse.scp import Archive
@@ -24,7 +25,7 @@ from seriesport.errors import SeriesportError
 from seriesport.lease import lease
 from seriesport.ledger import read_ledger
 from seriesport.records import read_records
-from seriesport.settings import Settings
+from seriesport.settings import Settings, XnatServer
 from seriesport.steps.beginning import mend
 from seriesport.steps.convert import convert_shard
 from seriesport.steps.fetch import fetch_shard
@@ -207,6 +208,31 @@ def test_a_zip_is_written_anew_without_the_series(results: Results, room: Path) 
         assert {n: archive.read(n) for n in archive.namelist()} == before
     assert len(before) == 3
     assert other in str(before)
+
+
+def test_an_xnat_is_rid_of_what_was_sent_under_the_names_that_it_has_there(
+    results: Results, room: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Xnat(room / "xnat", "1.8") as xnat:
+        xnat.add_user("owner", "secret")
+        xnat.add_project("P", owner="owner")
+        monkeypatch.setenv("SERIESPORT_USER_XNAT", "owner")
+        monkeypatch.setenv("SERIESPORT_PASSWORD_XNAT", "secret")
+        settings = Settings({"xnat": XnatServer("xnat", xnat.url)})
+        monkeypatch.setattr(sys.modules[__name__], "SETTINGS", settings)
+        entries = [one.replace("out", '"xnat://xnat/P/S1/E1"') for one in (ONE, TWO)]
+        run(results, *entries)
+        scans = xnat.scans("P", "E1")
+        before = {s: (xnat.stored("P", "E1", s), xnat.resources("P", "E1", s)) for s in scans}
+        cohort(entries[1])
+        ended = pruned(results, DELIVERED)
+        assert [done.result for done in ended] == ["removed", "removed 3", "removed 1"]
+        left = {s: xnat.stored("P", "E1", s) for s in scans}
+        assert sorted(map(len, left.values())) == [0, 2]
+        shots = [xnat.stored("P", "E1", s, "SNAPSHOTS") for s in scans]
+        assert sorted(map(len, shots)) == [0, 1]
+        assert all(files == before[s][0] for s, files in left.items() if files)
+        assert pruned(results) == []
 
 
 def test_an_archive_cannot_be_told_to_delete_and_is_named(results: Results, room: Path) -> None:

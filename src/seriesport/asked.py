@@ -72,13 +72,11 @@ def _parse(lines: Iterable[str]) -> list[Asked]:
 def describe(asked: Iterable[Asked]) -> Iterator[str]:
     """Say how old the answers are, and how to ask again, in lines for the terminal."""
     rows = sorted(asked, key=lambda one: one.line)
-    open_ended = [one for one in rows if one.open_ended]
-    for age, lines in _by_age(open_ended).items():
-        yield f"planned {age}, naming no series: {_listed(lines)}"
-    if open_ended:
-        yield "to ask what their studies have now: snakemake --config refresh=true"
     for age, lines in _by_age(one for one in rows if not one.open_ended).items():
-        yield f"planned {age}, naming their series: {_listed(lines)}"
+        yield f"planned {age}: {_listed(lines)}"
+    for age, lines in _by_age(one for one in rows if one.open_ended).items():
+        again = "ask again with: snakemake --config refresh=true"
+        yield f"planned {age}, naming no series: {_listed(lines)}; {again}"
 
 
 def _by_age(asked: Iterable[Asked]) -> dict[str, list[int]]:
