@@ -24,8 +24,8 @@ KILLS = 12
 START = 4
 """Seconds in which Snakemake begins its first job."""
 # What tells of a run and not of its result: logs, the order to repeat something, and when the
-# destinations were last asked.
-NOT_RESULTS = ("logs", "retry", "again", "seen.jsonl")
+# sources and destinations were last asked.
+NOT_RESULTS = ("logs", "retry", "again", "asked.tsv", "seen.jsonl")
 
 
 def _delivered(project: Project) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 import signal
@@ -31,7 +32,9 @@ from seriesport.hours import Hours
 from seriesport.ledger import LedgerLine, Status, read_ledger, write_ledger
 from seriesport.part10 import load_instance
 from seriesport.plan import Plan
+from seriesport.records import read_records
 from seriesport.scratch import scratch
+from seriesport.sent import sent_of
 from seriesport.settings import DicomServer, Settings
 from seriesport.staging import Staging
 from seriesport.steps.convert import convert_shard
@@ -377,7 +380,9 @@ _STUCK = """
 import sys, threading, time
 from pathlib import Path
 from seriesport.plan import PlannedSeries
+from seriesport.records import read_records
 from seriesport.scratch import scratch
+from seriesport.sent import sent_of
 from seriesport.steps.job import job
 from seriesport.steps.shard import run_shard
 from types import SimpleNamespace
@@ -528,3 +533,52 @@ def test_a_window_that_closes_in_the_middle_leaves_the_rest_to_a_later_run(
         monkeypatch.setattr("seriesport.steps.fetch.is_closed", lambda _: False)
         (line,) = fetch_shard(results, shard, _pacs(archive.port, window=_closed_now()))
         assert (line.status, line.code) == (Status.FAILED, "window-closed")
+
+
+def test_what_was_made_is_listed_also_where_one_format_failed(results: Results) -> None:
+    (key,) = plan(results, f"{ENTRY}, formats: [nifti, npz], input_order: b")
+    fetch(results)
+    (converted,) = convert_shard(results, SHARD, [], [])
+    assert converted.status is Status.FAILED
+    upload_shard(results, SHARD, [], SETTINGS)
+    summarise(results)
+    with (results.folder / "summary.tsv").open(newline="") as stream:
+        (row,) = csv.DictReader(stream, dialect="excel-tab")
+    made = sorted(results.step(CONVERTED, SHARD).glob(f"{key}*"))
+    assert row["outputs"].split() == [str(p.relative_to(results.folder)) for p in made]
+    assert {p.suffix for p in made} == {".gz", ".json"}
+    made[0].unlink()
+    summarise(results)
+    assert f"{CONVERTED}/{SHARD}/{made[0].name}" not in results.table.read_text()
+
+
+@pytest.mark.parametrize("touched", [False, True], ids=["as we wrote it", "changed"])
+def test_files_of_a_series_that_grew_take_the_place_of_the_earlier_ones_that_we_wrote(
+    results: Results, room: Path, touched: bool
+) -> None:
+    def run() -> LedgerLine:
+        plan(results, f"{ENTRY}, upload: [nifti]", refresh=True)
+        fetch(results)
+        convert_shard(results, SHARD, [], ["nifti"])
+        return upload_shard(results, SHARD, ["nifti"], SETTINGS)[0]
+
+    assert run().status is Status.COMPLETE
+    old = next((room / "out").rglob("*.nii.gz"))
+    before = old.read_bytes()
+    (old.parent / "notes.txt").write_text("of somebody")
+    if touched:
+        old.write_bytes(before + b"x")
+    shutil.rmtree(room / "source")
+    data.mr(room / "source", data.identity("steps"), times=1, slices=5)
+    line = run()
+    assert (old.parent / "notes.txt").read_text() == "of somebody"
+    if touched:
+        assert (line.status, line.code) == (Status.FAILED, "destination-conflict")
+        assert old.read_bytes() == before + b"x"
+        return
+    assert line.status is Status.COMPLETE
+    made = next(results.step(CONVERTED, SHARD).glob("*.nii.gz"))
+    assert old.read_bytes() == made.read_bytes() != before
+    (record,) = read_records(results.sent(SHARD)).values()
+    (sent,) = sent_of(record)
+    assert len(sent.sha256) == len(list(old.parent.iterdir())) - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pydicom
 import pytest
@@ -21,15 +22,16 @@ from seriesport.errors import SeriesportError
 from seriesport.instance import FileSlice, Instance, PlainFile
 from seriesport.part10 import load_instance
 from seriesport.settings import Settings, XnatServer
-from seriesport.transports.protocol import Proof, SeriesReference
+from seriesport.transports.protocol import Proof, Removal, SeriesReference, Written
 from seriesport.transports.registry import open_transport
 from seriesport.xnat.contents import Contents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from peers.xnat import Logged
     from seriesport.transports.protocol import Receipt
+    from seriesport.transports.xnat import XnatTransport
 
 EXPERIMENT = XnatAddress("here", None, "P", "S1", "E1")
 VARIANTS = [("1.6.4", "absent"), ("1.8", "on")]
@@ -58,6 +60,10 @@ class Site:
     ) -> Receipt:
         with open_transport(address, self.settings) as transport:
             return transport.store_files(files, address, resource, series, name)
+
+    def remove(self, written: Written, address: XnatAddress = EXPERIMENT) -> Removal:
+        with open_transport(address, self.settings) as transport:
+            return transport.remove(address, written)
 
     def fault(self, kind: str, **words: object) -> Fault:
         """A fault of the PUTs of files, if nothing else is said."""
@@ -91,7 +97,8 @@ class Site:
 def made_site(folder: Path, profile: str, digests: str, **words: object) -> Site:
     peer = Xnat(folder, profile, digests)
     peer.add_project("P")
-    for user, role in (("member", "member"), ("viewer", "collaborator"), ("stranger", "")):
+    roles = {"owner": "owner", "member": "member", "viewer": "collaborator", "stranger": ""}
+    for user, role in roles.items():
         peer.add_user(user, f"secret of {user}", P=role)
     server = XnatServer("here", peer.url, connect_timeout=3, timeout=3, wall_clock=20, **words)
     return Site(peer, Settings({"here": server}))
@@ -1106,3 +1113,63 @@ def set_attributes(path: Path, **values: object) -> None:
     for name, value in values.items():
         setattr(data_set, name, value)
     data_set.save_as(path)
+
+
+# What is removed again
+
+
+def sha256(contents: Iterable[bytes]) -> list[str]:
+    return [hashlib.sha256(content).hexdigest() for content in contents]
+
+
+def test_what_we_wrote_is_removed_and_what_others_put_beside_it_stays(
+    site: Site,
+    made: data.Made,
+    who: data.Identity,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    key = "abcdefghijklmnop"
+    tails = {".nii.gz": b"an image", ".json": b"{}", ".bval": b"0 1000"}
+    files = {f"{key}{tail}": content for tail, content in tails.items()}
+    site.store(loaded(made))
+    site.store_files(plain(tmp_path / "files", **files), reference(who), name=key)
+    site.store_files(plain(tmp_path / "copy", **{"copy.json": b"{}"}), reference(who))
+    changed = f"{who.series_instance_uid}.bval"
+    path = f"/data/projects/P/subjects/S1/experiments/E1/scans/1/resources/NIFTI/files/{changed}"
+    site.log_in(monkeypatch, "owner")
+    with open_transport(EXPERIMENT, site.settings) as transport:
+        session = cast("XnatTransport", transport)._session
+        query = {"inbody": "true", "overwrite": "true"}
+        session.send("PUT", path, params=query, body=plain(tmp_path, x=b"0 2000")[0].payload)
+    names = sorted(files)
+    ours = Written(sha256(tails.values()), reference(who), key, "NIFTI", names)
+    assert site.remove(ours) == Removal(removed=2, left=1)
+    assert site.stored(resource="NIFTI") == {"copy.json": b"{}", changed: b"0 2000"}
+    first, *others = sorted(made.datasets)
+    some = Written(sha256(made.datasets[uid] for uid in others), reference(who), key)
+    assert site.remove(some) == Removal(removed=3, left=1)
+    assert set(site.stored()) == {f"{first}.dcm"}
+    assert site.remove(some) == Removal(removed=0, left=1)
+
+
+def test_a_member_who_may_not_delete_is_told_whose_role_it_needs(
+    site: Site, made: data.Made, who: data.Identity
+) -> None:
+    site.store(loaded(made))
+    written = Written(sha256(made.datasets.values()), reference(who), "KEY")
+    with pytest.raises(SeriesportError, match="owner's role") as denied:
+        site.remove(written)
+    assert denied.value.code == "access-denied"
+    assert whole(site, made)
+
+
+def test_what_is_gone_at_the_server_is_neither_removed_nor_left(
+    site: Site, made: data.Made, who: data.Identity
+) -> None:
+    written = Written(sha256(made.datasets.values()), reference(who.series(2)), "KEY")
+    with pytest.raises(SeriesportError, match="the subject of the address is not there"):
+        site.remove(written)
+    site.store(loaded(made))
+    assert site.remove(written) == Removal(0, 0)
+    assert whole(site, made)

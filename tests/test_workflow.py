@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import data
 from project import SNAKEMAKE, Project, tree
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ def test_deliveries_that_were_removed_are_never_called_proven(project: Project) 
 
 def test_what_is_damaged_is_named_and_made_anew_in_the_same_run(project: Project) -> None:
     assert project.snakemake().returncode == 0
-    whole = tree(project.results, ("logs", "seen.jsonl"))
+    whole = tree(project.results, ("logs", "seen.jsonl", "asked.tsv"))
     plan, bundles = project.results / "plan", project.bundles()
     series = (plan / "series.jsonl").read_bytes()
     (plan / "series.jsonl").write_bytes(series.splitlines(keepends=True)[0])
@@ -231,7 +232,7 @@ def test_what_is_damaged_is_named_and_made_anew_in_the_same_run(project: Project
     for name in ("series.jsonl", "shards.tsv", "ledger.tsv", "records.jsonl", "receipts.jsonl"):
         assert re.search(rf"{name} is damaged: .*\[file-damaged\]", run.stderr), name
     assert "Traceback" not in run.stdout + run.stderr
-    now = tree(project.results, ("logs", "seen.jsonl"))
+    now = tree(project.results, ("logs", "seen.jsonl", "asked.tsv"))
     assert {n: d for n, d in now.items() if not n.endswith(".damaged")} == whole
     assert project.bundles() == bundles
     (project.results / "secret").write_bytes(b"")
@@ -292,3 +293,52 @@ use rule * from seriesport as seriesport_*
     done = Project(user).run(*SNAKEMAKE, "seriesport_verdict")
     assert done.returncode == 0, done.stderr
     assert {row["status"] for row in Project(user).table()} == {"complete"}
+
+
+def test_a_study_that_grew_is_asked_for_again_and_a_row_that_left_is_taken_back(
+    project: Project,
+) -> None:
+    who = data.identity("workflow prune")
+    study = project.folder / "demo" / "study"
+    data.mr(study / "a", who, times=1, slices=2)
+    entry = f"""
+  - label: grows
+    source: demo/study
+    study: "{who.study_instance_uid}"
+    destinations: [delivered, all.zip]
+"""
+    project.write_cohort(LOCAL_COHORT + entry)
+    assert project.snakemake().returncode == 0
+    before = project.bundles()
+    data.mr(study / "b", who.series(2), times=1, slices=3)
+    plain = project.snakemake()
+    assert plain.returncode == 0
+    assert "3 of 3 proven complete" in plain.stdout
+    assert "naming no series" in plain.stdout
+    assert "snakemake --config refresh=true" in plain.stdout
+    refreshed = project.snakemake("--config", "refresh=true")
+    assert refreshed.returncode == 0, refreshed.stdout + refreshed.stderr
+    assert "4 of 4 proven complete" in refreshed.stdout
+    assert before.items() <= project.bundles().items()
+    ours = [row["key"] for row in project.table() if row["label"] == "grows"]
+    assert len(ours) == 2
+
+    project.write_cohort(LOCAL_COHORT)
+    told = project.snakemake()
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "2 series left the cohort or lost destinations: see seriesport prune" in told.stdout
+    kept = tree(project.folder / "delivered")
+    done = project.run("seriesport", "prune", "--yes", "--delivered")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "grows" in done.stdout
+    assert not (project.folder / "all.zip").exists()
+    left = tree(project.folder / "delivered")
+    assert left == {name: d for name, d in kept.items() if name.split("/")[0] not in ours}
+    assert 0 < len(left) < len(kept)
+    found = [p for p in project.results.rglob("*") if any(key in p.name for key in ours)]
+    assert not found
+    again = project.snakemake()
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "2 of 2 proven complete" in again.stdout
+    assert not _rules_run(again.stderr) & {"fetch", "convert", "upload"}
+    assert "prune" not in again.stdout

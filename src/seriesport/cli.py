@@ -116,6 +116,34 @@ def plan(
     planning.plan(config or CONFIG, refresh=refresh, as_json=as_json)
 
 
+@app.command()
+def prune(
+    config: ConfigOption = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Remove results, staging and records.")
+    ] = False,
+    delivered: Annotated[
+        bool,
+        typer.Option(
+            "--delivered",
+            help="With --yes: remove what was delivered as well, where we alone wrote it and it"
+            " is unchanged.",
+        ),
+    ] = False,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="With --yes: forget deliveries that stay.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List what belongs to no row of the cohort any more, by its label; remove it with --yes."""
+    from seriesport.commands import pruning
+    from seriesport.config import CONFIG
+    from seriesport.steps.prune import Asked
+
+    asked = Asked(remove=yes, delivered=delivered, forget=forget)
+    pruning.prune_cohort(config or CONFIG, asked, as_json=as_json)
+
+
 @app.command(context_settings={"ignore_unknown_options": True})
 def serve(
     folder: Annotated[Path, typer.Argument(help="Folder with DICOM files.")],

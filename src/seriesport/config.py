@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
+from seriesport.ages import seconds
 from seriesport.errors import SeriesportError
 from seriesport.hours import Hours
 from seriesport.schema import Problems, explain, load_schema, unknown, validator
@@ -59,6 +60,15 @@ class Config:
     """When a run asks destinations whether they still have what was delivered: `never`, `listed`,
     `digest`, or an age such as `7d`."""
     settings: Settings
+    refresh: bool = False
+    """Whether open-ended entries are to be asked for again."""
+    replan_after: float | None = None
+    """Age in seconds from which they are asked for again by themselves; None for never."""
+
+    @property
+    def ask_again_after(self) -> float | None:
+        """Age in seconds from which open-ended entries are asked for again in this run."""
+        return 0.0 if self.refresh else self.replan_after
 
     @staticmethod
     def from_mapping(
@@ -103,6 +113,8 @@ def _checked(
         shard_size=int(values.get("shard_size", properties["shard_size"]["default"])),
         recheck=values.get("recheck", properties["recheck"]["default"]),
         settings=Settings(MappingProxyType(overridden), ZipLimits(**limits)),
+        refresh=values.get("refresh", properties["refresh"]["default"]),
+        replan_after=seconds(values["replan_after"]) if "replan_after" in values else None,
     )
 
 

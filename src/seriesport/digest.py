@@ -39,11 +39,16 @@ def digest_member(item: Item) -> Digest:
     Raises:
         SeriesportError: source-changed where it is not as long as it was, file-unreadable.
     """
+    return digest_payload(item.payload)
+
+
+def digest_payload(payload: Payload) -> Digest:
+    """Read the bytes of a payload and digest them; see `digest_member`."""
     sha256, crc = hashlib.sha256(), 0
-    for chunk in chunks(item.payload):
+    for chunk in chunks(payload):
         sha256.update(chunk)
         crc = crc32(chunk, crc)
-    return Digest(sha256.hexdigest(), crc, item.payload.size)
+    return Digest(sha256.hexdigest(), crc, payload.size)
 
 
 def chunks(payload: Payload) -> Iterator[bytes]:

@@ -318,6 +318,18 @@ REASONS: dict[str, Reason] = {
         "Run again: what is missing there is delivered anew. If it was removed on purpose, take the destination out of the cohort.",
         transient=True,
     ),
+    "removal-unsupported": Reason(
+        "The destination cannot be told to delete.",
+        "Have it deleted there; then forget it here with: seriesport prune --yes --forget",
+    ),
+    "delivery-left": Reason(
+        "Something that was delivered could not be removed from its destination.",
+        "The table says what and why. Remove it there, then: seriesport prune --yes --forget",
+    ),
+    "still-wanted": Reason(
+        "An entry of the cohort that has no answer yet may mean this series.",
+        "Let the entry be planned, or take it out: then run seriesport prune again.",
+    ),
     # Convert
     "conversion-failed": Reason(
         "The converter failed.",

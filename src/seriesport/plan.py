@@ -17,7 +17,7 @@ from seriesport.sealed import parse_json, read_sealed, write_sealed
 from seriesport.transports.protocol import SeriesReference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from seriesport.address import Address
     from seriesport.cohort import Entry
@@ -114,26 +114,31 @@ def make_plan(
     secret: bytes,
     *,
     previous: Plan | None = None,
+    again: Collection[str] = (),
     placed: Mapping[str, str] | None = None,
     shard_size: int = 0,
 ) -> Plan:
     """Ask the sources what the entries mean. What `previous` holds already is not asked again.
 
     An entry that finds nothing, or more than it may, becomes a Problem; the others go on.
+    `again` has the fingerprints of entries to ask for although `previous` holds them; where
+    there is no answer, their series stay as they were, beside the Problem.
     `placed` has the shards by key that series ever had; they keep them. `shard_size` 0 stands
     for enough to have at most about 200 shards.
     """
     known = _known(previous)
     names = [fingerprint(entry) for entry in entries]
-    asked = {n: e for n, e in zip(names, entries, strict=True) if n not in known}
-    found = known | ask(list(asked.items()), settings)
+    asked = {n: e for n, e in zip(names, entries, strict=True) if n not in known or n in again}
+    found: dict[str, Answer] = {**known, **ask(list(asked.items()), settings)}
     merged: dict[str, PlannedSeries] = {}
     problems: list[Problem] = []
     for name, entry in zip(names, entries, strict=True):
         answer = found[name]
         if isinstance(answer, SeriesportError):
-            problems.append(Problem(entry.line, entry.label, answer.code, answer.message))
-            continue
+            kept = known.get(name, [])
+            message = f"{answer.message}; what was planned before stays" if kept else answer.message
+            problems.append(Problem(entry.line, entry.label, answer.code, message))
+            answer = kept
         for found_series in answer:
             row = _row(entry, name, found_series, secret)
             if row.key in merged and _contradict(merged[row.key], row):
@@ -142,6 +147,24 @@ def make_plan(
             merged[row.key] = _merge(merged[row.key], row) if row.key in merged else row
     shards = {**places(previous), **(placed or {})}
     return Plan(tuple(_place(list(merged.values()), shards, shard_size)), tuple(problems))
+
+
+def left_over(
+    former: Iterable[PlannedSeries], previous: Plan | None, plan: Plan
+) -> Iterator[PlannedSeries]:
+    """Give what belonged to a cohort and does not any more: series, and their destinations.
+
+    A series that stays in the cohort is among them with the destinations that it lost.
+    """
+    current = {row.key: row.destinations for row in plan.series}
+    gone: dict[str, PlannedSeries] = {}
+    for row in (*former, *(previous.series if previous else ())):
+        earlier = gone[row.key].destinations if row.key in gone else ()
+        kept = current.get(row.key, ())
+        lost = tuple(d for d in dict.fromkeys(earlier + row.destinations) if d not in kept)
+        if lost or row.key not in current:
+            gone[row.key] = replace(row, destinations=lost)
+    yield from gone.values()
 
 
 def places(plan: Plan | None) -> dict[str, str]:
@@ -166,13 +189,11 @@ def safe_name(server: str) -> str:
     return re.sub("[^A-Za-z0-9]", "_", server)
 
 
-def _known(previous: Plan | None) -> dict[str, Answer]:
-    known: dict[str, Answer] = {}
+def _known(previous: Plan | None) -> dict[str, list[Found]]:
+    known: dict[str, list[Found]] = {}
     for row in previous.series if previous else ():
         for name in row.entries:
-            answer = known.setdefault(name, [])
-            assert not isinstance(answer, SeriesportError)
-            answer.append(row.found)
+            known.setdefault(name, []).append(row.found)
     return known
 
 
@@ -258,22 +279,26 @@ def _place(
 class PlanFolder:
     """Where a plan is kept: `series.jsonl`, `problems.jsonl`, `shards.tsv` and a file per shard.
 
-    `places.tsv` has the shard of every series that was ever planned, so that one which is taken
-    out and put back finds its files; `secret.tsv` tells one secret from another. They and
-    `shards.tsv` hold no identifier; the others do, and are readable by their owner alone. Each is
-    sealed: one that is not as it was written is refused (file-damaged).
+    `former.jsonl` has what left the plan and was not pruned yet, so that its label and its
+    destinations are still known; `asked.tsv` has when each entry was asked for. `places.tsv` has
+    the shard of every series that was ever planned, so that one which is taken out and put back
+    finds its files; `secret.tsv` tells one secret from another. They and `shards.tsv` hold no
+    identifier; the others do, and are readable by their owner alone. Each is sealed: one that is
+    not as it was written is refused (file-damaged).
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def write(self, plan: Plan) -> None:
-        """Write what changed; the file of an unchanged shard is not touched."""
+    def write(self, plan: Plan, previous: Plan | None = None) -> None:
+        """Write what changed; the file of an unchanged shard is not touched.
+
+        What `previous` has and `plan` has not is kept in `former.jsonl`, first of all.
+        """
         (self.folder / "shards").mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
-        known = self.places() | places(plan)
-        rows = [f"{key}\t{shard}\n".encode() for key, shard in known.items()]
-        write_sealed(self.folder / "places.tsv", lambda: rows)
+        self.write_former(list(left_over(self.former(), previous, plan)))
+        self._write_places(self.places() | places(plan))
         shards = plan.shards()
         for name in shards:
             write_sealed(
@@ -316,6 +341,41 @@ class PlanFolder:
     def secret_check(self) -> Path:
         """A hash of the secret that the plan's keys are made with."""
         return self.folder / "secret.tsv"
+
+    @property
+    def former_file(self) -> Path:
+        """What left the plan, which cannot be made again."""
+        return self.folder / "former.jsonl"
+
+    def former(self) -> list[PlannedSeries]:
+        """What left the plan and was not pruned yet; of what is in it still, lost destinations."""
+        return _load(self.former_file, _from_json) if self.former_file.exists() else []
+
+    def write_former(self, rows: Sequence[PlannedSeries]) -> None:
+        """Write what left the plan."""
+        if rows:
+            write_sealed(self.former_file, lambda: map(_line, rows), private=True)
+        else:
+            self.former_file.unlink(missing_ok=True)
+
+    def forget(self, keys: Collection[str]) -> None:
+        """Forget the shards of series that were pruned."""
+        kept = {key: shard for key, shard in self.places().items() if key not in keys}
+        self._write_places(kept)
+
+    def _write_places(self, known: Mapping[str, str]) -> None:
+        rows = [f"{key}\t{shard}\n".encode() for key, shard in known.items()]
+        write_sealed(self.folder / "places.tsv", lambda: rows)
+
+    @property
+    def asked(self) -> Path:
+        """When each entry was asked for; see seriesport.asked."""
+        return self.folder / "asked.tsv"
+
+    @property
+    def lease(self) -> Path:
+        """The lease that a process holds while it changes the plan."""
+        return self.folder / "lease"
 
     @property
     def again(self) -> Path:

@@ -75,6 +75,11 @@ class Records:
             finally:
                 os.close(fd)
 
+    def drop(self, key: str) -> None:
+        """Forget a series; `write` makes it last."""
+        with self._lock:
+            self._records().pop(key, None)
+
     def write(self, keys: Iterable[str]) -> None:
         """Write the file whole, with the series of the shard in their order.
 

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seriesport.asked import is_due
 from seriesport.errors import SeriesportError
 from seriesport.hours import Begin
 from seriesport.plan import (
@@ -20,6 +21,8 @@ from seriesport.plan import (
 from seriesport.settings import Server, Settings
 from seriesport.shares import Shares, every
 from seriesport.sizing import Sizes, moving
+from seriesport.steps.orders import plan_again
+from seriesport.steps.shard import Results
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +39,17 @@ def shards(index: str) -> dict[str, Shard]:
     status = path.stat()
     # By its time alone a new plan would pass for the old one where times are counted in seconds.
     return _index(path, status.st_mtime_ns, status.st_ino, status.st_size)
+
+
+@lru_cache(maxsize=1)
+def order_plan(index: str, after: float | None) -> None:
+    """Order the plan anew, if an open-ended entry was last asked for `after` seconds ago.
+
+    Once in a process: afterwards, its answer is new.
+    """
+    results = Results(Path("results"))
+    if after is not None and Path(index).exists() and is_due(results.plan.asked, after):
+        plan_again(results)
 
 
 def limits(servers: Mapping[str, Server]) -> dict[str, int]:

@@ -19,6 +19,12 @@ def ledgers(wildcards):
 rechecks = Rechecks(Results(Path("results")), settings.recheck)
 
 
+def again(wildcards):
+    if workflow.is_main_process:
+        order_plan(INDEX, settings.ask_again_after)
+    return [path for path in ["results/plan/again"] if exists(path)]
+
+
 def retry(step):
     def orders(wildcards):
         if step == "uploaded" and workflow.is_main_process:

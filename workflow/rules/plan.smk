@@ -1,7 +1,7 @@
 checkpoint plan:
     input:
         str(settings.cohort),
-        again=lambda wildcards: [f for f in ["results/plan/again"] if exists(f)],
+        again=again,
     output:
         INDEX,
     log:

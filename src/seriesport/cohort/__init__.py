@@ -110,12 +110,13 @@ def _fits(pattern: re.Pattern[str] | None, text: str) -> bool:
     return pattern is None or pattern.search(text) is not None
 
 
-def read_cohort(path: Path, *, demo: bool = False) -> list[Entry]:
+def read_cohort(path: Path, *, demo: bool = False, may_be_empty: bool = False) -> list[Entry]:
     """Read the cohort file: YAML, or TSV or CSV, by the suffix of its name.
 
     Args:
         path: The file. Paths in it are relative to the working directory.
         demo: Accept that others can read the file, as `demo: true` in it does.
+        may_be_empty: Accept a list without any entry.
 
     Raises:
         SeriesportError: file-unreadable, cohort-not-private, identifier-not-text,
@@ -142,7 +143,7 @@ def read_cohort(path: Path, *, demo: bool = False) -> list[Entry]:
             "cohort-not-private", f"{path} is open to others; run: chmod 0600 {path}"
         )
     entries = _entries(rows, checker, places, problems)
-    if not entries and not problems:
+    if not entries and not problems and not may_be_empty:
         raise SeriesportError(CODE, f"{path} lists no series")
     problems.check()
     return entries
@@ -177,6 +178,8 @@ def _yaml_rows(root: object, checker: Checker, places: Places, problems: Problem
         checker.set_defaults(defaults, root.key_lines["defaults"])
         places.set_defaults(checker.defaults)
     listed = root.get("cohort")
+    if listed is None and "cohort" in root:  # what is left where the last entry was taken out
+        return
     if not isinstance(listed, Sequence):
         line = root.key_lines.get("cohort", 1)
         problems.add(CODE, line, "the file must have the key 'cohort' with a list below it")

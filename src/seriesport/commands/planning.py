@@ -25,6 +25,7 @@ def plan(config_path: Path, *, refresh: bool, as_json: bool) -> None:
         config.settings,
         shard_size=config.shard_size,
         refresh=refresh,
+        replan_after=config.ask_again_after,
     )
     rows = [
         {

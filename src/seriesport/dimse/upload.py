@@ -13,7 +13,7 @@ from seriesport.dimse.query import Study, find_instances, has_instance
 from seriesport.dimse.status import SUCCESS, refused, warning
 from seriesport.dimse.store import store
 from seriesport.errors import SeriesportError
-from seriesport.transports.protocol import Proof, Receipt, ReceiptEntry
+from seriesport.transports.protocol import Proof, Receipt, ReceiptEntry, unannounced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from seriesport.dimse.association import Association
     from seriesport.dimse.contexts import Proposal
     from seriesport.instance import Instance
+    from seriesport.transports.protocol import Announce
 
 _INTERRUPTIONS = 2
 """After how many lost associations an upload stops; the caller may begin it again."""
@@ -48,8 +49,10 @@ class Upload:
         self,
         associate: Callable[[Iterable[Proposal]], Association],
         instances: Sequence[Instance],
+        announce: Announce = unannounced,
     ) -> None:
         self._associate = associate
+        self._announce = announce
         self._instances = instances
         self._outcomes: dict[str, _Outcome] = {}
         self._interruptions = 0
@@ -62,6 +65,7 @@ class Upload:
         """
         before = self._listed(self._instances)
         todo = {i.uid: i for i in self._instances if before is None or i.uid not in before}
+        self._announce(list(todo))
         for batch in _batches(todo.values()):
             self._send(deque(batch))
         after = before

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from itertools import chain, count
 from typing import TYPE_CHECKING
 
+from seriesport.ages import seconds
 from seriesport.errors import SeriesportError
 from seriesport.keys import check_secret
 from seriesport.ledger import Status, read_ledger
@@ -20,7 +22,11 @@ if TYPE_CHECKING:
 
     from seriesport.steps.shard import Results
 
-_HOURS = {"h": 1, "d": 24}
+ALONE = {
+    "former.jsonl": "what left the cohort earlier is known by that copy alone",
+    "sent.jsonl": "what was delivered before cannot be taken back by seriesport prune",
+}
+"""Files that cannot be made again, and what is lost with them."""
 
 
 def mend(results: Results) -> list[str]:
@@ -32,12 +38,23 @@ def mend(results: Results) -> list[str]:
     check_secret(results.secret, results.plan.secret_check)
     said: list[str] = []
     for path, output, error in [*damaged(results)]:
-        said.append(f"{error.message}; it is put aside and made anew [{error.code}]")
+        what = "it is put aside and made anew"
+        aside = path.with_name(f"{path.name}.damaged")
+        if path.name in ALONE:
+            aside = _free(aside)
+            what = f"it is put aside as {aside.name}: {ALONE[path.name]}"
+        said.append(f"{error.message}; {what} [{error.code}]")
         if path.exists():
-            path.replace(path.with_name(f"{path.name}.damaged"))
+            path.replace(aside)
         # Without it Snakemake takes the step for unfinished.
         output.unlink(missing_ok=True)
     return said
+
+
+def put_aside(results: Results) -> list[Path]:
+    """Return the damaged copies that `mend` has put aside."""
+    places = ("plan", "plan/shards", *(f"{step}/*" for step in STEPS))
+    return sorted(p for place in places for p in results.folder.glob(f"{place}/*.damaged*"))
 
 
 class Rechecks:
@@ -78,12 +95,21 @@ def damaged(results: Results) -> Iterator[tuple[Path, Path, SeriesportError]]:
     for path in names:
         if plan.index.exists() or path.exists():
             yield from _checked(path, plan.index)
+    for path in (plan.asked, plan.former_file):
+        if path.exists():
+            yield from _checked(path, plan.index)
     for step in STEPS:
         for folder in sorted((results.folder / step).glob("*/")):
             ledger = folder / "ledger.tsv"
             for path in (ledger, *sorted(folder.glob("*.jsonl"))):
                 if path.exists():
                     yield from _checked(path, ledger)
+
+
+def _free(path: Path) -> Path:
+    """Return a name that nothing has, for a copy that is not to be lost."""
+    others = (path.with_name(f"{path.name}-{number}") for number in count(2))
+    return next(one for one in chain([path], others) if not one.exists())
 
 
 def _checked(path: Path, output: Path) -> Iterator[tuple[Path, Path, SeriesportError]]:
@@ -105,7 +131,7 @@ def _is_old(results: Results, shard: str, recheck: str) -> bool:
     delivered = [line.key for line in lines if line.status is Status.COMPLETE]
     if recheck in ("listed", "digest"):
         return bool(delivered)
-    earliest = time.time() - 3600 * int(recheck[:-1]) * _HOURS[recheck[-1]]
+    earliest = time.time() - seconds(recheck)
     seen = read_records(results.seen(shard))
     return not all(
         is_since(moment, earliest)

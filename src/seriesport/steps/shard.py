@@ -78,6 +78,10 @@ class Results:
         """When each destination was last seen to have a series, by its name in the receipts."""
         return self.step(UPLOADED, shard) / "seen.jsonl"
 
+    def sent(self, shard: str) -> Path:
+        """What the destinations got of a shard's series and did not have before."""
+        return self.step(UPLOADED, shard) / "sent.jsonl"
+
 
 class Transports:
     """Transports that are open in this process: one per thread and address. A context manager."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -11,7 +12,8 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from seriesport.address import DicomAddress, FileAddress, parse, scheme, source_root
-from seriesport.bundle import check_hash, read_bundle, read_files
+from seriesport.bundle import check_hash, read_bundle, read_files, read_manifest
+from seriesport.digest import digest_member
 from seriesport.errors import REASONS, SeriesportError
 from seriesport.files import unreadable
 from seriesport.flow import Flow, Flows, patience, server_of, workers
@@ -22,6 +24,7 @@ from seriesport.outputs import made_of
 from seriesport.plan import DICOM, LOCAL, server_name
 from seriesport.receipts import Delivery, deliveries, delivery, is_since, receipts
 from seriesport.records import Records, read_records
+from seriesport.sent import Sent, record_sent, sent_of
 from seriesport.steps.fetch import content_of
 from seriesport.steps.orders import ordered_at
 from seriesport.steps.readback import read_back
@@ -35,10 +38,10 @@ from seriesport.steps.shard import (
     not_attempted,
     run_shard,
 )
-from seriesport.transports.protocol import SeriesReference
+from seriesport.transports.protocol import SeriesReference, Written
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from seriesport.address import Address
@@ -47,7 +50,7 @@ if TYPE_CHECKING:
     from seriesport.plan import PlannedSeries
     from seriesport.records import Record
     from seriesport.settings import Settings
-    from seriesport.transports.protocol import Receipt, Transport
+    from seriesport.transports.protocol import Announce, Receipt, Transport
 
 _RESOURCES = {"preview": "SNAPSHOTS"}
 """What XNAT calls the resources of files that are made; else the format's name in capitals."""
@@ -64,6 +67,7 @@ class _Upload:
     transports: Transports
     flows: Flows
     receipts: Records
+    sent: Records
     seen: Records
     since: float
     """In seconds since 1970: what was seen at a destination before is looked for again."""
@@ -88,6 +92,7 @@ class _Upload:
             transports,
             flows,
             Records(results.records(UPLOADED, shard)),
+            Records(results.sent(shard)),
             Records(results.seen(shard)),
             ordered_at(results, UPLOADED, shard),
             compare,
@@ -130,7 +135,7 @@ def upload_shard(
             wanted = upload if row.upload is None else row.upload
             return _deliver(shared, row, line_of(ledger, row.key), wanted)
 
-        records = (shared.receipts, shared.seen)
+        records = (shared.receipts, shared.seen, shared.sent)
         return run_shard(
             results.ledger(UPLOADED, shard), rows, work, at_once, records, transports.close
         )
@@ -237,20 +242,40 @@ class _Images:
         except (OSError, SeriesportError):
             return key  # the place is not there yet, or `store` tells what is wrong with it
 
+    @cached_property
+    def _digests(self) -> Sequence[str]:
+        with suppress(SeriesportError):
+            manifest = read_manifest(self._path)
+            if manifest.sha256 == self._sha256:
+                return [member.sha256 for member in manifest.instances]
+        return [digest_member(item).sha256 for item in self._items]
+
+    def digests(self, uids: Collection[str]) -> list[str]:
+        """SHA-256 of some of them, in hexadecimal."""
+        wanted = set(uids)
+        pairs = zip(self._items, self._digests, strict=True)
+        return [sha256 for item, sha256 in pairs if item.uid in wanted]
+
     def store(
-        self, transport: Transport, flow: Flow, address: Address, *, compare: bool
+        self,
+        transport: Transport,
+        flow: Flow,
+        address: Address,
+        announce: Announce,
+        *,
+        compare: bool,
     ) -> Receipt:
         items = flow.send(self._items)
         instances = [item for item in items if isinstance(item, Instance)]
         if instances:
             name = self.folder(transport, address, instances[0])
-            receipt = transport.store(instances, address, name)
+            receipt = transport.store(instances, address, name, announce)
             if not compare or not isinstance(address, DicomAddress):
                 return receipt
             own = [item for item in self._items if isinstance(item, Instance)]
             return read_back(transport, own, address, receipt)
         files = [item for item in items if isinstance(item, PlainFile)]
-        return transport.store_files(files, address, "", self._row.reference)
+        return transport.store_files(files, address, "", self._row.reference, announce=announce)
 
 
 class _Files:
@@ -274,15 +299,36 @@ class _Files:
         self._images = images
         self._key = key
         self._series = series
-        self._resource = _RESOURCES.get(form, form.upper())
+        self._resource = resource_of(form)
         self._files = [_file(folder / o.name, o) for o in made]
+        self._digests = [output.sha256 for output in made]
+
+    def digests(self, uids: Collection[str]) -> list[str]:
+        """See _Images."""
+        wanted = set(uids)
+        pairs = zip(self._files, self._digests, strict=True)
+        return [sha256 for file, sha256 in pairs if file.uid in wanted]
 
     def store(
-        self, transport: Transport, flow: Flow, address: Address, *, compare: bool
+        self,
+        transport: Transport,
+        flow: Flow,
+        address: Address,
+        announce: Announce,
+        *,
+        compare: bool,
     ) -> Receipt:
         del compare  # whoever takes files has their digests compared
         files = flow.send(self._named(transport, address))
-        return transport.store_files(files, address, self._resource, self._series, self._key)
+        return transport.store_files(
+            files, address, self._resource, self._series, self._key, announce
+        )
+
+    def older(self, sent: Sent) -> Written | None:
+        """What was sent earlier and is not what is to be delivered now."""
+        stale = set(sent.sha256).difference(self._digests)
+        written = Written(stale, self._series, self._key, self._resource, sent.names)
+        return written if stale else None
 
     def absent(self, transport: Transport, address: Address) -> int:
         """See _Images."""
@@ -306,6 +352,11 @@ class _Files:
             twins = [key for key in twins if key == folder or not is_key(folder)]
         key = twins[0] if twins else self._key
         return [replace(f, name=key + f.name.removeprefix(self._key)) for f in self._files]
+
+
+def resource_of(form: str) -> str:
+    """Return what XNAT calls the resource of a format's files, and a folder their folder."""
+    return _RESOURCES.get(form, form.upper())
 
 
 def _absent(
@@ -427,9 +478,13 @@ def _series(row: PlannedSeries, folder: Path, made: Made) -> SeriesReference:
 
 
 def _name(upload: _Upload, address: Address) -> str:
+    return destination_name(upload.secret, address, upload.transports.settings)
+
+
+def destination_name(secret: bytes, address: Address, settings: Settings) -> str:
     """What a receipt calls a destination: another one once config.yaml gives it another host."""
-    server = server_of(address, upload.transports.settings)
-    return keyed_hash(upload.secret, address.url, server.place if server else "")
+    server = server_of(address, settings)
+    return keyed_hash(secret, address.url, server.place if server else "")
 
 
 def _store(
@@ -438,18 +493,50 @@ def _store(
     transport = upload.transports.get(source_root(address))
     flow = upload.flows.get(address)
 
+    name, form = _name(upload, address), parcel.content.partition(" ")[0]
+
+    def announce(uids: Collection[str]) -> None:
+        files = parcel.names if isinstance(parcel, _Files) else ()
+        if digests := parcel.digests(uids):
+            known = sent_of(upload.sent.get(row.key))
+            one = Sent(name, scheme(address), form, files, digests)
+            upload.sent.put(row.key, record_sent([*known, one]))
+
     def attempt() -> Delivery:
-        receipt = parcel.store(transport, flow, address, compare=upload.compare)
+        if isinstance(parcel, _Files):
+            _make_way(upload, row, address, parcel, (name, form))
+        receipt = parcel.store(transport, flow, address, announce, compare=upload.compare)
         sent = sum(entry.sent for entry in receipt.entries)
         there = len(receipt.entries) - sent
         _log.info("series %s: sent %d, %d not", row.key, sent, there)
-        name = _name(upload, address)
         done = delivery(name, scheme(address), parcel.content, receipt, parcel.names)
         if not done.complete and any(REASONS[c].transient for c in done.codes):
             raise _incomplete(done)
         return done
 
     return patience(address, upload.transports.settings).retrying(flow)(attempt)
+
+
+def _make_way(
+    upload: _Upload, row: PlannedSeries, address: Address, parcel: _Files, place: tuple[str, str]
+) -> None:
+    """Remove what was made of a series earlier, as of one that has grown since, and sent there.
+
+    That is only what we wrote and nobody changed; the rest stays, and is a conflict.
+    """
+    every = {one.place: one for one in sent_of(upload.sent.get(row.key))}
+    written = parcel.older(every[place]) if place in every else None
+    if written is None:
+        return
+    try:
+        upload.transports.get(source_root(address)).remove(address, written)
+    except SeriesportError as error:
+        if error.code not in ("not-found", "access-denied"):
+            raise
+        return
+    kept = [sha256 for sha256 in every[place].sha256 if sha256 not in written.sha256]
+    every[place] = replace(every[place], names=parcel.names, sha256=kept)
+    upload.sent.put(row.key, record_sent(every.values()))
 
 
 def _incomplete(done: Delivery) -> SeriesportError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from seriesport.asked import describe, read_asked
 from seriesport.errors import REASONS, SeriesportError
 from seriesport.files import write_if_changed
 from seriesport.ledger import LedgerLine, Status, read_ledger
@@ -78,6 +80,8 @@ def judge(results: Results, looks: Looks | None = None) -> None:
     found = _outcomes(results, plan, looks)
     _write(results, found)
     show(found, Console())
+    for text in (*describe(read_asked(results.plan.asked)), *_left_over(results)):
+        _say(Console(), text)
     failed = sum(not outcome.ok for outcome in found)
     if failed:
         _retry_next_time(results, plan, found)
@@ -110,6 +114,12 @@ def show(found: Sequence[Outcome], console: Console) -> None:
         _say(console, f"and {len(failed) - _MOST_ROWS} more; see results/summary.tsv")
     for code in dict.fromkeys(outcome.code for outcome in failed):
         _say(console, f"{code}: {REASONS[code].advice}")
+
+
+def _left_over(results: Results) -> Iterator[str]:
+    former = len(results.plan.former())
+    if former:
+        yield f"{former} series left the cohort or lost destinations: see seriesport prune"
 
 
 def _say(console: Console, text: str) -> None:
@@ -164,15 +174,19 @@ def _still_there(
 
 def _standing(step: str, folder: str, line: LedgerLine) -> LedgerLine:
     """A ledger's line, as far as its files are there still."""
-    if not line.ok or not line.files:
+    sizes: list[int] = []
+    there: list[str] = []
+    for name in line.files.split():
+        with suppress(OSError):
+            sizes.append(os.stat(f"{folder}/{name}").st_size)  # noqa: PTH116 - ten times as fast
+            there.append(name)
+    whole = " ".join(there) == line.files
+    line = replace(line, files=" ".join(there))
+    if not line.ok or (whole and not line.files):
         return line
-    try:
-        sizes = [os.stat(f"{folder}/{name}").st_size for name in line.files.split()]  # noqa: PTH116 - ten times as fast
-    except OSError:
-        sizes = []
     # The ledger has the size of the bundle, of all converted files, and of what was delivered.
     size = {FETCHED: sum(sizes[:1]), CONVERTED: sum(sizes), UPLOADED: line.size}[step]
-    if sizes and size == line.size:
+    if whole and size == line.size:
         return _with_manifests(folder, line) if step == FETCHED else line
     detail = "a file that it made is gone or has another size"
     return replace(line, status=Status.FAILED, code="output-lost", detail=f"{step}: {detail}")
@@ -241,7 +255,7 @@ def _row(outcome: Outcome) -> Iterator[str | int]:
     yield outcome.detail
     yield steps[0].done if steps[0] else ""
     for name, step in zip(STEPS, steps, strict=True):
-        files = step.files.split() if step is not None and step.ok else []
+        files = step.files.split() if step is not None else []
         yield " ".join(f"{name}/{outcome.shard}/{file}" for file in files)
 
 

@@ -22,7 +22,14 @@ from seriesport.dimse.query import (
 from seriesport.dimse.retrieval import Retrieval
 from seriesport.dimse.upload import Upload
 from seriesport.errors import SeriesportError
-from seriesport.transports.protocol import Expected, Receipt, SeriesReference, Transport
+from seriesport.transports.protocol import (
+    Announce,
+    Expected,
+    Receipt,
+    SeriesReference,
+    Transport,
+    unannounced,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -130,7 +137,11 @@ class DicomTransport(Transport):
         retrieval.check()
 
     def store(
-        self, instances: Sequence[Instance], address: Address, name: str | None = None
+        self,
+        instances: Sequence[Instance],
+        address: Address,
+        name: str | None = None,
+        announce: Announce = unannounced,
     ) -> Receipt:
         """See the protocol."""
         del name
@@ -140,7 +151,7 @@ class DicomTransport(Transport):
         def associate(proposals: Iterable[Proposal]) -> Association:
             return self._associate(proposals, deadline)
 
-        return Upload(associate, instances).run()
+        return Upload(associate, instances, announce).run()
 
     def close(self) -> None:
         """See the protocol."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,9 +13,17 @@ from typing import TYPE_CHECKING, cast
 
 from seriesport.address import ZipAddress
 from seriesport.bundle import is_bundle, read_manifest
-from seriesport.digest import chunks, digest_member
+from seriesport.digest import chunks, digest_member, digest_payload
 from seriesport.errors import SeriesportError
-from seriesport.files import PART_SUFFIX, locked, sync_folder, unreadable, write_all, writing
+from seriesport.files import (
+    PART_SUFFIX,
+    locked,
+    sync_folder,
+    unreadable,
+    unwritable,
+    write_all,
+    writing,
+)
 from seriesport.instance import FileSlice
 from seriesport.keys import is_key
 from seriesport.part10 import encode_file_meta, read_path
@@ -23,7 +31,16 @@ from seriesport.transports import plainfiles
 from seriesport.transports.listing import Listed, Listing, key_of, rank
 from seriesport.transports.placing import check_name, choose_folder, is_name, place
 from seriesport.transports.plainfiles import Twins
-from seriesport.transports.protocol import Harm, LeftOut, Proof, Receipt, ReceiptEntry, Transport
+from seriesport.transports.protocol import (
+    Harm,
+    LeftOut,
+    Proof,
+    Receipt,
+    ReceiptEntry,
+    Removal,
+    Transport,
+    unannounced,
+)
 from seriesport.transports.zip import ZipTransport
 from seriesport.zipfiles.safe import name_problem
 
@@ -35,7 +52,7 @@ if TYPE_CHECKING:
     from seriesport.part10 import Part10
     from seriesport.settings import Settings
     from seriesport.transports.listing import SeriesKey
-    from seriesport.transports.protocol import Expected, SeriesReference
+    from seriesport.transports.protocol import Announce, Expected, SeriesReference, Written
 
 
 _WRITERS = 4
@@ -61,6 +78,7 @@ class FileTransport(Transport):
     """
 
     takes_files = True
+    keeps_apart = True
 
     def __init__(self, address: Address, settings: Settings) -> None:
         self.address = cast("FileAddress", address)
@@ -130,7 +148,11 @@ class FileTransport(Transport):
                 yield self._unchanged(listed[uid])
 
     def store(
-        self, instances: Sequence[Instance], address: Address, name: str | None = None
+        self,
+        instances: Sequence[Instance],
+        address: Address,
+        name: str | None = None,
+        announce: Announce = unannounced,
     ) -> Receipt:
         """See the protocol."""
         root = _path(address)
@@ -138,14 +160,14 @@ class FileTransport(Transport):
             raise SeriesportError("destination-conflict", "the destination folder is a file")
         if name is not None:
             check_name(name)
-            return _receipt(self._fill(root / name, instances))
+            return _receipt(self._fill(root / name, instances, announce))
         if root.is_dir():
             self._list(root)  # headers are read before others have to wait
         with _turn(root):
             folder, held = self._choose(root, instances)
             # Its first instance makes a new folder the series' own, for good.
-            first = [] if held else self._fill(folder, instances, most=1)
-        entries = self._fill(folder, instances)
+            first = [] if held else self._fill(folder, instances, announce, most=1)
+        entries = self._fill(folder, instances, announce)
         for index, entry in enumerate(first):
             if entry is not None and entry.sent:
                 entries[index] = entry
@@ -158,6 +180,7 @@ class FileTransport(Transport):
         resource: str,
         series: SeriesReference,
         name: str | None = None,
+        announce: Announce = unannounced,
     ) -> Receipt:
         """See the protocol. They lie in a folder that is named as the resource.
 
@@ -173,8 +196,36 @@ class FileTransport(Transport):
         for number, file in enumerate(files, 1):
             if problem := name_problem(file.name):
                 raise SeriesportError("name-unsafe", f"the name of file {number} {problem}")
+        announce([file.uid for file in files if not os.path.lexists(folder / file.name)])
         with ThreadPoolExecutor(_WRITERS) as pool:
             return Receipt(tuple(pool.map(partial(_store_file, folder), files)))
+
+    def remove(self, address: Address, written: Written) -> Removal:
+        """See the protocol. Folders that get empty go too, but for that of the address.
+
+        Raises:
+            SeriesportError: not-found, address-invalid, file-unreadable, file-unwritable.
+        """
+        root = _path(address)
+        if not root.is_dir():
+            raise SeriesportError("not-found", "the destination folder is not there")
+        below = written.name if written.resource is None else written.resource
+        if below:
+            check_name(below)
+        folder = root / below
+        if not folder.is_dir():
+            return Removal(0, 0)
+        try:
+            with _turn(folder):
+                paths = _places(folder, written)
+                gone = [path for path in paths if _remove_file(path, written)]
+                left = sum(os.path.lexists(path) for path in paths)
+        except OSError as error:
+            raise unwritable(error) from error
+        for parent in {*(path.parent for path in paths), folder} - {root}:
+            with suppress(OSError):  # it is not empty, or gone
+                parent.rmdir()
+        return Removal(len(gone), left)
 
     def glance(self, address: Address, name: str) -> list[int]:
         """See the protocol."""
@@ -241,7 +292,11 @@ class FileTransport(Transport):
         return root / choose_folder(instances, listing, taken), not keys.isdisjoint(listing.series)
 
     def _fill(
-        self, folder: Path, instances: Sequence[Instance], most: int | None = None
+        self,
+        folder: Path,
+        instances: Sequence[Instance],
+        announce: Announce,
+        most: int | None = None,
     ) -> list[ReceiptEntry | None]:
         """Write what a folder lacks of a series, at most so many; None for what is still to come.
 
@@ -255,6 +310,7 @@ class FileTransport(Transport):
             present = [one for series in listing.series.values() for one in series]
             placement = place(instances, present, {entry.name for entry in folder.iterdir()})
             missing = placement.missing[:most]
+            announce([one.uid for _, _, one in missing])
             with ThreadPoolExecutor(_WRITERS) as pool:
                 paths = [folder / file for _, file, _ in missing]
                 written = pool.map(write_instance, paths, [one for _, _, one in missing])
@@ -469,3 +525,27 @@ def _plain(path: Path) -> dict[str, Payload]:
         return {p.relative_to(folder).as_posix(): FileSlice(p, 0, p.stat().st_size) for p in found}
     except OSError as error:
         raise unreadable(error, "the source") from error
+
+
+def _places(folder: Path, written: Written) -> list[Path]:
+    """Where in a folder what was written may be."""
+    if written.resource is None:
+        return sorted(p for p in folder.iterdir() if not p.name.endswith(PART_SUFFIX))
+    return [folder / name for name in written.files if not name_problem(name)]
+
+
+def _remove_file(path: Path, written: Written) -> bool:
+    """Remove a file if it has bytes that were written; return True if so."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    before = _state(path.stat())
+    payload: Payload = FileSlice(path, 0, before[2])
+    if written.resource is None:
+        read = read_path(str(path))
+        if read is None:
+            return False
+        payload = FileSlice(path, read[0].data_set_offset, read[0].size)
+    if digest_payload(payload).sha256 not in written.sha256 or _state(path.lstat()) != before:
+        return False
+    path.unlink()
+    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self
@@ -11,7 +12,7 @@ from seriesport.address import scheme
 from seriesport.errors import SeriesportError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -150,6 +151,40 @@ class Receipt:
         raise SeriesportError(code, f"{what} ({details})" if details else what)
 
 
+Announce = Callable[[Collection[str]], None]
+"""Told the UIDs, or names of plain files, that a destination lacks, before the first is sent."""
+
+
+def unannounced(uids: Collection[str]) -> None:
+    """Take no note of what is about to be sent."""
+    del uids
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What an upload wrote at a destination, so that it may be removed from there."""
+
+    sha256: Collection[str]
+    """SHA-256 of each data set, or of each plain file, in hexadecimal."""
+    series: SeriesReference
+    name: str
+    """The series' folder in a folder or ZIP, as given to `store`."""
+    resource: str | None = None
+    """Of plain files, as given to `store_files`; None for instances."""
+    files: Sequence[str] = ()
+    """Names of the plain files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What became of what was to be removed."""
+
+    removed: int
+    """Instances or files that were removed."""
+    left: int
+    """Those that stay, since their bytes are not the ones that were written."""
+
+
 class Transport(Protocol):
     """One source or destination. Not thread-safe: a worker opens its own.
 
@@ -160,6 +195,8 @@ class Transport(Protocol):
 
     takes_files: ClassVar[bool] = False
     """Whether `store_files` is there."""
+    keeps_apart: ClassVar[bool] = False
+    """Whether what is stored under different names never shares a file."""
 
     def echo(self, address: Address) -> None:
         """Ask the server of an address for a sign of life, as far as it has one.
@@ -219,7 +256,11 @@ class Transport(Protocol):
         ...
 
     def store(
-        self, instances: Sequence[Instance], address: Address, name: str | None = None
+        self,
+        instances: Sequence[Instance],
+        address: Address,
+        name: str | None = None,
+        announce: Announce = unannounced,
     ) -> Receipt:
         """Bring the instances of one series to an address, and prove it.
 
@@ -228,6 +269,7 @@ class Transport(Protocol):
         bytes is never replaced (destination-conflict). `name` is the folder that a folder or
         ZIP destination uses for the series; without it, one that holds the series already or
         the next free `series-001`. See `folder_of` for one that holds it under another name.
+        `announce` is told what is missing before anything is sent.
 
         Refused instances stand in the receipt; an error is raised only where nothing can go on.
         """
@@ -240,6 +282,7 @@ class Transport(Protocol):
         resource: str,
         series: SeriesReference,
         name: str | None = None,
+        announce: Announce = unannounced,
     ) -> Receipt:
         """Bring plain files to an address, by the rules of `store`, and prove it.
 
@@ -250,9 +293,23 @@ class Transport(Protocol):
             series: The series that they were made from, whose scan they belong to.
             name: How the files' names begin, where that says nothing outside of one results
                 folder: an XNAT, which knows the series, puts its UID in that place.
+            announce: As for `store`.
         """
-        del files, address, resource, series, name
+        del files, address, resource, series, name, announce
         raise SeriesportError("files-unsupported", "this destination takes DICOM alone")
+
+    def remove(self, address: Address, written: Written) -> Removal:
+        """Remove what an upload wrote, where its bytes are read back and still are the same.
+
+        What is not there any more counts as neither removed nor left. May be repeated.
+
+        Raises:
+            SeriesportError: not-found, where the destination itself is not there;
+                removal-unsupported.
+        """
+        del address, written
+        what = "DICOM has no service by which an archive can be told to delete"
+        raise SeriesportError("removal-unsupported", what)
 
     def glance(self, address: Address, name: str) -> list[int]:
         """Give the sizes in bytes of the files that a folder or ZIP has under a name.

@@ -8,9 +8,18 @@ from typing import TYPE_CHECKING
 
 from seriesport.address import Address, XnatAddress
 from seriesport.errors import SeriesportError
-from seriesport.transports.protocol import Expected, Receipt, SeriesReference, Transport
+from seriesport.transports.protocol import (
+    Announce,
+    Expected,
+    Receipt,
+    Removal,
+    SeriesReference,
+    Transport,
+    unannounced,
+)
 from seriesport.xnat.catalog import Catalog
 from seriesport.xnat.download import Downloads
+from seriesport.xnat.removal import remove_files
 from seriesport.xnat.search import emptied, headers_of, resource_files, search
 from seriesport.xnat.sharing import release_session, share_session
 from seriesport.xnat.upload import Upload
@@ -21,6 +30,7 @@ if TYPE_CHECKING:
 
     from seriesport.instance import Instance, Item, PlainFile
     from seriesport.settings import Settings
+    from seriesport.transports.protocol import Written
     from seriesport.xnat.catalog import Experiment, ResourceFile
     from seriesport.xnat.session import Session
 
@@ -110,14 +120,18 @@ class XnatTransport(Transport):
             raise SeriesportError("instance-truncated", what)
 
     def store(
-        self, instances: Sequence[Instance], address: Address, name: str | None = None
+        self,
+        instances: Sequence[Instance],
+        address: Address,
+        name: str | None = None,
+        announce: Announce = unannounced,
     ) -> Receipt:
         """See the protocol. Also what `Upload.instances` raises."""
         del name
         place = self._checked(address)
         if not instances:
             return Receipt(())
-        return Upload(self._session, place).instances(instances)
+        return Upload(self._session, place, announce).instances(instances)
 
     def store_files(
         self,
@@ -126,12 +140,20 @@ class XnatTransport(Transport):
         resource: str,
         series: SeriesReference,
         name: str | None = None,
+        announce: Announce = unannounced,
     ) -> Receipt:
         """See the protocol. Also what `Upload.files` raises."""
         place = self._checked(address)
         if not files:
             return Receipt(())
-        return Upload(self._session, place).files(files, resource, series, name or "")
+        upload = Upload(self._session, place, announce)
+        return upload.files(files, resource, series, name or "")
+
+    def remove(self, address: Address, written: Written) -> Removal:
+        """See the protocol. The scan, its experiment and its subject stay. Also what
+        `remove_files` raises.
+        """
+        return remove_files(self._catalog(), self._checked(address), written)
 
     def close(self) -> None:
         """See the protocol."""

@@ -7,15 +7,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from seriesport.digest import digest_payload
 from seriesport.errors import SeriesportError
 from seriesport.files import PART_SUFFIX, locked, unreadable
 from seriesport.part10 import read_header
 from seriesport.transports import plainfiles
 from seriesport.transports.listing import Listed, Listing, SeriesKey, key_of
 from seriesport.transports.placing import check_name, choose_folder, is_name, place
-from seriesport.transports.protocol import LeftOut, Receipt, Transport
+from seriesport.transports.protocol import LeftOut, Receipt, Removal, Transport, unannounced
 from seriesport.transports.selection import is_glob, select
 from seriesport.zipfiles.append import append
+from seriesport.zipfiles.leave_out import without
 from seriesport.zipfiles.read import check_stored, member_payload, member_reader
 from seriesport.zipfiles.safe import Directory, ZipMember, read_directory
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from seriesport.address import Address, ZipAddress
     from seriesport.instance import Header, Instance, Item, Payload
     from seriesport.settings import Settings
-    from seriesport.transports.protocol import Expected, SeriesReference
+    from seriesport.transports.protocol import Announce, Expected, SeriesReference, Written
 
 _State = tuple[int, int, int, int]
 
@@ -37,6 +39,8 @@ class ZipTransport(Transport):
     Writing adds members to a copy beside, which then takes the ZIP's name: old members keep
     their bytes, and whatever happens there is one whole ZIP.
     """
+
+    keeps_apart = True
 
     def __init__(self, address: Address, settings: Settings) -> None:
         self.address = cast("ZipAddress", address)
@@ -100,7 +104,11 @@ class ZipTransport(Transport):
                     yield listed[uid].instance
 
     def store(
-        self, instances: Sequence[Instance], address: Address, name: str | None = None
+        self,
+        instances: Sequence[Instance],
+        address: Address,
+        name: str | None = None,
+        announce: Announce = unannounced,
     ) -> Receipt:
         """See the protocol."""
         target = cast("ZipAddress", address)
@@ -118,11 +126,34 @@ class ZipTransport(Transport):
             taken = {n.removeprefix(folder) for n in names if n.startswith(folder)}
             placement = place(instances, present, taken)
             if placement.missing:
+                announce([one.uid for _, _, one in placement.missing])
                 additions = [(folder + file, instance) for _, file, instance in placement.missing]
                 written = append(path, directory, additions)
                 for (index, _, _), entry in zip(placement.missing, written, strict=True):
                     placement.entries[index] = entry
         return Receipt(tuple(entry for entry in placement.entries if entry is not None))
+
+    def remove(self, address: Address, written: Written) -> Removal:
+        """See the protocol. A copy without the members takes the ZIP's name.
+
+        A ZIP that held nothing else goes as a whole.
+
+        Raises:
+            SeriesportError: not-found, file-unreadable, file-unwritable, and what `store` raises
+                of a damaged ZIP.
+        """
+        target = cast("ZipAddress", address)
+        path = Path(os.path.realpath(target.path))
+        below = f"{target.selection.rstrip('/')}/" if target.selection else ""
+        with locked(path.with_name(f".{path.name}.lock{PART_SUFFIX}")), _opened(path) as fd:
+            self._read_directory(path, fd)
+            directory = self._directories[path]
+            folder = f"{below}{written.name}/"
+            ours = [one for one in directory.members if one.name.startswith(folder)]
+            gone = [one for one in ours if _has_bytes(path, fd, one, written.sha256)]
+            if gone:
+                without(path, directory, gone)
+        return Removal(len(gone), sum(not one.is_folder for one in ours) - len(gone))
 
     def glance(self, address: Address, name: str) -> list[int]:
         """See the protocol."""
@@ -276,6 +307,17 @@ def _folders(
             if listed is not None:
                 found.setdefault(key_of(listed.header), folder)
     return found
+
+
+def _has_bytes(path: Path, fd: int, member: ZipMember, sha256: Collection[str]) -> bool:
+    """Return True if a member holds an instance whose data set has one of some digests."""
+    if member.is_folder:
+        return False
+    try:
+        listed = _read(path, fd, member)
+    except SeriesportError:
+        return False
+    return listed is not None and digest_payload(listed.payload).sha256 in sha256
 
 
 def _folder(

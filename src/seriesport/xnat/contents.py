@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING
 
 from seriesport.digest import chunks
 from seriesport.errors import SeriesportError
@@ -78,12 +78,13 @@ class Contents:
         instance the data sets are compared: the file meta may be somebody else's.
         """
         with tempfile.TemporaryFile() as copy:
-            size = self._download(listed, copy, file.size + (1 << 20))
+            size = self.download(listed, copy, file.size + (1 << 20))
             if isinstance(file.item, Instance):
                 return _same_instance(copy, size, file.item)
             return size == file.size and _same_bytes(copy, 0, size, file)
 
-    def _download(self, listed: ResourceFile, copy: BinaryIO, most: int) -> int:
+    def download(self, listed: ResourceFile, copy: IO[bytes], most: int) -> int:
+        """Copy a listed file, or a little more than `most` bytes of it; give their number."""
         size = 0
         path = listed.path(self.experiment.id)
         with self.catalog.session.open(
@@ -104,7 +105,7 @@ def _stem(name: str, tail: str) -> str:
     return name.removesuffix(tail) if name.endswith(tail) else ""
 
 
-def _same_instance(copy: BinaryIO, size: int, instance: Instance) -> bool:
+def _same_instance(copy: IO[bytes], size: int, instance: Instance) -> bool:
     try:
         told = read_header(fd_reader(copy.fileno()), size)
     except SeriesportError:
@@ -117,7 +118,7 @@ def _same_instance(copy: BinaryIO, size: int, instance: Instance) -> bool:
     )
 
 
-def _same_bytes(copy: BinaryIO, offset: int, size: int, payload: Payload) -> bool:
+def _same_bytes(copy: IO[bytes], offset: int, size: int, payload: Payload) -> bool:
     copy.seek(offset)
     same = all(copy.read(len(chunk)) == chunk for chunk in chunks(payload))
     return same and copy.tell() == offset + size

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from seriesport.errors import SeriesportError
-from seriesport.transports.protocol import Proof, ReceiptEntry
+from seriesport.transports.protocol import Proof, ReceiptEntry, unannounced
 from seriesport.xnat.answer import StatusError
 from seriesport.xnat.catalog import scan_path
 from seriesport.xnat.paths import file_path
@@ -27,6 +27,7 @@ from seriesport.xnat.paths import file_path
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from seriesport.transports.protocol import Announce
     from seriesport.xnat.catalog import ResourceFile
     from seriesport.xnat.contents import Contents
     from seriesport.xnat.outgoing import Outgoing
@@ -52,11 +53,14 @@ class _Outcome:
 class Filling:
     """One filling of a resource. The caller sees to it that there is one at a time."""
 
-    def __init__(self, contents: Contents, words: Mapping[str, str]) -> None:
+    def __init__(
+        self, contents: Contents, words: Mapping[str, str], announce: Announce = unannounced
+    ) -> None:
         self._contents = contents
         self._session = contents.catalog.session
         self._words = words
         """Format and content, as XNAT records them."""
+        self._announce = announce
         self._entries: dict[str, ReceiptEntry] = {}
         self._outcomes: dict[str, _Outcome] = {}
         self._mine: set[str] = set()
@@ -83,6 +87,7 @@ class Filling:
                 self._entries[file.name] = self._present(places[file.name], file)
         todo = [file for file in files if file.name not in self._entries]
         if todo:
+            self._announce([file.item.uid for file in todo])
             if not exists:
                 self._create()
             self._send(todo)

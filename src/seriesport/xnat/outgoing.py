@@ -7,6 +7,7 @@ import io
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from seriesport.address import XnatAddress, is_uid
 from seriesport.digest import chunks
 from seriesport.errors import SeriesportError
 from seriesport.files import unreadable
@@ -17,10 +18,25 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
     from seriesport.instance import Item
+    from seriesport.transports.protocol import SeriesReference
+    from seriesport.xnat.catalog import Experiment
     from seriesport.xnat.fields import Facts
+    from seriesport.xnat.items import Record
 
 _HEAD = 65536
 """How much of a data set's beginning is kept to describe the series."""
+
+
+def label_of(resource: str, address: XnatAddress, series: SeriesReference) -> str:
+    """Return the resource that plain files of a series go to."""
+    source = series.address.resource if isinstance(series.address, XnatAddress) else ""
+    return resource or address.resource or source or "FILES"
+
+
+def stem_of(series: SeriesReference, experiment: Experiment, record: Record) -> str:
+    """Return how the names of files that were made of a series begin."""
+    uid = series.series_instance_uid
+    return uid if is_uid(uid) else f"{experiment.label or experiment.id}-{record.id}"
 
 
 class Outgoing:

@@ -7,9 +7,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from seriesport.address import XnatAddress, is_uid
 from seriesport.errors import SeriesportError
-from seriesport.transports.protocol import Receipt
+from seriesport.transports.protocol import Receipt, unannounced
 from seriesport.xnat.catalog import Catalog
 from seriesport.xnat.contents import Contents
 from seriesport.xnat.fields import (
@@ -23,15 +22,16 @@ from seriesport.xnat.fields import (
 from seriesport.xnat.filling import Filling
 from seriesport.xnat.items import record_of, records
 from seriesport.xnat.locks import turn
-from seriesport.xnat.outgoing import Outgoing
+from seriesport.xnat.outgoing import Outgoing, label_of, stem_of
 from seriesport.xnat.places import check_place, experiment_of
 from seriesport.xnat.scans import Wanted, check_distinct, fill, named, scan_at, scan_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from seriesport.address import XnatAddress
     from seriesport.instance import Instance, PlainFile
-    from seriesport.transports.protocol import ReceiptEntry, SeriesReference
+    from seriesport.transports.protocol import Announce, ReceiptEntry, SeriesReference
     from seriesport.xnat.catalog import Experiment
     from seriesport.xnat.items import Record
     from seriesport.xnat.session import Session
@@ -44,14 +44,16 @@ _WORDS = {
     "SNAPSHOTS": {"format": "GIF", "content": "SNAPSHOTS"},
 }
 """Format and content that XNAT's own tools give to resources."""
-_FILES = "FILES"
 
 
 class Upload:
     """One upload to an XNAT. Everything is asked anew: it may be repeated at any time."""
 
-    def __init__(self, session: Session, address: XnatAddress) -> None:
+    def __init__(
+        self, session: Session, address: XnatAddress, announce: Announce = unannounced
+    ) -> None:
         check_place(address)
+        self._announce = announce
         self._catalog = Catalog(session, session.deadline())
         self._address = address
 
@@ -102,8 +104,7 @@ class Upload:
             SeriesportError: address-invalid, where neither the address names a scan nor the
                 series is known, and see `experiment_of`, `scan_at`, `scan_for` and `Filling`.
         """
-        source = series.address.resource if isinstance(series.address, XnatAddress) else ""
-        label = resource or self._address.resource or source or _FILES
+        label = label_of(resource, self._address, series)
         if not series.series_instance_uid and not self._address.scan:
             what = "plain files need the scan: xnat://server/project/subject/experiment/scan"
             raise SeriesportError("address-invalid", what)
@@ -119,9 +120,7 @@ class Upload:
             fields,
         )
         record = self._scan(experiment, wanted)
-        stem = series.series_instance_uid
-        if not is_uid(stem):
-            stem = f"{experiment.label or experiment.id}-{record.id}"
+        stem = stem_of(series, experiment, record)
         outgoing = [Outgoing(file, stem=(name, stem) if name else None) for file in files]
         entries = self._fill(experiment, record, label, _unique(outgoing))
         return Receipt(tuple(entries[file.item.uid] for file in outgoing))
@@ -144,7 +143,7 @@ class Upload:
         self, experiment: Experiment, record: Record, label: str, files: Sequence[Outgoing]
     ) -> Mapping[str, ReceiptEntry]:
         contents = Contents(self._catalog, experiment, record.id, label)
-        filling = Filling(contents, _WORDS.get(label.upper(), {}))
+        filling = Filling(contents, _WORDS.get(label.upper(), {}), self._announce)
         server = self._catalog.session.server.url
         deadline = self._catalog.deadline
         with turn(server, experiment.id, record.id, label, deadline=deadline):
