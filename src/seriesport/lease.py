@@ -18,6 +18,7 @@ A holder that was stopped for long, and so replaced, learns of it before it writ
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import logging
 import os
@@ -178,6 +179,7 @@ def _take(path: Path, wait: float, busy: str, pace: Pace) -> _Turn:
     while True:
         found = _look(path)
         if not found and (turn := _Turn(path)).begin():
+            _sweep(path)
             return turn
         known = _lives(found)
         if found != seen:
@@ -190,6 +192,13 @@ def _take(path: Path, wait: float, busy: str, pace: Pace) -> _Turn:
             raise SeriesportError("shard-busy", busy)
         time.sleep(_POLL)
         silent += _POLL  # a pause of its own: who was stopped itself has not heard the other
+
+
+def _sweep(path: Path) -> None:
+    """Remove what processes of this machine left that were killed as they took the lease."""
+    for own in path.parent.glob(f".*.{glob.escape(path.name)}"):
+        if _lives(own.name[1:].removesuffix(f".{path.name}")) is False:
+            shutil.rmtree(own, ignore_errors=True)
 
 
 def _look(path: Path) -> str:
