@@ -523,3 +523,27 @@ def test_killed_at_any_step_and_run_again_it_ends_the_same(
         if not killed:
             break
     assert step > 100
+
+
+@pytest.mark.parametrize("place", ["out", "all.zip"])
+def test_what_was_added_to_a_folder_of_other_results_is_taken_back_from_there(
+    results: Results, room: Path, place: str
+) -> None:
+    entries = [one.replace("[out]", f"[{place}]") for one in (ONE, TWO)]
+    source = sorted((room / "one").iterdir())
+    source[0].rename(room / "later")
+    run(results, *entries, upload=("dicom",))
+    old = keys(results)["anna"]
+    shutil.rmtree(results.folder)
+    (room / "later").rename(source[0])
+    run(results, *entries, upload=("dicom",))
+    assert keys(results)["anna"] != old
+    cohort(entries[1])
+    here, there = pruned(results, DELIVERED)
+    assert here.result == "removed"
+    assert there.result.startswith("removed 1; 2 others are there")
+    if place == "out":
+        assert len(list((room / "out" / old).iterdir())) == 2
+    else:
+        with zipfile.ZipFile(room / place) as archive:
+            assert sum(name.startswith(old) for name in archive.namelist()) == 2

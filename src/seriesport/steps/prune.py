@@ -21,7 +21,7 @@ from seriesport.files import unwritable, write_bytes
 from seriesport.keys import check_secret, load_secret
 from seriesport.lease import lease
 from seriesport.ledger import read_ledger, write_ledger
-from seriesport.plan import DICOM, Plan
+from seriesport.plan import DICOM, LOCAL, Plan, server_name
 from seriesport.receipts import deliveries, receipts
 from seriesport.records import Records
 from seriesport.sent import record_sent, sent_of
@@ -42,10 +42,12 @@ from seriesport.transports.protocol import SeriesReference, Written
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from seriesport.address import Address
     from seriesport.cohort import Entry
     from seriesport.plan import PlannedSeries
     from seriesport.settings import Settings
     from seriesport.steps.shard import Results
+    from seriesport.transports.protocol import Transport
 
 _LOCKS = Path(".snakemake/locks")
 _WAIT = 60.0
@@ -240,7 +242,10 @@ class _Pruning:
             transport = self._transports.get(source_root(address))
             if self._is_shared(remnant.row, one, apart=transport.keeps_apart):
                 return _ended(row, "stays: another row delivers the same there")
-            removal = transport.remove(address, self._written(remnant.row, one))
+            written = self._written(remnant.row, one)
+            if written.resource is None:
+                written = replace(written, name=self._folder(transport, address, written))
+            removal = transport.remove(address, written)
         except SeriesportError as error:
             return _kept(row, error)
         gone = len(one.sent.sha256) - removal.removed
@@ -273,6 +278,15 @@ class _Pruning:
         with suppress(SeriesportError):
             return {member.sha256 for member in read_manifest(bundle).instances}
         return set()
+
+    def _folder(self, transport: Transport, address: Address, written: Written) -> str:
+        """The folder that a folder or ZIP has for a series: as an upload chooses it."""
+        if server_name(address) != LOCAL or transport.glance(address, written.name):
+            return written.name
+        ours = self._results.plan.places()
+        with suppress(OSError):  # `remove` says what is wrong with it
+            return transport.folder_of(address, written.series, ours) or written.name
+        return written.name
 
     def _written(self, row: PlannedSeries, one: Delivered) -> Written:
         form, ours, series = one.sent.form, set(one.sent.sha256), row.reference

@@ -234,7 +234,9 @@ class FileTransport(Transport):
             return [state[2] for _, state, error in _files(path) if error is None]
         return [path.stat().st_size] if path.is_file() else []
 
-    def folder_of(self, address: Address, header: Header, ours: Collection[str]) -> str:
+    def folder_of(
+        self, address: Address, header: Header | SeriesReference, ours: Collection[str]
+    ) -> str:
         """See the protocol. A folder that holds other series, too, is none."""
         root, series = _path(address), key_of(header)
         if root not in self._folders:

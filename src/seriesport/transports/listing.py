@@ -144,8 +144,8 @@ def _may_belong(error: SeriesportError, series_instance_uid: str) -> bool:
     return not isinstance(error, StrayError) or error.series_instance_uid == series_instance_uid
 
 
-def key_of(header: Header) -> SeriesKey:
-    """What tells the series of an instance from others."""
+def key_of(header: Header | SeriesReference) -> SeriesKey:
+    """What tells a series, or that of an instance, from others."""
     return header.patient_id, header.study_instance_uid, header.series_instance_uid
 
 

@@ -320,7 +320,9 @@ class Transport(Protocol):
         del address, name
         return []
 
-    def folder_of(self, address: Address, header: Header, ours: Collection[str]) -> str:
+    def folder_of(
+        self, address: Address, header: Header | SeriesReference, ours: Collection[str]
+    ) -> str:
         """Give the name of the folder, just below a folder or ZIP, that holds a series already.
 
         The first file of each folder tells; it is read once as long as the transport is open.
@@ -328,7 +330,7 @@ class Transport(Protocol):
 
         Args:
             address: Of the folder or ZIP.
-            header: Of an instance of the series.
+            header: Of an instance of the series, or the series.
             ours: Names of folders that are not looked into, the same in each call.
         """
         del address, header, ours

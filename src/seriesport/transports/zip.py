@@ -169,7 +169,9 @@ class ZipTransport(Transport):
         below = f"{target.selection}/" if target.selection else ""
         return self._sizes[path].get(below + name, [])
 
-    def folder_of(self, address: Address, header: Header, ours: Collection[str]) -> str:
+    def folder_of(
+        self, address: Address, header: Header | SeriesReference, ours: Collection[str]
+    ) -> str:
         """See the protocol."""
         target = cast("ZipAddress", address)
         path = Path(os.path.realpath(target.path))
