@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("xnat-job")]
 USER, PASSWORD = "researcher", "CANARYpass77word"
 SUBJECT, SESSION = "CANARYSUBJ55", "CANARYSESS66"
 PATIENT, NAME, ACCESSION = "0048CANARY88", "CANARYDAUGHTER^TWO", "CANARYACC99"
-NOT_RESULTS = ("logs", "retry", "again")
+NOT_RESULTS = ("logs", "retry", "again", "asked.tsv", "seen.jsonl")
 
 
 @pytest.fixture(params=["1.8", "1.6.4"])
