@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 import yaml
 
 from project import ROOT, Project
+from seriesport.bundle import Manifest
 from seriesport.ledger import LedgerLine, Status, write_ledger
 from seriesport.steps.shard import CONVERTED, FETCHED, UPLOADED, Results
 
@@ -76,7 +77,8 @@ def write_cohort(folder: Path, count: int, bad: Sequence[int] = ()) -> None:
 
 
 def write_ledgers(project: Project) -> None:
-    """Leave behind what the steps would, with empty files."""
+    """Leave behind what the steps would, with empty bundles."""
+    manifest = Manifest((), 2, 2, "uids", False, "dicom", "0" * 64, 0, "").to_json()
     results = Results(project.results)
     plan = results.plan.read()
     assert plan is not None
@@ -85,10 +87,9 @@ def write_ledgers(project: Project) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         lines: list[LedgerLine] = []
         for row in rows:
-            names = [f"{row.key}.zip", f"{row.key}.json"]
-            for name in names:
-                (folder / name).touch()
-            files = " ".join(names)
+            (folder / f"{row.key}.zip").touch()
+            (folder / f"{row.key}.json").write_bytes(manifest)
+            files = f"{row.key}.zip {row.key}.json"
             lines.append(LedgerLine(row.key, Status.COMPLETE, "", "", 2, 2, 0, files, "0" * 64))
         write_ledger(results.ledger(FETCHED, shard), lines)
         for step in (CONVERTED, UPLOADED):
