@@ -81,7 +81,7 @@ def _decoders(room: Path, files: int, rounds: int) -> None:
     print(f"{'syntax':12}{'size':>6}{'in process':>14}{'by the worker':>16}")
     for syntax, size in COMPRESSED:
         folder = room / f"{syntax}-{size}"
-        count = files if size < 512 else files // 10
+        count = files if size < 512 else max(1, files // 10)
         data.ct(folder, data.identity(syntax), slices=count, size=size, syntax=syntax)
         best: dict[Any, float] = {}
         for decode in [here, worker] * rounds:
