@@ -144,17 +144,20 @@ class Catalog:
         Raises:
             SeriesportError: experiment-elsewhere, where another subject has it.
         """
+        found = self._experiment_named(project, subject, name)
+        if found is None and self.exists(data_path("projects", project, "experiments", name)):
+            # Another upload may have made it since the subject was asked.
+            found = self._experiment_named(project, subject, name)
+            if found is None:
+                what = "the experiment belongs to another subject of the project"
+                raise SeriesportError("experiment-elsewhere", what)
+        return found
+
+    def _experiment_named(self, project: str, subject: str, name: str) -> Experiment | None:
         every = self.experiments_of(project, subject)
-        for experiment in every:
-            if name == experiment.label:
-                return experiment
-        for experiment in every:
-            if name == experiment.id:
-                return experiment
-        if self.exists(data_path("projects", project, "experiments", name)):
-            what = "the experiment belongs to another subject of the project"
-            raise SeriesportError("experiment-elsewhere", what)
-        return None
+        labelled = (experiment for experiment in every if name == experiment.label)
+        known = (experiment for experiment in every if name == experiment.id)
+        return next(labelled, None) or next(known, None)
 
     def scans(self, experiment: Experiment) -> list[Scan]:
         """The scans of an experiment, of any quality."""
