@@ -118,6 +118,7 @@ class _Side:
         self.failures: list[SeriesportError] = []
         """What could not be listed, or is lost."""
         self._like = like
+        self._uids: dict[Hashable, set[str]] = {}
         self.transport = stack.enter_context(open_transport(source_root(self.address), settings))
 
     @cached_property
@@ -156,9 +157,14 @@ class _Side:
         return self._by_identity[identity][0]
 
     def uids(self, identity: Hashable) -> set[str]:
-        """Return the instances that are listed of a series; none where it is not there."""
-        same = self._by_identity.get(identity, [])
-        return {uid for series in same for uid in self.transport.uids(series)}
+        """Return the instances that are listed of a series; none where it is not there.
+
+        The transport is asked once.
+        """
+        if identity not in self._uids:
+            same = self._by_identity.get(identity, [])
+            self._uids[identity] = {uid for one in same for uid in self.transport.uids(one)}
+        return self._uids[identity]
 
     def missing(self, identity: Hashable, absent: set[str]) -> str:
         """Name instances that this side has and the other lacks."""

@@ -252,9 +252,7 @@ class _Images:
 
     def digests(self, uids: Collection[str]) -> list[str]:
         """SHA-256 of some of them, in hexadecimal."""
-        wanted = set(uids)
-        pairs = zip(self._items, self._digests, strict=True)
-        return [sha256 for item, sha256 in pairs if item.uid in wanted]
+        return _of_uids(uids, self._items, self._digests)
 
     def store(
         self,
@@ -305,9 +303,7 @@ class _Files:
 
     def digests(self, uids: Collection[str]) -> list[str]:
         """See _Images."""
-        wanted = set(uids)
-        pairs = zip(self._files, self._digests, strict=True)
-        return [sha256 for file, sha256 in pairs if file.uid in wanted]
+        return _of_uids(uids, self._files, self._digests)
 
     def store(
         self,
@@ -352,6 +348,12 @@ class _Files:
             twins = [key for key in twins if key == folder or not is_key(folder)]
         key = twins[0] if twins else self._key
         return [replace(f, name=key + f.name.removeprefix(self._key)) for f in self._files]
+
+
+def _of_uids(uids: Collection[str], items: Sequence[Item], digests: Sequence[str]) -> list[str]:
+    """Return the digests of those of the items that are named."""
+    wanted = set(uids)
+    return [sha256 for item, sha256 in zip(items, digests, strict=True) if item.uid in wanted]
 
 
 def resource_of(form: str) -> str:
