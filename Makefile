@@ -10,7 +10,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --
 .PHONY: demo test everyday check peers bench-smoke lock clean
 
 demo: $(VENV)/run.stamp $(if $(XNAT),$(VENV)/test.stamp)  ## The main job on public images; XNAT=1 adds a leg with a test XNAT.
-	$(BIN)/python -m seriesport.demo demo
+	$(BIN)/python -m seriesport.cli.demo demo
 	-@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --unlock --quiet all
 	PATH="$(CURDIR)/$(BIN):$$PATH" seriesport serve demo/archive --aet ARCHIVE --name demo -- \
 		snakemake --quiet all

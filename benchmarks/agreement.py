@@ -37,7 +37,7 @@ import pydicom
 from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit
 
 from seriesport.errors import SeriesportError
-from seriesport.imaging.image import Image
+from seriesport.images.image import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 

@@ -30,9 +30,9 @@ _ON_SLURM = (
     "--latency-wait=10",
 )
 _STEPS = {
-    "plan": "seriesport.steps.plan import plan_cohort as step; from pathlib import Path; "
+    "plan": "seriesport.workflow.plan import plan_cohort as step; from pathlib import Path; "
     "step(results, Path('config/cohort.tsv'), settings)",
-    "verdict": "seriesport.steps.verdict import judge as step; step(results)",
+    "verdict": "seriesport.workflow.verdict import judge as step; step(results)",
 }
 
 
@@ -89,8 +89,8 @@ def overhead(count: int, *options: str) -> None:
 
 def _library(project: CountedProject, step: str) -> Run:
     code = (
-        "from seriesport.config import load_config; "
-        "from seriesport.steps.shard import Results; from pathlib import Path; "
+        "from seriesport.config.config_yaml import load_config; "
+        "from seriesport.workflow.shard import Results; from pathlib import Path; "
         "settings = load_config(Path('config/config.yaml')).settings; "
         f"results = Results(Path('results')); from {_STEPS[step]}"
     )

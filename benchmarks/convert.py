@@ -29,8 +29,8 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import data
-from seriesport.bundle import write_bundle
-from seriesport.part10 import load_instance
+from seriesport.store.bundle import write_bundle
+from seriesport.dicom.part10 import load_instance
 files, bundle, slices = sys.argv[2:]
 made = data.ct(Path(files), data.identity("benchmark"), slices=int(slices), size=512)
 write_bundle(Path(bundle), map(load_instance, made.paths), source="file")
@@ -39,7 +39,7 @@ write_bundle(Path(bundle), map(load_instance, made.paths), source="file")
 OURS = """
 import os, sys, time
 from pathlib import Path
-from seriesport.bundle import unpack
+from seriesport.store.bundle import unpack
 from seriesport.formats import convert
 bundle, out, scratch, names = sys.argv[1:]
 start, cpu = time.perf_counter(), sum(os.times()[:4])

@@ -34,7 +34,7 @@ OURS = """
 import hashlib, sys, time
 import numpy as np
 from pathlib import Path
-from seriesport.imaging.image import Image
+from seriesport.images.image import Image
 files = sorted(Path(sys.argv[1]).iterdir())
 start = time.perf_counter()
 array = Image.read(files, sys.argv[2]).array

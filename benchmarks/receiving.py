@@ -14,12 +14,12 @@ from pathlib import Path
 import pynetdicom  # noqa: F401 - the engine imports it late, and start-up is not measured
 
 import archives
-from seriesport.address import DicomAddress, parse
-from seriesport.fetch import fetch_series
-from seriesport.settings import Settings
-from seriesport.staging import Staging
-from seriesport.transports.dicom import DicomTransport
-from seriesport.transports.protocol import SeriesReference
+from seriesport.config.settings import Settings
+from seriesport.model.address import DicomAddress, parse
+from seriesport.model.series import SeriesReference
+from seriesport.store.staging import Staging
+from seriesport.transports.archive.transport import DicomTransport
+from seriesport.transports.fetch import fetch_series
 
 
 def main(mode: str, pool: str, workers: int, url: str, out: str) -> None:

@@ -14,11 +14,11 @@ from pathlib import Path
 import pynetdicom  # noqa: F401 - the engine imports it late, and start-up is not measured
 
 import archives
-from seriesport.address import DicomAddress, parse
-from seriesport.part10 import load_instance
-from seriesport.settings import Settings
-from seriesport.transports.dicom import DicomTransport
-from seriesport.transports.protocol import Receipt
+from seriesport.config.settings import Settings
+from seriesport.dicom.part10 import load_instance
+from seriesport.model.address import DicomAddress, parse
+from seriesport.model.series import Receipt
+from seriesport.transports.archive.transport import DicomTransport
 
 
 def main(pool: str, workers: int, url: str, folders: list[str]) -> None:

@@ -104,8 +104,8 @@ def _places(made: Any, folder: Path, archive: Any) -> dict[str, str]:
     bundle = folder.with_suffix(".zip")
     # In a process of its own: a child's peak memory begins with that of its parent.
     make = (
-        "import sys; from pathlib import Path; from seriesport.bundle import write_bundle;"
-        "from seriesport.part10 import load_instance;"
+        "import sys; from pathlib import Path; from seriesport.store.bundle import write_bundle;"
+        "from seriesport.dicom.part10 import load_instance;"
         "files = sorted(Path(sys.argv[1]).iterdir());"
         "write_bundle(Path(sys.argv[2]), map(load_instance, files), source='file')"
     )
@@ -168,7 +168,7 @@ def ours(source: str, order: str, work: str, out: str) -> None:
     """One measured run of ours; imports are not counted."""
     import pynetdicom  # noqa: F401 - imported late by the engine: start-up
 
-    import seriesport.transports.dicom  # noqa: F401 - likewise
+    import seriesport.transports.archive.transport  # noqa: F401 - likewise
     from seriesport import Series
 
     start = time.perf_counter()

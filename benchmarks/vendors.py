@@ -23,7 +23,7 @@ import pydicom
 import data
 import test_vendors
 from seriesport import Series
-from seriesport.imaging import decoders, pixels
+from seriesport.images import decoders, pixels
 
 if TYPE_CHECKING:
     from collections.abc import Callable

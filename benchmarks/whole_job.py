@@ -124,9 +124,9 @@ class Bench:
         return done
 
     def _plan(self, results: Path) -> str:
-        from seriesport.settings import Settings
-        from seriesport.steps.plan import plan_cohort
-        from seriesport.steps.shard import Results
+        from seriesport.config.settings import Settings
+        from seriesport.workflow.plan import plan_cohort
+        from seriesport.workflow.shard import Results
 
         cohort = self.folder / "cohort.yaml"
         entry = {
@@ -219,11 +219,11 @@ def ours(results: str, shard: str, formats: str, *steps: str) -> None:
     """One measured run of ours; its start-up is not counted."""
     import pynetdicom  # noqa: F401 - imported late by the engine: start-up
 
-    from seriesport.settings import Settings
-    from seriesport.steps.convert import convert_shard
-    from seriesport.steps.fetch import fetch_shard
-    from seriesport.steps.shard import Results
-    from seriesport.steps.upload import upload_shard
+    from seriesport.config.settings import Settings
+    from seriesport.workflow.convert import convert_shard
+    from seriesport.workflow.fetch import fetch_shard
+    from seriesport.workflow.shard import Results
+    from seriesport.workflow.upload import upload_shard
 
     folder = Results(Path(results))
     work = {

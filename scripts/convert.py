@@ -1,7 +1,7 @@
-"""Rule convert: see seriesport.steps.convert."""
+"""Rule convert: see seriesport.workflow.convert."""
 
-from seriesport.steps.convert import convert_shard
-from seriesport.steps.job import job
+from seriesport.workflow.convert import convert_shard
+from seriesport.workflow.job import job
 
 with job(snakemake.log[0], snakemake.config) as (results, config):
     convert_shard(

@@ -1,7 +1,7 @@
-"""Rule plan: see seriesport.steps.plan."""
+"""Rule plan: see seriesport.workflow.plan."""
 
-from seriesport.steps.job import job
-from seriesport.steps.plan import plan_cohort
+from seriesport.workflow.job import job
+from seriesport.workflow.plan import plan_cohort
 
 with job(snakemake.log[0], snakemake.config, snakemake.resources) as (results, config):
     plan_cohort(

@@ -1,7 +1,7 @@
-"""Rule summary: see seriesport.steps.verdict."""
+"""Rule summary: see seriesport.workflow.verdict."""
 
-from seriesport.steps.job import job
-from seriesport.steps.verdict import summarise
+from seriesport.workflow.job import job
+from seriesport.workflow.verdict import summarise
 
 with job(snakemake.log[0], snakemake.config) as (results, _):
     summarise(results)

@@ -1,7 +1,7 @@
-"""Rule upload: see seriesport.steps.upload."""
+"""Rule upload: see seriesport.workflow.upload."""
 
-from seriesport.steps.job import job
-from seriesport.steps.upload import upload_shard
+from seriesport.workflow.job import job
+from seriesport.workflow.upload import upload_shard
 
 with job(snakemake.log[0], snakemake.config, snakemake.resources) as (results, config):
     upload_shard(

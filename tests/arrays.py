@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from hypothesis import strategies as st
 
-from seriesport.imaging.geometry import spacing_of
-from seriesport.imaging.image import Image
+from seriesport.images.geometry import spacing_of
+from seriesport.images.image import Image
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

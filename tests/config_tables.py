@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from seriesport.schema import load_schema
+from seriesport.config.schema import load_schema
 
 README = Path(__file__).parents[1] / "config" / "README.md"
 _TYPES = {"array": "list", "object": "keys", "string": "text", "integer": "whole number"}

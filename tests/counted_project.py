@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Self
 import yaml
 
 from project import ROOT, Project
-from seriesport.bundle import Manifest
-from seriesport.ledger import LedgerLine, Status, write_ledger
-from seriesport.steps.shard import CONVERTED, FETCHED, UPLOADED, Results
+from seriesport.store.bundle import Manifest
+from seriesport.workflow.ledger import LedgerLine, Status, write_ledger
+from seriesport.workflow.shard import CONVERTED, FETCHED, UPLOADED, Results
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,13 +5,13 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING
 
-from seriesport.part10 import encode_file_meta
+from seriesport.dicom.part10 import encode_file_meta
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from seriesport.instance import Instance
+    from seriesport.model.instance import Instance
 
 DCIODVFY = "/usr/bin/dciodvfy"
 

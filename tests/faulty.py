@@ -24,23 +24,23 @@ import pydicom
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
+from seriesport.dicom.part10 import load_instance
 from seriesport.dimse.acceptor import ABSTRACT_SYNTAX_REFUSED
-from seriesport.dimse.identifier import Identifier
 from seriesport.dimse.message import Field
 from seriesport.dimse.pdu import PduType, control_pdu, data_header
-from seriesport.dimse.scp import Archive
-from seriesport.dimse.session import FIND_MODELS, GET_MODELS, VERIFICATION, Session
 from seriesport.errors import SeriesportError
-from seriesport.part10 import load_instance
+from seriesport.serve.archive import Archive
+from seriesport.serve.identifier import Identifier
+from seriesport.serve.session import FIND_MODELS, GET_MODELS, VERIFICATION, Session
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
     from seriesport.dimse.acceptor import Proposed
-    from seriesport.dimse.catalog import Catalog
     from seriesport.dimse.message import Command
-    from seriesport.instance import Instance
+    from seriesport.model.instance import Instance
+    from seriesport.serve.catalog import Catalog
 
 __all__ = ["Asked", "Fault", "FaultyArchive"]
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from seriesport.imaging.image import Image
+    from seriesport.images.image import Image
 
 OBLIQUE = ["0.8", "0.6", "0", "0", "0", "-1"]
 """Coronal, turned by 37 degrees around the body's axis."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seriesport.demo import lay_out
-from seriesport.records import read_records
+from seriesport.cli.demo import lay_out
+from seriesport.workflow.records import read_records
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seriesport import lease as leases
 from seriesport.errors import SeriesportError
+from seriesport.store import lease as leases
 
 if TYPE_CHECKING:
     import subprocess

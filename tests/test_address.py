@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seriesport.address import (
+from seriesport.errors import SeriesportError
+from seriesport.model.address import (
     DicomAddress,
     FileAddress,
     XnatAddress,
@@ -16,7 +17,6 @@ from seriesport.address import (
     parse,
     source_root,
 )
-from seriesport.errors import SeriesportError
 
 AWKWARD = ["00/12", "a#b", "a?b", "50%", "DOE^JOHN", "two words", "A*", "A\\B", "Müller-Ωß", "0012"]
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import data
-from seriesport.imaging.image import Image
+from seriesport.images.image import Image
 
 SERIES = {
     "a CT of GE": [data.WHEEL / "CT_small.dcm"],

@@ -12,25 +12,25 @@ from pydicom.uid import JPEG2000Lossless
 
 import data
 from faulty import Fault, FaultyArchive
-from seriesport.address import DicomAddress, parse
-from seriesport.bundle import read_bundle, read_manifest
-from seriesport.commands.copying import cp
-from seriesport.commands.verifying import verify
+from seriesport.cli.cp import cp
+from seriesport.cli.verify import verify
+from seriesport.config.settings import DicomServer, Settings
+from seriesport.dicom.part10 import load_instance
 from seriesport.dimse.contexts import storage_classes
 from seriesport.errors import SeriesportError
-from seriesport.fetch import fetch_series
-from seriesport.flow import Patience
-from seriesport.part10 import load_instance
-from seriesport.settings import DicomServer, Settings
-from seriesport.transports.dicom import DicomTransport
-from seriesport.transports.protocol import Proof
+from seriesport.model.address import DicomAddress, parse
+from seriesport.model.series import Proof
+from seriesport.store.bundle import read_bundle, read_manifest
+from seriesport.transports.archive.transport import DicomTransport
+from seriesport.transports.fetch import fetch_series
+from seriesport.transports.served import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from seriesport.bundle import Manifest
-    from seriesport.transports.protocol import Receipt
+    from seriesport.model.series import Receipt
+    from seriesport.store.bundle import Manifest
 
 
 @pytest.fixture(autouse=True)

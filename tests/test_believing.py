@@ -12,24 +12,24 @@ import pytest
 
 import data
 from project import tree
-from seriesport.dimse.scp import Archive
+from seriesport.config.settings import DicomServer, Settings
 from seriesport.errors import REASONS, SeriesportError
-from seriesport.ledger import Status
-from seriesport.records import Records, read_records
-from seriesport.settings import DicomServer, Settings
-from seriesport.steps.beginning import Rechecks, mend
-from seriesport.steps.convert import convert_shard
-from seriesport.steps.fetch import fetch_shard
-from seriesport.steps.orders import plan_again, repeat
-from seriesport.steps.plan import plan_cohort
-from seriesport.steps.shard import CONVERTED, FETCHED, UPLOADED, Results
-from seriesport.steps.upload import Looks, upload_shard
-from seriesport.steps.verdict import judge
+from seriesport.serve.archive import Archive
+from seriesport.workflow.beginning import Rechecks, mend
+from seriesport.workflow.convert import convert_shard
+from seriesport.workflow.fetch import fetch_shard
+from seriesport.workflow.ledger import Status
+from seriesport.workflow.orders import plan_again, repeat
+from seriesport.workflow.plan import plan_cohort
+from seriesport.workflow.records import Records, read_records
+from seriesport.workflow.shard import CONVERTED, FETCHED, UPLOADED, Results
+from seriesport.workflow.upload import Looks, upload_shard
+from seriesport.workflow.verdict import judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from seriesport.ledger import LedgerLine
+    from seriesport.workflow.ledger import LedgerLine
 
 SHARD = "local-0001"
 OF_A_RUN = ("retry", "again", "seen.jsonl", "asked.tsv")

@@ -16,7 +16,10 @@ import pydicom
 import pytest
 
 import data
-from seriesport.bundle import (
+from seriesport.dicom.part10 import load_instance
+from seriesport.errors import SeriesportError
+from seriesport.model.instance import FileSlice
+from seriesport.store.bundle import (
     digest_member,
     read_bundle,
     read_manifest,
@@ -24,13 +27,10 @@ from seriesport.bundle import (
     verify_bundle,
     write_bundle,
 )
-from seriesport.errors import SeriesportError
-from seriesport.instance import FileSlice
-from seriesport.part10 import load_instance
-from seriesport.zipfiles.records import StoredMember, end_records
+from seriesport.store.zipfiles.records import StoredMember, end_records
 
 if TYPE_CHECKING:
-    from seriesport.instance import Instance
+    from seriesport.model.instance import Instance
 
 
 def instances(made: data.Made) -> list[Instance]:

@@ -19,8 +19,8 @@ import data
 from peers.xnat import Xnat
 from project import BIN
 from seriesport import Series
-from seriesport.dimse.scp import Archive
 from seriesport.errors import REASONS
+from seriesport.serve.archive import Archive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

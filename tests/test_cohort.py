@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from seriesport.address import DicomAddress, FileAddress, XnatAddress, ZipAddress, parse
 from seriesport.cohort import Entry, read_cohort
+from seriesport.config.schema import load_schema
 from seriesport.errors import SeriesportError
-from seriesport.schema import load_schema
-from seriesport.transports.protocol import SeriesReference
+from seriesport.model.address import DicomAddress, FileAddress, XnatAddress, ZipAddress, parse
+from seriesport.model.series import SeriesReference
 
 ROOT = Path(__file__).parents[1]
 STUDY, SERIES = "1.2.840.113619.2.55.3.1", "1.2.840.113619.2.55.3.1.4"

@@ -12,12 +12,12 @@ import yaml
 from jsonschema import Draft202012Validator
 
 import config_tables
-from seriesport.address import DicomAddress, XnatAddress
-from seriesport.config import Config, environment_name, load_config
+from seriesport.config.config_yaml import Config, environment_name, load_config
+from seriesport.config.schema import load_schema
+from seriesport.config.settings import DicomServer, Settings, Tls, XnatServer, ZipLimits
 from seriesport.errors import SeriesportError
-from seriesport.imaging.orders import NAMES
-from seriesport.schema import load_schema
-from seriesport.settings import DicomServer, Settings, Tls, XnatServer, ZipLimits
+from seriesport.images.orders import NAMES
+from seriesport.model.address import DicomAddress, XnatAddress
 
 ROOT = Path(__file__).parents[1]
 HOST = "a host name or an IP address, without scheme, port or user name"
@@ -261,7 +261,7 @@ def test_an_installed_wheel_carries_the_schemas(tmp_path: Path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
     code = (
-        "import seriesport.schema as s; from seriesport.cohort.check import Checker;"
+        "import seriesport.config.schema as s; from seriesport.cohort.check import Checker;"
         "print(s.__file__, s.load_schema('config')['title'])"
     )
     done = subprocess.run(
@@ -274,7 +274,7 @@ def test_an_installed_wheel_carries_the_schemas(tmp_path: Path):
         timeout=60,
     )
     assert done.stdout.split() == [
-        str(tmp_path / "site/seriesport/schema.py"),
+        str(tmp_path / "site/seriesport/config/schema.py"),
         "config/config.yaml",
     ]
 

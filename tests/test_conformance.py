@@ -24,7 +24,11 @@ from pydicom.uid import ExplicitVRLittleEndian
 import data
 from peers.dcmtk import ApplicationEntity
 from peers.xnat import Xnat
-from seriesport.address import (
+from seriesport.config.settings import Settings, XnatServer
+from seriesport.dicom.part10 import check_whole, load_instance
+from seriesport.errors import SeriesportError
+from seriesport.http.answer import StatusError
+from seriesport.model.address import (
     Address,
     DicomAddress,
     FileAddress,
@@ -32,21 +36,18 @@ from seriesport.address import (
     ZipAddress,
     parse,
 )
-from seriesport.errors import SeriesportError
-from seriesport.instance import FileSlice, Instance, PlainFile
-from seriesport.part10 import check_whole, load_instance
-from seriesport.settings import Settings, XnatServer
-from seriesport.transports.protocol import Proof, SeriesReference
+from seriesport.model.instance import FileSlice, Instance, PlainFile
+from seriesport.model.series import Proof, SeriesReference
 from seriesport.transports.registry import open_transport
-from seriesport.xnat.answer import StatusError
-from seriesport.xnat.paths import data_path, file_path
-from seriesport.xnat.session import Session
+from seriesport.transports.xnat.paths import data_path, file_path
+from seriesport.transports.xnat.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from peers import Dcmqrscp, Orthanc
-    from seriesport.transports.protocol import Receipt, Transport
+    from seriesport.model.series import Receipt
+    from seriesport.transports.contract import Transport
 
     Build = Callable[[Path, data.Identity], data.Made]
 

@@ -5,7 +5,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from seriesport.imaging.decimals import decimal_string
+from seriesport.images.decimals import decimal_string
 
 FINITE = st.floats(-1e308, 1e308)
 

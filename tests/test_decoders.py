@@ -22,8 +22,8 @@ import data
 from seriesport import Series
 from seriesport.errors import SeriesportError
 from seriesport.formats import convert, read
-from seriesport.imaging import decoders, decoding
-from seriesport.imaging.decoders import DecoderError, decode
+from seriesport.images import decoders, decoding
+from seriesport.images.decoders import DecoderError, decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,7 +125,7 @@ def test_a_decoder_that_crashes_or_hangs_costs_one_series(
 ) -> None:
     data.mr(tmp_path, data.identity("bad decoder"), times=1, slices=2, syntax="rle")
     with monkeypatch.context() as patch:
-        patch.setattr("seriesport.imaging.pixels._DECODE", HERE + how.__name__)
+        patch.setattr("seriesport.images.pixels._DECODE", HERE + how.__name__)
         if how is hang:
             patch.setattr(decoders, "SECONDS", 3)
         error = refusal(lambda: Series(tmp_path))
@@ -168,7 +168,7 @@ def test_native_pixels_need_no_worker(tmp_path: Path, monkeypatch: pytest.Monkey
     def refuse(*_: Any) -> Any:
         raise AssertionError
 
-    monkeypatch.setattr("seriesport.imaging.pixels.decode", refuse)
+    monkeypatch.setattr("seriesport.images.pixels.decode", refuse)
     for syntax in ("implicit", "explicit", "big-endian", "deflated"):
         data.ct(tmp_path / syntax, data.identity(syntax), slices=2, size=16, syntax=syntax)
         assert Series(tmp_path / syntax).shape == (2, 16, 16)
@@ -211,7 +211,7 @@ def test_a_picture_that_its_file_does_not_justify_is_refused_unseen(tmp_path: Pa
 def test_the_worker_ends_with_the_process_that_started_it() -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r});"
-        "from seriesport.imaging.decoders import decode; import os;"
+        "from seriesport.images.decoders import decode; import os;"
         "print(next(decode('test_decoders:well', 1)), flush=True); os.kill(os.getpid(), 9)"
     )
     done = subprocess.run(

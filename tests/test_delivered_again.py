@@ -10,14 +10,14 @@ import pytest
 
 import data
 from seriesport import Series
-from seriesport.keys import is_key
-from seriesport.ledger import LedgerLine, read_ledger
-from seriesport.settings import Settings
-from seriesport.steps.convert import convert_shard
-from seriesport.steps.fetch import fetch_shard
-from seriesport.steps.plan import plan_cohort
-from seriesport.steps.shard import FETCHED, Results, line_of
-from seriesport.steps.upload import Looks, upload_shard
+from seriesport.config.settings import Settings
+from seriesport.store.keys import is_key
+from seriesport.workflow.convert import convert_shard
+from seriesport.workflow.fetch import fetch_shard
+from seriesport.workflow.ledger import LedgerLine, read_ledger
+from seriesport.workflow.plan import plan_cohort
+from seriesport.workflow.shard import FETCHED, Results, line_of
+from seriesport.workflow.upload import Looks, upload_shard
 
 FORMATS = ["nifti", "preview"]
 

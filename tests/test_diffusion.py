@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 import data
 import images
 from seriesport import Series
-from seriesport.imaging.image import Image
+from seriesport.images.image import Image
 
 if TYPE_CHECKING:
     from collections.abc import Callable

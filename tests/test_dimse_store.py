@@ -17,7 +17,7 @@ from seriesport.dimse.message import Field, Kind, decode
 from seriesport.dimse.pdu import COMMAND, PduReader
 from seriesport.dimse.store import store
 from seriesport.errors import SeriesportError
-from seriesport.instance import Header, Instance
+from seriesport.model.instance import Header, Instance
 from transcript import CT, CT_CONTEXT, archive, associate
 
 if TYPE_CHECKING:

@@ -11,15 +11,15 @@ import pytest
 
 import data
 from faulty import Fault, FaultyArchive
-from seriesport.address import DicomAddress
-from seriesport.bundle import read_bundle, read_manifest, verify_bundle
+from seriesport.config.settings import DicomServer, Settings
+from seriesport.dicom.part10 import check_whole, load_instance
 from seriesport.errors import SeriesportError
-from seriesport.fetch import fetch_series
-from seriesport.flow import Patience
-from seriesport.part10 import check_whole, load_instance
-from seriesport.settings import DicomServer, Settings
-from seriesport.transports.dicom import DicomTransport
-from seriesport.transports.protocol import Proof, Receipt, SeriesReference
+from seriesport.model.address import DicomAddress
+from seriesport.model.series import Proof, Receipt, SeriesReference
+from seriesport.store.bundle import read_bundle, read_manifest, verify_bundle
+from seriesport.transports.archive.transport import DicomTransport
+from seriesport.transports.fetch import fetch_series
+from seriesport.transports.served import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

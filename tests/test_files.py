@@ -14,7 +14,14 @@ from pathlib import Path
 import pytest
 
 from seriesport.errors import SeriesportError
-from seriesport.files import copy_range, locked, write_bytes, write_if_changed, write_text, writing
+from seriesport.store.files import (
+    copy_range,
+    locked,
+    write_bytes,
+    write_if_changed,
+    write_text,
+    writing,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -92,7 +99,7 @@ def test_an_equal_file_is_not_touched(tmp_path: Path) -> None:
 KILLED = """
 import sys, time
 from pathlib import Path
-from seriesport.files import writing
+from seriesport.store.files import writing
 with writing(Path(sys.argv[1])) as stream:
     stream.write(b"half of it" * 1000)
     print("writing", flush=True)

@@ -12,14 +12,14 @@ import yaml
 import data
 from faulty import Fault, FaultyArchive
 from project import SNAKEMAKE, Project
-from seriesport.commands.copying import cp
+from seriesport.cli.cp import cp
+from seriesport.config.settings import DicomServer, Settings
 from seriesport.errors import SeriesportError
-from seriesport.flow import Flow, Patience
-from seriesport.ledger import Status
-from seriesport.settings import DicomServer, Settings
-from seriesport.steps.fetch import fetch_shard
-from seriesport.steps.plan import plan_cohort
-from seriesport.steps.shard import Results
+from seriesport.transports.served import Flow, Patience
+from seriesport.workflow.fetch import fetch_shard
+from seriesport.workflow.ledger import Status
+from seriesport.workflow.plan import plan_cohort
+from seriesport.workflow.shard import Results
 
 
 def _refused_at_first(calls: list[float]) -> None:

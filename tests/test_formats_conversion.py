@@ -9,10 +9,10 @@ import scipy.io
 import SimpleITK
 
 import data
+from seriesport.config.schema import load_schema
 from seriesport.errors import SeriesportError
 from seriesport.formats import CONVERSIONS, convert
-from seriesport.imaging.image import Image
-from seriesport.schema import load_schema
+from seriesport.images.image import Image
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,7 @@ import data
 import images
 from seriesport.errors import SeriesportError
 from seriesport.formats import Conversion, convert, dcm2niix
-from seriesport.imaging.image import Image
+from seriesport.images.image import Image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

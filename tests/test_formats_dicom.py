@@ -21,10 +21,10 @@ from dicom_files import errors, save
 from images import OBLIQUE, frame_groups, place, vary
 from seriesport.errors import SeriesportError
 from seriesport.formats.dicom import with_geometry, write
-from seriesport.imaging.frames import Window
-from seriesport.imaging.image import Image
-from seriesport.imaging.template import Header
-from seriesport.imaging.uids import valid
+from seriesport.images.frames import Window
+from seriesport.images.image import Image
+from seriesport.images.template import Header
+from seriesport.images.uids import valid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from seriesport.errors import SeriesportError
 from seriesport.formats.dicom_pixels import Scale, Source, Storage, choose, choose_colour
-from seriesport.imaging.decimals import decimal_string
+from seriesport.images.decimals import decimal_string
 
 SHAPE = (2, 3, 4)
 INTEGERS = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")

@@ -11,7 +11,7 @@ import scipy.io
 import arrays
 from seriesport.errors import SeriesportError
 from seriesport.formats import read, write
-from seriesport.imaging.geometry import lps_to_ras
+from seriesport.images.geometry import lps_to_ras
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,9 +14,9 @@ from seriesport import Series
 from seriesport.errors import SeriesportError
 from seriesport.formats import convert, read, write
 from seriesport.formats.nifti import read_sidecar
-from seriesport.imaging.geometry import lps_to_ras
-from seriesport.imaging.image import Image
-from seriesport.imaging.window import Window
+from seriesport.images.geometry import lps_to_ras
+from seriesport.images.image import Image
+from seriesport.images.window import Window
 
 if TYPE_CHECKING:
     from pathlib import Path

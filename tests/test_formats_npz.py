@@ -11,7 +11,7 @@ import arrays
 import data
 from seriesport.errors import SeriesportError
 from seriesport.formats import convert, read, write
-from seriesport.imaging.image import Image
+from seriesport.images.image import Image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,7 @@ from seriesport.formats.sandbox import Limits
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from seriesport.imaging.image import Image
+    from seriesport.images.image import Image
 
 TWO_PAGES = """%!PS
 1 0 0 setrgbcolor 72 72 144 72 rectfill showpage

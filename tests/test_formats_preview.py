@@ -10,7 +10,7 @@ import data
 import images
 from seriesport.formats import convert
 from seriesport.formats.preview import EDGE, to_grey
-from seriesport.imaging.frames import Window
+from seriesport.images.frames import Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

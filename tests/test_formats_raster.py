@@ -9,7 +9,7 @@ from PIL import Image as Pillow
 import arrays
 from seriesport.errors import SeriesportError
 from seriesport.formats import read, write
-from seriesport.imaging.window import Window
+from seriesport.images.window import Window
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from seriesport.errors import SeriesportError
 from seriesport.formats import FORMATS, detect, read, write
 
 if TYPE_CHECKING:
-    from seriesport.imaging.image import Image
+    from seriesport.images.image import Image
 
 VARIANTS = [
     ("x.nii", {}),

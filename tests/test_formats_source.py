@@ -10,7 +10,7 @@ import data
 from seriesport.errors import SeriesportError
 from seriesport.formats import convert
 from seriesport.formats.source import Source, _look, _quick_look
-from seriesport.imaging.frames import BAD_DATA
+from seriesport.images.frames import BAD_DATA
 
 if TYPE_CHECKING:
     from pathlib import Path

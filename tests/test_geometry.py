@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seriesport.errors import SeriesportError
-from seriesport.imaging.geometry import (
+from seriesport.images.geometry import (
     Plane,
     affine_lps,
     lps_to_ras,

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 import data
 import images
-from seriesport.imaging.headers import quick_header
-from seriesport.imaging.image import Image
-from seriesport.part10 import check_whole
+from seriesport.dicom.part10 import check_whole
+from seriesport.images.headers import quick_header
+from seriesport.images.image import Image
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,12 +19,14 @@ import pytest
 import data
 import test_vendors
 from seriesport import Series
-from seriesport.commands import copying, listing, verifying
+from seriesport.cli import cp as copying
+from seriesport.cli import ls as listing
+from seriesport.cli import verify as verifying
+from seriesport.config.settings import Settings
+from seriesport.dicom.plain import after, element_head
 from seriesport.errors import SeriesportError
 from seriesport.formats import convert
-from seriesport.imaging.headers import quick_header
-from seriesport.part10.plain import after, element_head
-from seriesport.settings import Settings
+from seriesport.images.headers import quick_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seriesport.config import Config, load_config
+from seriesport.config.config_yaml import Config, load_config
+from seriesport.config.hours import Hours, wait_until_open
 from seriesport.errors import SeriesportError
-from seriesport.hours import Hours, wait_until_open
 
 NIGHT = Hours.parse("19:00-06:00")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from seriesport.errors import SeriesportError
-from seriesport.keys import keyed_hash, load_secret
+from seriesport.store.keys import keyed_hash, load_secret
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ import pytest
 
 _PROCESS = """
 import sys
-from seriesport.leaving import before_leaving, leave
+from seriesport.shutdown import before_leaving, leave
 
 def goodbye():
     print("goodbye", flush=True)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seriesport.errors import SeriesportError
-from seriesport.ledger import LedgerLine, Status, read_ledger, write_ledger
+from seriesport.workflow.ledger import LedgerLine, Status, read_ledger, write_ledger
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\0"))
 lines = st.builds(

@@ -14,8 +14,8 @@ import data
 from peers.xnat import Xnat
 from project import Project
 from seriesport import Series
-from seriesport.bundle import read_bundle
-from seriesport.settings import DicomServer, Settings, XnatServer
+from seriesport.config.settings import DicomServer, Settings, XnatServer
+from seriesport.store.bundle import read_bundle
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ import pytest
 
 import images
 from seriesport.errors import SeriesportError
-from seriesport.imaging.image import Image
+from seriesport.images.image import Image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,15 +12,15 @@ from pydicom.uid import RawDataStorage
 
 import data
 from seriesport import Series
-from seriesport.bundle import read_bundle
-from seriesport.dimse.scp import Archive
+from seriesport.config.settings import Settings
 from seriesport.errors import SeriesportError
-from seriesport.ledger import LedgerLine, Status
-from seriesport.settings import Settings
-from seriesport.steps.convert import convert_shard
-from seriesport.steps.fetch import fetch_shard
-from seriesport.steps.plan import plan_cohort
-from seriesport.steps.shard import CONVERTED, FETCHED, Results
+from seriesport.serve.archive import Archive
+from seriesport.store.bundle import read_bundle
+from seriesport.workflow.convert import convert_shard
+from seriesport.workflow.fetch import fetch_shard
+from seriesport.workflow.ledger import LedgerLine, Status
+from seriesport.workflow.plan import plan_cohort
+from seriesport.workflow.shard import CONVERTED, FETCHED, Results
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

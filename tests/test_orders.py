@@ -12,7 +12,7 @@ import pytest
 import data
 import images
 from seriesport.errors import SeriesportError
-from seriesport.imaging.image import Image
+from seriesport.images.image import Image
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,12 +20,12 @@ from pydicom.sequence import Sequence
 from pydicom.uid import UID_dictionary
 
 import data
-from seriesport import part10
+from seriesport.dicom import part10
+from seriesport.dicom.elements import MAX_DEPTH
+from seriesport.dicom.part10 import check_whole, encode_file_meta, load_instance, read_header
+from seriesport.dicom.readers import bytes_reader
+from seriesport.dicom.whole import IMAGE_CLASSES
 from seriesport.errors import SeriesportError
-from seriesport.part10 import check_whole, encode_file_meta, load_instance, read_header
-from seriesport.part10.elements import MAX_DEPTH
-from seriesport.part10.readers import bytes_reader
-from seriesport.part10.whole import IMAGE_CLASSES
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"
@@ -481,7 +481,7 @@ def test_a_header_that_never_ends_does_not_keep_the_scan_busy(tmp_path: Path) ->
 def test_a_deflated_bomb_is_inflated_in_bounded_memory_and_only_so_far(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("seriesport.part10.readers.MAX_INFLATED", 1 << 20)
+    monkeypatch.setattr("seriesport.dicom.readers.MAX_INFLATED", 1 << 20)
     engine = zlib.compressobj(9, zlib.DEFLATED, -15)
     content = engine.compress(element(0x00091001, "OB", bytes(4 << 20))) + engine.flush()
     assert refusal(content, "1.2.840.10008.1.2.1.99") == "instance-invalid"
@@ -490,7 +490,7 @@ def test_a_deflated_bomb_is_inflated_in_bounded_memory_and_only_so_far(
 def test_reading_a_header_needs_no_pydicom(tmp_path: Path) -> None:
     made = data.ct(tmp_path, data.identity("lean"), slices=1, size=8)
     code = (
-        "import sys; from pathlib import Path; from seriesport.part10 import load_instance;"
+        "import sys; from pathlib import Path; from seriesport.dicom.part10 import load_instance;"
         f"load_instance(Path({str(made.paths[0])!r})); assert 'pydicom' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -12,12 +12,12 @@ import pytest
 
 import data
 from seriesport.cohort import read_cohort
-from seriesport.dimse.scp import Archive
+from seriesport.cohort.plan import MOST_SHARDS, Plan, PlanFolder, _place, make_plan, read_index
+from seriesport.config.settings import Settings
 from seriesport.errors import SeriesportError
-from seriesport.plan import MOST_SHARDS, Plan, PlanFolder, _place, make_plan, read_index
-from seriesport.settings import Settings
-from seriesport.steps.plan import plan_cohort
-from seriesport.steps.shard import Results
+from seriesport.serve.archive import Archive
+from seriesport.workflow.plan import plan_cohort
+from seriesport.workflow.shard import Results
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

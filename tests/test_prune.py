@@ -20,25 +20,25 @@ import data
 from peers.xnat import Xnat
 from project import tree
 from seriesport.cohort import read_cohort
-from seriesport.dimse.scp import Archive
+from seriesport.config.settings import Settings, XnatServer
 from seriesport.errors import SeriesportError
-from seriesport.lease import lease
-from seriesport.ledger import read_ledger
-from seriesport.records import read_records
-from seriesport.settings import Settings, XnatServer
-from seriesport.steps.beginning import mend
-from seriesport.steps.convert import convert_shard
-from seriesport.steps.fetch import fetch_shard
-from seriesport.steps.plan import plan_cohort
-from seriesport.steps.prune import Asked, prune
-from seriesport.steps.shard import CONVERTED, FETCHED, STEPS, UPLOADED, Results
-from seriesport.steps.upload import upload_shard
-from seriesport.steps.verdict import judge, summarise
+from seriesport.serve.archive import Archive
+from seriesport.store.lease import lease
+from seriesport.workflow.beginning import mend
+from seriesport.workflow.convert import convert_shard
+from seriesport.workflow.fetch import fetch_shard
+from seriesport.workflow.ledger import read_ledger
+from seriesport.workflow.plan import plan_cohort
+from seriesport.workflow.prune import Asked, prune
+from seriesport.workflow.records import read_records
+from seriesport.workflow.shard import CONVERTED, FETCHED, STEPS, UPLOADED, Results
+from seriesport.workflow.upload import upload_shard
+from seriesport.workflow.verdict import judge, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from seriesport.steps.prune import Done
+    from seriesport.workflow.prune import Done
 
 SETTINGS = Settings()
 YES = Asked(remove=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from seriesport.errors import SeriesportError
-from seriesport.records import Records, read_records
+from seriesport.workflow.records import Records, read_records
 
 if TYPE_CHECKING:
     from pathlib import Path

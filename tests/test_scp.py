@@ -27,18 +27,19 @@ import data
 from peers import wait_until
 from peers.dcmtk import send
 from peers.process import echo, program
-from seriesport.address import DicomAddress, parse, source_root
-from seriesport.dimse import message, scp
+from seriesport.config.settings import DicomServer, Settings
+from seriesport.dimse import message
 from seriesport.dimse.acceptor import decode_request
 from seriesport.dimse.association import Association as Requestor
-from seriesport.dimse.catalog import ATTRIBUTES, matcher
 from seriesport.dimse.contexts import IDENTIFIER_SYNTAXES, Proposal
-from seriesport.dimse.identifier import Identifier
 from seriesport.dimse.message import Field, Kind
-from seriesport.dimse.scp import Archive
 from seriesport.errors import SeriesportError
-from seriesport.fetch import fetch_series
-from seriesport.settings import DicomServer, Settings
+from seriesport.model.address import DicomAddress, parse, source_root
+from seriesport.serve import archive as scp
+from seriesport.serve.archive import Archive
+from seriesport.serve.catalog import ATTRIBUTES, matcher
+from seriesport.serve.identifier import Identifier
+from seriesport.transports.fetch import fetch_series
 from seriesport.transports.registry import open_transport
 
 if TYPE_CHECKING:
@@ -526,7 +527,7 @@ def _request(aet: str, sop_class: str, syntax: str) -> bytes:
 
 def _few_files(folder: Path, files: int) -> subprocess.Popen[str]:
     """Serve a folder in a process that may open only so many files."""
-    code = "from seriesport.cli import main; main()"
+    code = "from seriesport.cli.main import main; main()"
     command = f'ulimit -n {files}; exec {sys.executable} -c "{code}" serve {folder}'
     return subprocess.Popen(
         ["/bin/sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seriesport.errors import SeriesportError
-from seriesport.sealed import parse_json, read_sealed, write_sealed
+from seriesport.store.sealed import parse_json, read_sealed, write_sealed
 
 LINES = [b"one\t1\n", b"two\t2\n", b"three\t3\n"]
 

@@ -16,8 +16,8 @@ import data
 import dicom_files
 from faulty import Fault, FaultyArchive
 from seriesport import Series
+from seriesport.config.settings import DicomServer, Settings
 from seriesport.errors import SeriesportError
-from seriesport.settings import DicomServer, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,8 +21,8 @@ from faulty import Fault, FaultyArchive
 from peers import wait_until
 from project import SNAKEMAKE, Project, tree
 from seriesport.errors import SeriesportError
-from seriesport.files import write_text
-from seriesport.lease import SILENCE, Pace, lease
+from seriesport.store.files import write_text
+from seriesport.store.lease import SILENCE, Pace, lease
 from stopped import intruders, is_stopped, wake
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _output(process: subprocess.Popen[str], timeout: float = 60) -> str:
 HOLD = """
 import sys, time
 from pathlib import Path
-from seriesport.lease import lease
+from seriesport.store.lease import lease
 with lease(Path(sys.argv[1]), wait=0):
     print("held", flush=True)
     time.sleep(60)
@@ -152,7 +152,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from stopped import at_lines
-from seriesport.lease import lease
+from seriesport.store.lease import lease
 left = int(sys.argv[2])
 def act(frame):
     global left
@@ -216,7 +216,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from stopped import PACE, at_lines, stop
-from seriesport.lease import lease
+from seriesport.store.lease import lease
 at_lines(stop, sys.argv[2])
 with lease(Path(sys.argv[1]), wait=0, pace=PACE):
     print("held", flush=True)
@@ -287,7 +287,7 @@ def test_of_many_that_find_a_dead_holder_and_are_stopped_anywhere_one_goes_at_a_
 WRITE = """
 import sys
 from pathlib import Path
-from seriesport.files import writing
+from seriesport.store.files import writing
 for _ in range(15):
     with writing(Path(sys.argv[1])) as stream:
         for _ in range(50):
@@ -311,7 +311,7 @@ def test_two_writers_of_one_file_take_turns_without_locks(tmp_path: Path, odd: P
 HALF = """
 import sys
 from pathlib import Path
-from seriesport.files import writing
+from seriesport.store.files import writing
 with writing(Path(sys.argv[1])) as stream:
     stream.write(sys.argv[2].encode() * 1000)
     print("half", flush=True)
@@ -429,9 +429,9 @@ FETCH = """
 import sys
 from pathlib import Path
 import yaml
-from seriesport import lease
-from seriesport.steps.fetch import fetch_shard
-from seriesport.steps.job import job
+from seriesport.store import lease
+from seriesport.workflow.fetch import fetch_shard
+from seriesport.workflow.job import job
 if sys.argv[1]:
     lease._here = lambda: sys.argv[1]
 config = yaml.safe_load(Path("config/config.yaml").read_text())

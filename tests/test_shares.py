@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from seriesport.address import parse
-from seriesport.flow import server_of
-from seriesport.hours import Hours
-from seriesport.sealed import write_sealed
-from seriesport.settings import DicomServer, Settings, XnatServer
-from seriesport.workflow import fetching, granted, limits, uploading
+from seriesport.config.hours import Hours
+from seriesport.config.settings import DicomServer, Settings, XnatServer
+from seriesport.model.address import parse
+from seriesport.store.sealed import write_sealed
+from seriesport.transports.served import server_of
+from seriesport.workflow.rules import fetching, granted, limits, uploading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +77,7 @@ def _at(monkeypatch: pytest.MonkeyPatch, hour: int) -> Iterator[None]:
             return datetime(2026, 3, 10, hour)  # noqa: DTZ001 - local time is what is asked
 
     with monkeypatch.context() as patch:
-        patch.setattr("seriesport.hours.datetime", Clock)
+        patch.setattr("seriesport.config.hours.datetime", Clock)
         yield
 
 

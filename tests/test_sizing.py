@@ -5,11 +5,11 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from seriesport.ledger import LedgerLine, Status, write_ledger
-from seriesport.plan import Shard
-from seriesport.settings import DicomServer
-from seriesport.shares import Shares
-from seriesport.sizing import converting, moving
+from seriesport.cohort.plan import Shard
+from seriesport.config.settings import DicomServer
+from seriesport.workflow.ledger import LedgerLine, Status, write_ledger
+from seriesport.workflow.shares import Shares
+from seriesport.workflow.sizing import converting, moving
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,7 +20,7 @@ from peers import PeerMissingError, often, wait_until
 from peers.slurm import Slurm
 from peers.xnat import Fault, Logged, Xnat
 from project import SNAKEMAKE, Project, tree
-from seriesport.bundle import read_bundle
+from seriesport.store.bundle import read_bundle
 from watch import Watch
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 import data
 import images
 from seriesport.errors import SeriesportError
-from seriesport.imaging.image import Image
+from seriesport.images.image import Image
 
 if TYPE_CHECKING:
     from pathlib import Path

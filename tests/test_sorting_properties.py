@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seriesport.errors import SeriesportError
-from seriesport.imaging.frames import Frame
-from seriesport.imaging.geometry import Plane
-from seriesport.imaging.sorting import arrange
+from seriesport.images.frames import Frame
+from seriesport.images.geometry import Plane
+from seriesport.images.sorting import arrange
 
 angles = st.floats(-math.pi, math.pi)
 gaps = st.floats(0.2, 20)

@@ -21,37 +21,37 @@ import pytest
 import data
 import images
 from seriesport import Series
-from seriesport.address import FileAddress, parse
-from seriesport.bundle import read_bundle
-from seriesport.commands import copying
-from seriesport.dimse.scp import Archive
+from seriesport.cli import cp as copying
+from seriesport.cohort.plan import Plan
+from seriesport.config.hours import Hours
+from seriesport.config.settings import DicomServer, Settings
+from seriesport.dicom.part10 import load_instance
 from seriesport.errors import SeriesportError
-from seriesport.fetch import fetch_series
-from seriesport.flow import Flows
-from seriesport.hours import Hours
-from seriesport.ledger import LedgerLine, Status, read_ledger, write_ledger
-from seriesport.part10 import load_instance
-from seriesport.plan import Plan
-from seriesport.records import read_records
-from seriesport.scratch import scratch
-from seriesport.sent import sent_of
-from seriesport.settings import DicomServer, Settings
-from seriesport.staging import Staging
-from seriesport.steps.convert import convert_shard
-from seriesport.steps.fetch import fetch_shard
-from seriesport.steps.plan import plan_cohort
-from seriesport.steps.shard import CONVERTED, FETCHED, STEPS, UPLOADED, Results
-from seriesport.steps.upload import upload_shard
-from seriesport.steps.verdict import judge, summarise
-from seriesport.transports.file import FileTransport
-from seriesport.transports.protocol import Proof, Receipt, ReceiptEntry
-from seriesport.workflow import granted, limits
+from seriesport.model.address import FileAddress, parse
+from seriesport.model.series import Proof, Receipt, ReceiptEntry
+from seriesport.serve.archive import Archive
+from seriesport.store.bundle import read_bundle
+from seriesport.store.scratch import scratch
+from seriesport.store.staging import Staging
+from seriesport.transports.fetch import fetch_series
+from seriesport.transports.file.transport import FileTransport
+from seriesport.transports.served import Flows
+from seriesport.workflow.convert import convert_shard
+from seriesport.workflow.fetch import fetch_shard
+from seriesport.workflow.ledger import LedgerLine, Status, read_ledger, write_ledger
+from seriesport.workflow.plan import plan_cohort
+from seriesport.workflow.records import read_records
+from seriesport.workflow.rules import granted, limits
+from seriesport.workflow.sent import sent_of
+from seriesport.workflow.shard import CONVERTED, FETCHED, STEPS, UPLOADED, Results
+from seriesport.workflow.upload import upload_shard
+from seriesport.workflow.verdict import judge, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from seriesport.instance import Instance
-    from seriesport.transports.protocol import Expected, SeriesReference
+    from seriesport.model.instance import Instance
+    from seriesport.model.series import Expected, SeriesReference
 
 SETTINGS = Settings()
 SHARD = "local-0001"
@@ -379,12 +379,12 @@ def test_what_a_killed_conversion_left_in_the_temporary_folder_is_removed(
 _STUCK = """
 import sys, threading, time
 from pathlib import Path
-from seriesport.plan import PlannedSeries
-from seriesport.records import read_records
-from seriesport.scratch import scratch
-from seriesport.sent import sent_of
-from seriesport.steps.job import job
-from seriesport.steps.shard import run_shard
+from seriesport.cohort.plan import PlannedSeries
+from seriesport.workflow.records import read_records
+from seriesport.store.scratch import scratch
+from seriesport.workflow.sent import sent_of
+from seriesport.workflow.job import job
+from seriesport.workflow.shard import run_shard
 from types import SimpleNamespace
 
 def work(row):
@@ -530,7 +530,7 @@ def test_a_window_that_closes_in_the_middle_leaves_the_rest_to_a_later_run(
     with Archive(room / "source", "ARCHIVE") as archive:
         shard = _planned(results, archive)
         monkeypatch.setenv("SLURM_JOB_END_TIME", str(time.time() + 3600))
-        monkeypatch.setattr("seriesport.steps.fetch.is_closed", lambda _: False)
+        monkeypatch.setattr("seriesport.workflow.fetch.is_closed", lambda _: False)
         (line,) = fetch_shard(results, shard, _pacs(archive.port, window=_closed_now()))
         assert (line.status, line.code) == (Status.FAILED, "window-closed")
 

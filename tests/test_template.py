@@ -12,8 +12,8 @@ from pydicom.sequence import Sequence
 import data
 from images import vary
 from seriesport.errors import SeriesportError
-from seriesport.imaging.image import Image
-from seriesport.imaging.template import Header
+from seriesport.images.image import Image
+from seriesport.images.template import Header
 
 if TYPE_CHECKING:
     from pathlib import Path

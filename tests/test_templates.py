@@ -14,14 +14,14 @@ from PIL import Image
 import data
 from peers.xnat import Xnat
 from seriesport import Series
-from seriesport.bundle import read_bundle
-from seriesport.ledger import LedgerLine, Status
-from seriesport.settings import Settings, XnatServer
-from seriesport.steps.convert import convert_shard
-from seriesport.steps.fetch import fetch_shard
-from seriesport.steps.plan import plan_cohort
-from seriesport.steps.shard import Results
-from seriesport.steps.upload import upload_shard
+from seriesport.config.settings import Settings, XnatServer
+from seriesport.store.bundle import read_bundle
+from seriesport.workflow.convert import convert_shard
+from seriesport.workflow.fetch import fetch_shard
+from seriesport.workflow.ledger import LedgerLine, Status
+from seriesport.workflow.plan import plan_cohort
+from seriesport.workflow.shard import Results
+from seriesport.workflow.upload import upload_shard
 
 WHO = data.identity("templates", patient_id="0050 template")
 

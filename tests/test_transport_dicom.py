@@ -13,18 +13,18 @@ import pytest
 import data
 from peers import Authority, Certificate, Dcmqrscp, Orthanc, Storescp, free_port
 from peers.dcmtk import ApplicationEntity
-from seriesport.address import DicomAddress, parse
+from seriesport.config.settings import DicomServer, Settings, Tls
+from seriesport.dicom.part10 import load_instance
 from seriesport.errors import SeriesportError
-from seriesport.part10 import load_instance
-from seriesport.settings import DicomServer, Settings, Tls
-from seriesport.transports.dicom import DicomTransport
-from seriesport.transports.protocol import Proof, SeriesReference
+from seriesport.model.address import DicomAddress, parse
+from seriesport.model.series import Proof, SeriesReference
+from seriesport.transports.archive.transport import DicomTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from seriesport.instance import Instance
+    from seriesport.model.instance import Instance
 
     Peer = Orthanc | ApplicationEntity
     Build = Callable[[Path, data.Identity], data.Made]

@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 import data
-from seriesport.address import FileAddress
-from seriesport.bundle import write_bundle
+from seriesport.config.settings import Settings
+from seriesport.dicom.part10 import load_instance
 from seriesport.errors import SeriesportError
-from seriesport.files import PART_SUFFIX
-from seriesport.instance import FileSlice, PlainFile
-from seriesport.part10 import load_instance
-from seriesport.settings import Settings
-from seriesport.transports.file import FileTransport
-from seriesport.transports.protocol import Harm, Proof, SeriesReference
+from seriesport.model.address import FileAddress
+from seriesport.model.instance import FileSlice, PlainFile
+from seriesport.model.series import Harm, Proof, SeriesReference
+from seriesport.store.bundle import write_bundle
+from seriesport.store.files import PART_SUFFIX
+from seriesport.transports.file.transport import FileTransport
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Barrier
 
-    from seriesport.instance import Instance
-    from seriesport.transports.protocol import Receipt
+    from seriesport.model.instance import Instance
+    from seriesport.model.series import Receipt
 
 FORK = multiprocessing.get_context("fork")
 
@@ -157,7 +157,14 @@ def test_a_folder_of_damaged_files_alone_is_no_empty_folder(tmp_path: Path) -> N
 def test_a_file_that_may_not_be_read_is_a_reason(tmp_path: Path) -> None:
     made = data.ct(tmp_path / "in", data.identity("secret"), slices=3, size=8)
     made.paths[0].chmod(0)
-    command = [sys.executable, "-c", "from seriesport.cli import main; main()", "cp", "in", "out"]
+    command = [
+        sys.executable,
+        "-c",
+        "from seriesport.cli.main import main; main()",
+        "cp",
+        "in",
+        "out",
+    ]
     if os.getuid() == 0:  # who may read every file, but for this
         command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}

@@ -14,29 +14,29 @@ import pytest
 
 import data
 from peers.xnat import Fault, Xnat
-from seriesport.address import XnatAddress, parse
-from seriesport.bundle import read_bundle, read_manifest
+from seriesport.config.credentials import find_credentials
+from seriesport.config.settings import Settings, XnatServer
 from seriesport.errors import SeriesportError
-from seriesport.fetch import fetch_series
-from seriesport.flow import Flow, Patience
-from seriesport.instance import PlainFile
-from seriesport.ledger import Status
-from seriesport.settings import Settings, XnatServer
-from seriesport.steps.fetch import fetch_shard
-from seriesport.steps.plan import plan_cohort
-from seriesport.steps.shard import Results
-from seriesport.transports.xnat import XnatTransport
-from seriesport.xnat.credentials import find_credentials
-from seriesport.xnat.head import remote_header
-from seriesport.xnat.paths import file_path
-from seriesport.xnat.session import Session
+from seriesport.model.address import XnatAddress, parse
+from seriesport.model.instance import PlainFile
+from seriesport.store.bundle import read_bundle, read_manifest
+from seriesport.transports.fetch import fetch_series
+from seriesport.transports.served import Flow, Patience
+from seriesport.transports.xnat.head import remote_header
+from seriesport.transports.xnat.paths import file_path
+from seriesport.transports.xnat.session import Session
+from seriesport.transports.xnat.transport import XnatTransport
+from seriesport.workflow.fetch import fetch_shard
+from seriesport.workflow.ledger import Status
+from seriesport.workflow.plan import plan_cohort
+from seriesport.workflow.shard import Results
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from seriesport.bundle import Manifest
-    from seriesport.transports.protocol import SeriesReference
+    from seriesport.model.series import SeriesReference
+    from seriesport.store.bundle import Manifest
 
 pytestmark = pytest.mark.usefixtures("xnat_credentials")
 FILES = "*/scans/4/resources/*/files/*"

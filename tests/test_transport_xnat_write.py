@@ -17,21 +17,21 @@ import pytest
 
 import data
 from peers.xnat import Fault, Xnat
-from seriesport.address import XnatAddress
+from seriesport.config.settings import Settings, XnatServer
+from seriesport.dicom.part10 import load_instance
 from seriesport.errors import SeriesportError
-from seriesport.instance import FileSlice, Instance, PlainFile
-from seriesport.part10 import load_instance
-from seriesport.settings import Settings, XnatServer
-from seriesport.transports.protocol import Proof, Removal, SeriesReference, Written
+from seriesport.model.address import XnatAddress
+from seriesport.model.instance import FileSlice, Instance, PlainFile
+from seriesport.model.series import Proof, Removal, SeriesReference, Written
 from seriesport.transports.registry import open_transport
-from seriesport.xnat.contents import Contents
+from seriesport.transports.xnat.contents import Contents
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from peers.xnat import Logged
-    from seriesport.transports.protocol import Receipt
-    from seriesport.transports.xnat import XnatTransport
+    from seriesport.model.series import Receipt
+    from seriesport.transports.xnat.transport import XnatTransport
 
 EXPERIMENT = XnatAddress("here", None, "P", "S1", "E1")
 VARIANTS = [("1.6.4", "absent"), ("1.8", "on")]
@@ -922,9 +922,9 @@ def test_uploads_into_one_experiment_at_once_all_arrive(
 CHILD = """
 import sys
 from pathlib import Path
-from seriesport.address import parse
-from seriesport.part10 import load_instance
-from seriesport.settings import Settings, XnatServer
+from seriesport.model.address import parse
+from seriesport.dicom.part10 import load_instance
+from seriesport.config.settings import Settings, XnatServer
 from seriesport.transports.registry import open_transport
 
 settings = Settings({"here": XnatServer("here", sys.argv[1])})

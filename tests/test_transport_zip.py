@@ -17,18 +17,18 @@ from hypothesis import strategies as st
 
 import data
 import zips
-from seriesport.address import ZipAddress
+from seriesport.config.settings import Settings, ZipLimits
+from seriesport.dicom.part10 import load_instance
 from seriesport.errors import SeriesportError
-from seriesport.part10 import load_instance
-from seriesport.settings import Settings, ZipLimits
-from seriesport.transports.protocol import Proof
-from seriesport.transports.selection import select
-from seriesport.transports.zip import ZipTransport
+from seriesport.model.address import ZipAddress
+from seriesport.model.series import Proof
+from seriesport.transports.zip.selection import select
+from seriesport.transports.zip.transport import ZipTransport
 from zips import Part
 
 if TYPE_CHECKING:
-    from seriesport.instance import Instance
-    from seriesport.transports.protocol import Receipt, SeriesReference
+    from seriesport.model.instance import Instance
+    from seriesport.model.series import Receipt, SeriesReference
 
 
 def opened(path: Path, limits: ZipLimits | None = None) -> ZipTransport:
@@ -535,10 +535,10 @@ def test_a_zip64_file_is_added_to(tmp_path: Path) -> None:
 ADDER = """
 import sys
 from pathlib import Path
-from seriesport.address import ZipAddress
-from seriesport.part10 import load_instance
-from seriesport.settings import Settings
-from seriesport.transports.zip import ZipTransport
+from seriesport.model.address import ZipAddress
+from seriesport.dicom.part10 import load_instance
+from seriesport.config.settings import Settings
+from seriesport.transports.zip.transport import ZipTransport
 target, folder, name = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 found = [load_instance(p) for p in sorted(folder.iterdir())]
 with ZipTransport(ZipAddress(target), Settings()) as transport:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seriesport.imaging.uids import derived, valid
+from seriesport.images.uids import derived, valid
 
 
 @given(st.lists(st.text(max_size=5), max_size=4))

@@ -15,11 +15,11 @@ from pydicom.sequence import Sequence as DicomSequence
 
 import data
 from seriesport import Series
-from seriesport.imaging import encoded
-from seriesport.imaging.explicit import ImplicitError, to_explicit
-from seriesport.imaging.headers import quick_header
-from seriesport.part10.elements import Syntax, Walker
-from seriesport.part10.readers import bytes_reader
+from seriesport.dicom.elements import Syntax, Walker
+from seriesport.dicom.explicit import ImplicitError, to_explicit
+from seriesport.dicom.readers import bytes_reader
+from seriesport.images import encoded
+from seriesport.images.headers import quick_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from seriesport.config.credentials import Credentials, find_credentials
+from seriesport.config.settings import XnatServer
 from seriesport.errors import SeriesportError
-from seriesport.settings import XnatServer
-from seriesport.xnat.credentials import Credentials, find_credentials
 
 SERVER = XnatServer("my-xnat", "https://h.example:8443/xnat")
 ENTRY = "machine {} login {} password CANARY\n"

@@ -15,8 +15,14 @@ from pydicom.uid import (
 )
 
 import data
-from seriesport.part10 import load_instance
-from seriesport.xnat.fields import Facts, scan_number, scan_types, session_fields, session_types
+from seriesport.dicom.part10 import load_instance
+from seriesport.transports.xnat.fields import (
+    Facts,
+    scan_number,
+    scan_types,
+    session_fields,
+    session_types,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path

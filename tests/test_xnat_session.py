@@ -22,13 +22,13 @@ import pytest
 
 import data
 from peers.xnat import Fault, Xnat
+from seriesport.config.credentials import Credentials
+from seriesport.config.settings import Tls, XnatServer
 from seriesport.errors import SeriesportError
-from seriesport.instance import FileSlice
-from seriesport.settings import Tls, XnatServer
-from seriesport.xnat import session as sessions
-from seriesport.xnat.credentials import Credentials
-from seriesport.xnat.session import Session
-from seriesport.xnat.sharing import release_session, share_session
+from seriesport.model.instance import FileSlice
+from seriesport.transports.xnat import session as sessions
+from seriesport.transports.xnat.session import Session
+from seriesport.transports.xnat.sharing import release_session, share_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -538,7 +538,7 @@ def test_a_copy_that_is_stopped_leaves_no_session_behind(
     words = ["cp", "xnat://xnat/SESSION/S1/SESSION_E2/1", "out"]
     them = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     child = subprocess.Popen(
-        [sys.executable, "-c", "from seriesport.cli import main; main()", *words],
+        [sys.executable, "-c", "from seriesport.cli.main import main; main()", *words],
         stderr=subprocess.PIPE,
         text=True,
         cwd=tmp_path,
@@ -564,9 +564,9 @@ def test_a_copy_that_is_stopped_leaves_no_session_behind(
 def test_a_process_leaves_no_session_behind(server: Xnat, tmp_path: Path, end: str):
     code = f"""
 import json, sys, time
-from seriesport.settings import XnatServer
-from seriesport.xnat.sharing import share_session
-from seriesport.steps.job import job
+from seriesport.config.settings import XnatServer
+from seriesport.transports.xnat.sharing import share_session
+from seriesport.workflow.job import job
 def work():
     session = share_session(XnatServer("xnat", {server.url!r}))
     session.get_json({LIST!r})

@@ -11,19 +11,19 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from seriesport.address import Address
 from seriesport.cohort.check import IDENTIFIERS, Checker, Row
 from seriesport.cohort.source import Places, same_number
 from seriesport.cohort.table import CODE, read_table
+from seriesport.config.schema import Problems, unknown
+from seriesport.config.yamltext import Mapping, Sequence, load_yaml
 from seriesport.errors import SeriesportError
-from seriesport.schema import Problems, unknown
-from seriesport.yamltext import Mapping, Sequence, load_yaml
+from seriesport.model.address import Address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from seriesport.transports.protocol import SeriesReference
+    from seriesport.model.series import SeriesReference
 
 _MAX_BYTES = 256 * 1024 * 1024
 _YAML = (".yaml", ".yml")

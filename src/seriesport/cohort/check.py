@@ -6,8 +6,8 @@ import re
 from typing import Any, NamedTuple, cast
 
 from seriesport.cohort.table import CODE
-from seriesport.schema import Problems, explain, load_schema, unknown, validator
-from seriesport.yamltext import Mapping, Unquoted, line_of
+from seriesport.config.schema import Problems, explain, load_schema, unknown, validator
+from seriesport.config.yamltext import Mapping, Unquoted, line_of
 
 IDENTIFIERS = ("label", "patient", "study", "accession", "series", "series_number")
 DESCRIPTIONS = ("description", "description_regex")

@@ -6,16 +6,16 @@ import fnmatch
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from seriesport.address import Address, DicomAddress, XnatAddress, is_uid, parse
 from seriesport.cohort.table import CODE
 from seriesport.errors import SeriesportError
-from seriesport.instance import OPAQUE_UID
+from seriesport.model.address import Address, DicomAddress, XnatAddress, is_uid, parse
+from seriesport.model.instance import OPAQUE_UID
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from seriesport.cohort.check import Row
-    from seriesport.schema import Problems
+    from seriesport.config.schema import Problems
 
 
 class Identifiers(NamedTuple):

@@ -7,13 +7,13 @@ import io
 import re
 from typing import TYPE_CHECKING
 
+from seriesport.config.schema import unknown
 from seriesport.errors import SeriesportError
-from seriesport.schema import unknown
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from seriesport.schema import Problems
+    from seriesport.config.schema import Problems
 
 CODE = "cohort-invalid"
 _LISTS = ("modality", "quality", "destinations", "formats", "upload")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import TYPE_CHECKING
 
+from seriesport.dicom.part10 import IMPLEMENTATION_CLASS_UID
 from seriesport.dimse.pdu import RECEIVE_MAXIMUM, malformed
-from seriesport.part10 import IMPLEMENTATION_CLASS_UID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
+    from seriesport.config.settings import DicomServer
     from seriesport.dimse.contexts import Accepted, Proposal
-    from seriesport.settings import DicomServer
 
 DATA_SET_MAXIMUM = 16 * 1024**3
 """Longest data set that is received, in bytes."""

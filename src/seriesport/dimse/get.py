@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from seriesport.dicom.part10 import encode_file_meta
 from seriesport.dimse import attributes, message
 from seriesport.dimse.association import check_response
 from seriesport.dimse.attributes import Key
@@ -14,7 +15,6 @@ from seriesport.dimse.message import PRIORITY_MEDIUM, Command, Field, Kind
 from seriesport.dimse.pdu import malformed
 from seriesport.dimse.status import OUT_OF_RESOURCES, SUCCESS, pending
 from seriesport.errors import SeriesportError
-from seriesport.part10 import encode_file_meta
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping

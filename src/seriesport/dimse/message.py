@@ -8,7 +8,7 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from seriesport.dimse.pdu import malformed
-from seriesport.instance import OPAQUE_UID
+from seriesport.model.instance import OPAQUE_UID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

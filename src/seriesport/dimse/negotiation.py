@@ -18,6 +18,7 @@ from pynetdicom.pdu_primitives import (
 )
 from pynetdicom.presentation import build_context
 
+from seriesport.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from seriesport.dimse.contexts import CONTEXTS_MAXIMUM, Accepted, Agreement
 from seriesport.dimse.pdu import (
     RECEIVE_MAXIMUM,
@@ -28,7 +29,6 @@ from seriesport.dimse.pdu import (
     malformed,
 )
 from seriesport.errors import SeriesportError
-from seriesport.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from seriesport.dimse.association import Association
     from seriesport.dimse.contexts import Accepted
-    from seriesport.instance import Instance
+    from seriesport.model.instance import Instance
 
 _DATA_SET = 0x0001
 

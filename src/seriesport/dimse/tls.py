@@ -5,13 +5,13 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING
 
+from seriesport.config.tls import context, failure
 from seriesport.errors import SeriesportError
-from seriesport.tls import context, failure
 
 if TYPE_CHECKING:
     import socket
 
-    from seriesport.settings import DicomServer, Tls
+    from seriesport.config.settings import DicomServer, Tls
 
 _NO_TLS = (
     "WRONG_VERSION_NUMBER",

@@ -4,8 +4,8 @@ A new format is a module with `read` or `write` and a line in `registry.FORMATS`
 offers of them is `conversion.CONVERSIONS`.
 """
 
-from seriesport.formats.conversion import CONVERSIONS, Conversion, Output, convert
 from seriesport.formats.registry import FORMATS, Format, detect, read, write
+from seriesport.workflow.conversion import CONVERSIONS, Conversion, Output, convert
 
 __all__ = [
     "CONVERSIONS",

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from seriesport.formats.guard import damaged
-from seriesport.imaging.geometry import SPATIAL
+from seriesport.images.geometry import SPATIAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from seriesport.imaging.image import Array, Image
+    from seriesport.images.image import Array, Image
 
 MAX_TAG_BYTES = 16 << 20
 """Longest text of tag values that is read."""

@@ -24,9 +24,9 @@ import numpy as np
 
 from seriesport import __version__
 from seriesport.errors import SeriesportError
-from seriesport.files import move
 from seriesport.formats import nifti, sandbox
 from seriesport.formats.streams import PIECE, compressing
+from seriesport.store.files import move
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

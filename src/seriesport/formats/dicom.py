@@ -32,7 +32,7 @@ from seriesport.formats import dicom_modules as modules
 from seriesport.formats import dicom_series as series
 from seriesport.formats.dicom_geometry import Geometry, with_geometry
 from seriesport.formats.dicom_pixels import Storage, choose, choose_colour
-from seriesport.imaging.encoded import (
+from seriesport.images.encoded import (
     EXPLICIT_LITTLE,
     Element,
     Elements,
@@ -42,18 +42,18 @@ from seriesport.imaging.encoded import (
     text,
     value_of,
 )
-from seriesport.imaging.mosaic import TILED
-from seriesport.imaging.sealing import mismatch, slices_of
-from seriesport.imaging.template import Header
-from seriesport.imaging.uids import derived as derived_uid
-from seriesport.imaging.uids import valid
-from seriesport.instance import Header as Listed
-from seriesport.instance import Instance
+from seriesport.images.mosaic import TILED
+from seriesport.images.sealing import mismatch, slices_of
+from seriesport.images.template import Header
+from seriesport.images.uids import derived as derived_uid
+from seriesport.images.uids import valid
+from seriesport.model.instance import Header as Listed
+from seriesport.model.instance import Instance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from seriesport.imaging.image import Array, Image
+    from seriesport.images.image import Array, Image
 
 __all__ = ["Encoded", "with_geometry", "write"]
 

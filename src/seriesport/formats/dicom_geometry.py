@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seriesport.errors import SeriesportError
-from seriesport.imaging.diffusion import as_classic
-from seriesport.imaging.encoded import Element, Elements, element, number, tag_of, text
-from seriesport.imaging.sealing import gap_of, mismatch, planes_of, tags_of
+from seriesport.images.diffusion import as_classic
+from seriesport.images.encoded import Element, Elements, element, number, tag_of, text
+from seriesport.images.sealing import gap_of, mismatch, planes_of, tags_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from seriesport.imaging.image import Image
-    from seriesport.imaging.template import Header
+    from seriesport.images.image import Image
+    from seriesport.images.template import Header
 
 POSITION, ORIENTATION, SPACING = 0x00200032, 0x00200037, 0x00280030
 LOCATION, THICKNESS, BETWEEN = 0x00201041, 0x00180050, 0x00180088

@@ -16,11 +16,11 @@ import re
 from typing import TYPE_CHECKING
 
 from seriesport.errors import SeriesportError
-from seriesport.imaging.encoded import Element, Elements, number, text
+from seriesport.images.encoded import Element, Elements, number, text
 
 if TYPE_CHECKING:
-    from seriesport.imaging.image import Image
-    from seriesport.imaging.template import Header
+    from seriesport.images.image import Image
+    from seriesport.images.template import Header
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 CT, MR, PET, SC = (_STORAGE + n for n in ("2", "4", "128", "7"))

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seriesport.errors import SeriesportError
-from seriesport.imaging.decimals import decimal_string
+from seriesport.images.decimals import decimal_string
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from seriesport.imaging.image import Array
+    from seriesport.images.image import Array
 
 _TOP = 65535
 _SIGNED_TOP = 32767

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from seriesport.formats.dicom_modules import CT, PET, SC, is_overlay, uid_in
 from seriesport.formats.dicom_pixels import Scale, Source, Storage
-from seriesport.imaging.encoded import Element, Elements, number, sequence, text
-from seriesport.imaging.sealing import checksum
+from seriesport.images.encoded import Element, Elements, number, sequence, text
+from seriesport.images.sealing import checksum
 
 if TYPE_CHECKING:
-    from seriesport.imaging.frames import Window
-    from seriesport.imaging.image import Array, Image
-    from seriesport.imaging.sealing import Seal
-    from seriesport.imaging.template import Header
+    from seriesport.images.frames import Window
+    from seriesport.images.image import Array, Image
+    from seriesport.images.sealing import Seal
+    from seriesport.images.template import Header
 
 IMAGE_TYPE, SOP_CLASS, SOP_INSTANCE = 0x00080008, 0x00080016, 0x00080018
 INSTANCE_NUMBER = 0x00200013

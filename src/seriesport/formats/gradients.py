@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from seriesport.errors import SeriesportError
-from seriesport.files import unreadable
 from seriesport.formats.guard import damaged
-from seriesport.imaging.geometry import lps_to_ras
+from seriesport.images.geometry import lps_to_ras
+from seriesport.store.files import unreadable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from seriesport.imaging.geometry import Affine, Vector
+    from seriesport.images.geometry import Affine, Vector
 
 _MAX_BYTES = 4 << 20
 

@@ -9,7 +9,7 @@ import numpy as np
 from seriesport.errors import SeriesportError
 
 if TYPE_CHECKING:
-    from seriesport.imaging.geometry import Affine
+    from seriesport.images.geometry import Affine
 
 _FARTHEST, _SHORTEST = 1e12, 1e-12
 """In mm: beyond these an affine is nonsense, and would overflow."""

@@ -9,7 +9,7 @@ import shutil
 import zipfile
 from typing import TYPE_CHECKING
 
-from seriesport.files import COPY_CHUNK
+from seriesport.store.files import COPY_CHUNK
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -37,16 +37,16 @@ from seriesport.formats.axes import (
 from seriesport.formats.guard import check_affine, damaged
 from seriesport.formats.streams import reading
 from seriesport.formats.values import image_of, storable
-from seriesport.imaging.geometry import lps_to_ras, spacing_of
-from seriesport.imaging.room import check_room, room
+from seriesport.images.geometry import lps_to_ras, spacing_of
+from seriesport.images.room import check_room, room
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
     from typing import BinaryIO
 
-    from seriesport.imaging.geometry import Affine
-    from seriesport.imaging.image import Array, Image
+    from seriesport.images.geometry import Affine
+    from seriesport.images.image import Array, Image
 
 _SMALL = 16 << 20
 _PLANE = ("row", "column", "rgb")

@@ -16,13 +16,13 @@ import numpy as np
 from seriesport.errors import SeriesportError
 from seriesport.formats.guard import damaged, unfit
 from seriesport.formats.streams import Inflated, exactly, fill, finish, skip
-from seriesport.imaging.room import check_room, room
+from seriesport.images.room import check_room, room
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from seriesport.formats.streams import Readable
-    from seriesport.imaging.image import Array
+    from seriesport.images.image import Array
 
 _INT8, _INT32, _UINT32, _MATRIX, _COMPRESSED, _UTF16 = 1, 5, 6, 14, 15, 17
 _TYPES = {

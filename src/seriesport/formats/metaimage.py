@@ -36,7 +36,7 @@ from seriesport.formats.streams import (
     skip,
 )
 from seriesport.formats.values import image_of, native, storable
-from seriesport.imaging.room import MIB, check_room, room
+from seriesport.images.room import MIB, check_room, room
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from seriesport.formats.streams import Readable
-    from seriesport.imaging.geometry import Affine
-    from seriesport.imaging.image import Array, Image
+    from seriesport.images.geometry import Affine
+    from seriesport.images.image import Array, Image
 
 _TYPES = {
     "MET_CHAR": "i1",

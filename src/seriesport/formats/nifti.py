@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from seriesport.errors import SeriesportError
-from seriesport.files import unreadable
 from seriesport.formats import gradients, nifti_header
 from seriesport.formats.axes import Axes, numbered, spatial_axes, tag_axes
 from seriesport.formats.guard import damaged, unfit
@@ -37,7 +36,8 @@ from seriesport.formats.streams import (
     skip,
 )
 from seriesport.formats.values import image_of, native, rescale, storable
-from seriesport.imaging.room import check_room, room
+from seriesport.images.room import check_room, room
+from seriesport.store.files import unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from seriesport.formats.nifti_header import Header
-    from seriesport.imaging.geometry import Affine
-    from seriesport.imaging.image import Array, Image
+    from seriesport.images.geometry import Affine
+    from seriesport.images.image import Array, Image
 
 _MAX_SIDECAR = 16 << 20
 

@@ -16,16 +16,16 @@ from seriesport.errors import SeriesportError
 from seriesport.formats.axes import MAX_TAG_BYTES
 from seriesport.formats.guard import check_affine, damaged, unfit
 from seriesport.formats.streams import exactly
-from seriesport.imaging.geometry import lps_to_ras
-from seriesport.imaging.room import MIB
-from seriesport.imaging.window import Window
+from seriesport.images.geometry import lps_to_ras
+from seriesport.images.room import MIB
+from seriesport.images.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import BinaryIO
 
-    from seriesport.imaging.geometry import Affine
-    from seriesport.imaging.image import Array, Image
+    from seriesport.images.geometry import Affine
+    from seriesport.images.image import Array, Image
 
     Header = Any
     """A header of nibabel, which has no types."""

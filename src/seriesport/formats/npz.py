@@ -29,8 +29,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from seriesport.config.settings import ZipLimits
 from seriesport.errors import SeriesportError
-from seriesport.files import unreadable
 from seriesport.formats.axes import (
     Axes,
     decode_values,
@@ -43,19 +43,19 @@ from seriesport.formats.axes import (
 from seriesport.formats.guard import check_affine, damaged
 from seriesport.formats.streams import fill, pieces
 from seriesport.formats.values import image_of, native, storable
-from seriesport.imaging.geometry import lps_to_ras
-from seriesport.imaging.room import check_room, room
-from seriesport.settings import ZipLimits
-from seriesport.zipfiles.read import check_stored, member_payload
-from seriesport.zipfiles.safe import read_directory
+from seriesport.images.geometry import lps_to_ras
+from seriesport.images.room import check_room, room
+from seriesport.store.files import unreadable
+from seriesport.store.zipfiles.read import check_stored, member_payload
+from seriesport.store.zipfiles.safe import read_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
     from typing import BinaryIO
 
-    from seriesport.imaging.image import Array, Image
-    from seriesport.zipfiles.safe import ZipMember
+    from seriesport.images.image import Array, Image
+    from seriesport.store.zipfiles.safe import ZipMember
 
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 _LIMITS = ZipLimits(members=1000, ratio=math.inf)

@@ -21,16 +21,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from seriesport.errors import SeriesportError
-from seriesport.files import unreadable
 from seriesport.formats import raster, sandbox
-from seriesport.imaging.room import MIB
-from seriesport.scratch import scratch
+from seriesport.images.room import MIB
+from seriesport.store.files import unreadable
+from seriesport.store.scratch import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from seriesport.imaging.image import Image
+    from seriesport.images.image import Image
 
 ALLOW = "SERIESPORT_POSTSCRIPT"
 """Environment variable that allows PostScript where it is 1."""

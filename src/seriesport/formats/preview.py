@@ -23,19 +23,19 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from seriesport.errors import SeriesportError
-from seriesport.imaging.geometry import nearest_axes, spacing_of
-from seriesport.imaging.pixels import pixels, rescaled
-from seriesport.imaging.sorting import in_order
+from seriesport.images.geometry import nearest_axes, spacing_of
+from seriesport.images.pixels import pixels, rescaled
+from seriesport.images.sorting import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from seriesport.formats.source import Source
-    from seriesport.imaging.frames import Frame
-    from seriesport.imaging.geometry import Affine
-    from seriesport.imaging.pixels import Array
-    from seriesport.imaging.window import Window
+    from seriesport.images.frames import Frame
+    from seriesport.images.geometry import Affine
+    from seriesport.images.pixels import Array
+    from seriesport.images.window import Window
 
 EDGE = 768
 """Largest width and height, in pixels."""

@@ -25,20 +25,20 @@ from PIL import Image as Pillow
 from PIL import ImageOps
 
 from seriesport.errors import SeriesportError
-from seriesport.files import unreadable
 from seriesport.formats.axes import Axes, spatial_axes
 from seriesport.formats.guard import damaged, unfit
 from seriesport.formats.preview import percentiles, to_grey
 from seriesport.formats.values import image_of, storable
-from seriesport.imaging.decoders import DecoderError, decode
-from seriesport.imaging.decoding import limit_memory
-from seriesport.imaging.frames import BAD_DATA, quiet
-from seriesport.imaging.room import check_room, room
+from seriesport.images.decoders import DecoderError, decode
+from seriesport.images.decoding import limit_memory
+from seriesport.images.frames import BAD_DATA, quiet
+from seriesport.images.room import check_room, room
+from seriesport.store.files import unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
 
-    from seriesport.imaging.image import Array, Image
+    from seriesport.images.image import Array, Image
 
 _BAD_PICTURE = (*BAD_DATA, SyntaxError)
 _FORMATS = ("PNG", "JPEG", "TIFF")

@@ -11,13 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from seriesport.errors import SeriesportError
-from seriesport.files import PART_SUFFIX, make_folder, move, sync_folder, unreadable, unwritable
 from seriesport.formats.streams import is_compressed, reading
+from seriesport.store.files import (
+    PART_SUFFIX,
+    make_folder,
+    move,
+    sync_folder,
+    unreadable,
+    unwritable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from seriesport.imaging.image import Image
+    from seriesport.images.image import Image
 
 
 class Reader(Protocol):

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING
 import pydicom
 from pydicom.uid import ExplicitVRLittleEndian
 
+from seriesport.dicom.elements import Syntax
 from seriesport.errors import SeriesportError
-from seriesport.imaging.frames import BAD_DATA, holds_pixels, quiet, read_frames, read_header
-from seriesport.imaging.headers import quick_header
-from seriesport.imaging.image import Image
-from seriesport.imaging.sorting import arrange
-from seriesport.part10.elements import Syntax
+from seriesport.images.frames import BAD_DATA, holds_pixels, quiet, read_frames, read_header
+from seriesport.images.headers import quick_header
+from seriesport.images.image import Image
+from seriesport.images.sorting import arrange
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pydicom.dataset import FileDataset
 
-    from seriesport.imaging.frames import Frame
-    from seriesport.imaging.sorting import Arrangement
+    from seriesport.images.frames import Frame
+    from seriesport.images.sorting import Arrangement
 
 _PERSONAL = [
     "PatientName",
@@ -70,7 +70,7 @@ class Source:
     software: dict[str, str] = field(default_factory=dict[str, str])
     """The program that made a format, where that is not Seriesport itself."""
     input_order: str = "auto"
-    """What tells the images at one position apart, see `imaging.orders`."""
+    """What tells the images at one position apart, see `images.orders`."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir()

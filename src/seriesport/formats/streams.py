@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 import numpy as np
 from isal import igzip, igzip_threaded, isal_zlib
 
-from seriesport.files import unreadable
 from seriesport.formats.guard import damaged
+from seriesport.store.files import unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from pathlib import Path
 
-    from seriesport.imaging.image import Array
+    from seriesport.images.image import Array
 
 GZIP_LEVEL = 2
 """Of isal: 2 takes as long as 1, a fifth less than 3, and is within 3 percent of zlib's level 6."""

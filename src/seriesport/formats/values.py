@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seriesport.formats.guard import check_affine
-from seriesport.imaging.geometry import spacing_of
-from seriesport.imaging.image import Image
-from seriesport.imaging.room import MIB, room
+from seriesport.images.geometry import spacing_of
+from seriesport.images.image import Image
+from seriesport.images.room import MIB, room
 
 if TYPE_CHECKING:
     from seriesport.formats.axes import Axes
-    from seriesport.imaging.geometry import Affine
-    from seriesport.imaging.image import Array
-    from seriesport.imaging.window import Window
+    from seriesport.images.geometry import Affine
+    from seriesport.images.image import Array
+    from seriesport.images.window import Window
 
 
 def image_of(

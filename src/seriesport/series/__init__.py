@@ -5,28 +5,22 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING, Any, Self
 
-from seriesport.imaging.orders import OPTIONS
-from seriesport.resolve import word
+from seriesport.cohort.resolve import word
+from seriesport.images.orders import OPTIONS
 from seriesport.series.arraylike import ArrayLike
 from seriesport.series.delivery import deliver
-from seriesport.series.loading import (
-    DICOM,
-    Loaded,
-    headed,
-    load,
-    placed,
-)
+from seriesport.series.loading import DICOM, Loaded, headed, load, placed
 from seriesport.series.othernames import OtherNames
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from seriesport.imaging.image import Image
-    from seriesport.imaging.orders import InputOrder
-    from seriesport.imaging.template import Header
-    from seriesport.settings import Settings
-    from seriesport.transports.protocol import Receipt
+    from seriesport.config.settings import Settings
+    from seriesport.images.image import Image
+    from seriesport.images.orders import InputOrder
+    from seriesport.images.template import Header
+    from seriesport.model.series import Receipt
 
 
 class Series(ArrayLike, OtherNames):

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from seriesport.imaging.geometry import SPATIAL
+from seriesport.images.geometry import SPATIAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from seriesport.imaging.image import Array, Image
+    from seriesport.images.image import Array, Image
 
 SAME_PLACE = 1e-3
 """Largest difference of two affines, in mm, that counts as rounding."""

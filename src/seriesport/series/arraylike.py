@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike
 
-    from seriesport.imaging.image import Array, Image
-    from seriesport.imaging.template import Header
+    from seriesport.images.image import Array, Image
+    from seriesport.images.template import Header
     from seriesport.series.indexing import Selection
 
 

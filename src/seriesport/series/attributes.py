@@ -22,19 +22,19 @@ from seriesport.errors import SeriesportError
 from seriesport.formats.axes import tag_axes
 from seriesport.formats.dicom_modules import as_written
 from seriesport.formats.guard import check_affine
-from seriesport.imaging.encoded import tag_of, value_of
-from seriesport.imaging.frames import BAD_DATA, quiet
-from seriesport.imaging.geometry import lps_to_ras, spacing_of
-from seriesport.imaging.uids import valid
-from seriesport.imaging.window import Window
+from seriesport.images.encoded import tag_of, value_of
+from seriesport.images.frames import BAD_DATA, quiet
+from seriesport.images.geometry import lps_to_ras, spacing_of
+from seriesport.images.uids import valid
+from seriesport.images.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from seriesport.imaging.frames import Frame
-    from seriesport.imaging.geometry import Affine
-    from seriesport.imaging.image import Array, Image
-    from seriesport.imaging.template import Header
+    from seriesport.images.frames import Frame
+    from seriesport.images.geometry import Affine
+    from seriesport.images.image import Array, Image
+    from seriesport.images.template import Header
 
 _T = TypeVar("_T")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")

@@ -7,30 +7,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seriesport import formats as files
-from seriesport.address import DicomAddress, FileAddress, XnatAddress, ZipAddress, source_root
 from seriesport.errors import SeriesportError
-from seriesport.flow import Flows, patience
 from seriesport.formats import dicom
-from seriesport.imaging.sealing import Seal
-from seriesport.instance import FileSlice, PlainFile
+from seriesport.images.sealing import Seal
+from seriesport.model.address import DicomAddress, FileAddress, XnatAddress, ZipAddress, source_root
+from seriesport.model.instance import FileSlice, PlainFile
+from seriesport.model.series import Receipt, SeriesReference
 from seriesport.privacy import reasoned
-from seriesport.scratch import scratch
 from seriesport.series.loading import DICOM, address_of
 from seriesport.series.sources import settings_for
-from seriesport.transports.file import write_instance
-from seriesport.transports.protocol import Receipt, SeriesReference
+from seriesport.store.scratch import scratch
+from seriesport.transports.file.transport import write_instance
 from seriesport.transports.registry import open_transport
+from seriesport.transports.served import Flows, patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from seriesport.address import Address
-    from seriesport.flow import Flow
-    from seriesport.imaging.image import Image
-    from seriesport.imaging.template import Header
-    from seriesport.instance import Instance
-    from seriesport.settings import Settings
-    from seriesport.transports.protocol import Transport
+    from seriesport.config.settings import Settings
+    from seriesport.images.image import Image
+    from seriesport.images.template import Header
+    from seriesport.model.address import Address
+    from seriesport.model.instance import Instance
+    from seriesport.transports.contract import Transport
+    from seriesport.transports.served import Flow
 
 _FORMAT = re.compile("%p(?![0-9A-Za-z])")
 """Stands for the name of the format in a path."""

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 
 from seriesport.formats.axes import tag_axes
-from seriesport.imaging.geometry import SPATIAL, spacing_of
+from seriesport.images.geometry import SPATIAL, spacing_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from seriesport.imaging.geometry import Affine
-    from seriesport.imaging.image import Array, Image
+    from seriesport.images.geometry import Affine
+    from seriesport.images.image import Array, Image
 
 Part: TypeAlias = "int | slice[Any, Any, Any]"
 """What selects along one axis."""

@@ -12,23 +12,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seriesport.digest import chunks
+from seriesport.dicom.elements import Syntax
+from seriesport.dicom.part10 import encode_file_meta
+from seriesport.dicom.whole import check_elements
 from seriesport.errors import SeriesportError
-from seriesport.files import copy_range, unreadable, unwritable
 from seriesport.formats.source import inflate
-from seriesport.imaging.encoded import explicit_of
-from seriesport.imaging.frames import Frame, frames_of, quiet, readable_header, require_images
-from seriesport.imaging.headers import Header, header_of
-from seriesport.imaging.records import Records
-from seriesport.instance import FileSlice
-from seriesport.part10 import encode_file_meta
-from seriesport.part10.elements import Syntax
-from seriesport.part10.whole import check_elements
+from seriesport.images.encoded import explicit_of
+from seriesport.images.frames import Frame, frames_of, quiet, readable_header, require_images
+from seriesport.images.headers import Header, header_of
+from seriesport.images.records import Records
+from seriesport.model.instance import FileSlice
+from seriesport.store.digest import chunks
+from seriesport.store.files import copy_range, unreadable, unwritable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from seriesport.instance import Instance, Payload
+    from seriesport.model.instance import Instance, Payload
 
 _log = logging.getLogger("seriesport")
 
@@ -69,7 +69,7 @@ class LaidOut:
             files: Whether each frame's file has to be one that pydicom can read.
 
         Raises:
-            SeriesportError: as `imaging.frames.read_frames`; instance-truncated,
+            SeriesportError: as `images.frames.read_frames`; instance-truncated,
                 instance-invalid where an instance is not whole.
         """
         frames: list[Frame] = []
@@ -111,7 +111,7 @@ class LaidOut:
         return found
 
     def _check(self, number: int, instance: Instance, quick: Header | None) -> bool | None:
-        """Return what `part10.whole.check_elements` does."""
+        """Return what `dicom.whole.check_elements` does."""
         if self.checked or (quick is not None and quick.plain.whole):
             return True
         try:

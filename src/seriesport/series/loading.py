@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from seriesport import formats as files
-from seriesport.address import FileAddress, parse
 from seriesport.errors import SeriesportError
 from seriesport.formats.axes import Axes, spatial_axes, tag_axes, unnamed
 from seriesport.formats.dicom_geometry import with_geometry
 from seriesport.formats.guard import check_affine
 from seriesport.formats.streams import is_compressed
 from seriesport.formats.values import image_of
-from seriesport.imaging.geometry import spacing_of
-from seriesport.imaging.image import Image
-from seriesport.imaging.orders import FRAME, needs_files
-from seriesport.imaging.regrid import aligned
-from seriesport.imaging.sealing import lead_of
-from seriesport.imaging.sorting import arrange
-from seriesport.imaging.template import Header
+from seriesport.images.geometry import spacing_of
+from seriesport.images.image import Image
+from seriesport.images.orders import FRAME, needs_files
+from seriesport.images.regrid import aligned
+from seriesport.images.sealing import lead_of
+from seriesport.images.sorting import arrange
+from seriesport.images.template import Header
+from seriesport.model.address import FileAddress, parse
 from seriesport.privacy import reasoned
 from seriesport.series.sources import opened, opened_files
 
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from seriesport.address import Address
-    from seriesport.imaging.frames import Frame
-    from seriesport.imaging.image import Array
-    from seriesport.imaging.orders import InputOrder
-    from seriesport.imaging.sorting import Grid
+    from seriesport.config.settings import Settings
+    from seriesport.images.frames import Frame
+    from seriesport.images.image import Array
+    from seriesport.images.orders import InputOrder
+    from seriesport.images.sorting import Grid
+    from seriesport.model.address import Address
     from seriesport.series.laidout import LaidOut
-    from seriesport.settings import Settings
 
 DICOM, ARRAY = "dicom", "array"
 _FRAME_OF_REFERENCE = "FrameOfReferenceUID"

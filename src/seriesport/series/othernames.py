@@ -9,8 +9,8 @@ import numpy as np
 from seriesport.series.attributes import Attributes
 
 if TYPE_CHECKING:
-    from seriesport.imaging.geometry import Affine
-    from seriesport.imaging.image import Array
+    from seriesport.images.geometry import Affine
+    from seriesport.images.image import Array
 
 
 class Tags(dict[Any, Any]):

@@ -14,28 +14,29 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from seriesport.address import DicomAddress, FileAddress, XnatAddress, ZipAddress, source_root
-from seriesport.bundle import read_bundle, unpack
-from seriesport.config import CONFIG, load_config
+from seriesport.cohort.resolve import kind, word
+from seriesport.config.config_yaml import CONFIG, load_config
+from seriesport.config.settings import Settings
+from seriesport.dicom.part10 import load_instance, read_path
 from seriesport.errors import SeriesportError
-from seriesport.fetch import fetch_series
-from seriesport.flow import Flows, patience
-from seriesport.instance import FileSlice
-from seriesport.part10 import load_instance, read_path
-from seriesport.resolve import kind, word
-from seriesport.scratch import scratch
+from seriesport.model.address import DicomAddress, FileAddress, XnatAddress, ZipAddress, source_root
+from seriesport.model.instance import FileSlice
 from seriesport.series.laidout import LaidOut, write_file
-from seriesport.settings import Settings
+from seriesport.store.bundle import read_bundle, unpack
+from seriesport.store.scratch import scratch
+from seriesport.store.zipfiles.safe import read_directory
+from seriesport.transports.fetch import fetch_series
 from seriesport.transports.listing import Listed, Listing
 from seriesport.transports.registry import open_transport
-from seriesport.zipfiles.safe import read_directory
+from seriesport.transports.served import Flows, patience
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
-    from seriesport.address import Address
-    from seriesport.instance import Instance, PlainFile
-    from seriesport.transports.protocol import Expected, SeriesReference, Transport
+    from seriesport.model.address import Address
+    from seriesport.model.instance import Instance, PlainFile
+    from seriesport.model.series import Expected, SeriesReference
+    from seriesport.transports.contract import Transport
 
 _LISTED = 10
 _log = logging.getLogger("seriesport")

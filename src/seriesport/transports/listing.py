@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from seriesport.digest import chunks
+from seriesport.dicom.part10 import StrayError
 from seriesport.errors import SeriesportError
-from seriesport.instance import Instance
-from seriesport.part10 import StrayError
-from seriesport.transports.protocol import Expected, Harm, LeftOut, SeriesReference
+from seriesport.model.instance import Instance
+from seriesport.model.series import Expected, Harm, LeftOut, SeriesReference
+from seriesport.store.digest import chunks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from seriesport.address import Address
-    from seriesport.instance import Header, Payload
+    from seriesport.model.address import Address
+    from seriesport.model.instance import Header, Payload
 
 SeriesKey = tuple[str, str, str]
 """PatientID, Study Instance UID and Series Instance UID."""

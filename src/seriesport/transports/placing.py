@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from seriesport.errors import SeriesportError
-from seriesport.instance import Instance
+from seriesport.model.instance import Instance
+from seriesport.model.series import Proof, ReceiptEntry
 from seriesport.transports.listing import Listed, key_of, same_content
-from seriesport.transports.protocol import Proof, ReceiptEntry
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence

@@ -6,18 +6,18 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from seriesport.digest import digest_member
 from seriesport.errors import SeriesportError
-from seriesport.instance import FileSlice, PlainFile
-from seriesport.keys import KEY
-from seriesport.transports.protocol import Expected, SeriesReference
+from seriesport.model.instance import FileSlice, PlainFile
+from seriesport.model.series import Expected, SeriesReference
+from seriesport.store.digest import digest_member
+from seriesport.store.keys import KEY
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from seriesport.address import Address
-    from seriesport.instance import Payload
+    from seriesport.model.address import Address
+    from seriesport.model.instance import Payload
 
 _SIDECARS = (".json", ".bval", ".bvec")
 _BESIDE = {

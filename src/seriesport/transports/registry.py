@@ -5,21 +5,21 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
-from seriesport.address import DicomAddress, FileAddress, XnatAddress, ZipAddress
 from seriesport.errors import SeriesportError
+from seriesport.model.address import DicomAddress, FileAddress, XnatAddress, ZipAddress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from seriesport.address import Address
-    from seriesport.settings import Settings
-    from seriesport.transports.protocol import Transport
+    from seriesport.config.settings import Settings
+    from seriesport.model.address import Address
+    from seriesport.transports.contract import Transport
 
 _TRANSPORTS: dict[type, tuple[str, str]] = {
-    FileAddress: ("file", "FileTransport"),
-    ZipAddress: ("zip", "ZipTransport"),
-    DicomAddress: ("dicom", "DicomTransport"),
-    XnatAddress: ("xnat", "XnatTransport"),
+    FileAddress: ("file.transport", "FileTransport"),
+    ZipAddress: ("zip.transport", "ZipTransport"),
+    DicomAddress: ("archive.transport", "DicomTransport"),
+    XnatAddress: ("xnat.transport", "XnatTransport"),
 }
 
 

@@ -11,18 +11,19 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seriesport.address import DicomAddress
+from seriesport.dicom.part10 import encode_file_meta, load_instance
 from seriesport.errors import SeriesportError
-from seriesport.part10 import encode_file_meta, load_instance
-from seriesport.transports.protocol import Expected, SeriesReference, Transport
+from seriesport.model.address import DicomAddress
+from seriesport.model.series import Expected, SeriesReference
+from seriesport.transports.contract import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from seriesport.address import Address
-    from seriesport.instance import Instance
-    from seriesport.settings import Settings
-    from seriesport.transports.protocol import Receipt
+    from seriesport.config.settings import Settings
+    from seriesport.model.address import Address
+    from seriesport.model.instance import Instance
+    from seriesport.model.series import Receipt
 
 INSTANCES = 2
 _MR = "1.2.840.10008.5.1.4.1.1.4"

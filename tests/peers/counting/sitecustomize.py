@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from importlib.machinery import ModuleSpec
 
-_REPLACED = "seriesport.transports.dicom"
+_REPLACED = "seriesport.transports.archive.transport"
 
 
 class _Finder:

@@ -1,0 +1,108 @@
+"""`seriesport ls` and `seriesport echo`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
+
+from seriesport.cli.output import print_json, print_table, say
+from seriesport.errors import SeriesportError
+from seriesport.model.address import XnatAddress, parse, source_root
+from seriesport.model.series import Harm, SeriesReference
+from seriesport.transports.registry import open_transport
+
+if TYPE_CHECKING:
+    from seriesport.config.settings import Settings
+    from seriesport.model.address import Address
+    from seriesport.transports.contract import Transport
+
+_Column = Callable[[SeriesReference], str | int]
+_SERIES: dict[str, _Column] = {
+    "patient": lambda r: r.patient_id,
+    "accession": lambda r: r.accession_number,
+    "study": lambda r: r.study_instance_uid,
+    "series": lambda r: r.series_instance_uid,
+    "series_number": lambda r: r.series_number,
+    "modality": lambda r: r.modality,
+    "instances": lambda r: "" if r.instances is None else r.instances,
+    "description": lambda r: r.series_description,
+}
+_SCANS: dict[str, _Column] = {
+    "subject": lambda r: _place(r).subject,
+    "experiment": lambda r: _place(r).experiment,
+    "scan": lambda r: _place(r).scan,
+    "resource": lambda r: _place(r).resource,
+    "type": lambda r: r.scan_type,
+    "quality": lambda r: r.quality,
+    **_SERIES,
+}
+
+
+NOTHING = "no series below this address"
+_NAMED = 10
+
+
+def _place(series: SeriesReference) -> XnatAddress:
+    return cast("XnatAddress", series.address)
+
+
+def find(
+    transport: Transport, address: Address
+) -> tuple[list[SeriesReference], list[SeriesportError]]:
+    """Return the series below an address, and what may be a part of them and was left out.
+
+    Raises:
+        SeriesportError: not-found, where there are none; why, where they cannot be listed.
+    """
+    found, failures = transport.find(address), left_out(transport)
+    if not found:
+        raise failures[0] if failures else SeriesportError("not-found", NOTHING)
+    return found, failures
+
+
+def left_out(transport: Transport) -> list[SeriesportError]:
+    """Name on the terminal what a transport left out; return what a series may lack for that."""
+    every = transport.left_out()
+    strays = [one.error for one in every if one.harm is Harm.NONE]
+    for error in strays[:_NAMED]:
+        say(f"passed over {error.message} [{error.code}]")
+    if len(strays) > _NAMED:
+        say(f"passed over {len(strays) - _NAMED} more of this kind")
+    return [one.error for one in every if one.harm is not Harm.NONE]
+
+
+def ls(text: str, settings: Settings, *, as_json: bool) -> None:
+    """Print the series below an address with their identifiers.
+
+    Raises:
+        SeriesportError: not-found; after printing, why something was left out.
+    """
+    address = parse(text)
+    with open_transport(source_root(address), settings) as transport:
+        found, failures = find(transport, address)
+    columns = _SCANS if isinstance(address, XnatAddress) else _SERIES
+    rows = [{name: value(series) for name, value in columns.items()} for series in found]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(tuple(columns), [tuple(row.values()) for row in rows])
+    if failures:
+        raise failures[0]
+
+
+def echo(text: str, settings: Settings, *, as_json: bool) -> None:
+    """Ask a server whether it is there.
+
+    Raises:
+        SeriesportError: what keeps it from answering.
+    """
+    address = parse(text)
+    started = time.monotonic()
+    with open_transport(source_root(address), settings) as transport:
+        transport.echo(address)
+    milliseconds = round((time.monotonic() - started) * 1000)
+    if as_json:
+        print_json({"ok": True, "milliseconds": milliseconds})
+    else:
+        print(f"{source_root(address).url} answers in {milliseconds} ms")

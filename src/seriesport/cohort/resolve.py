@@ -1,0 +1,227 @@
+"""What the cohort's entries mean: the sources are asked, and their answers checked."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from seriesport.errors import SeriesportError
+from seriesport.model.address import (
+    DicomAddress,
+    FileAddress,
+    XnatAddress,
+    ZipAddress,
+    parse,
+    source_root,
+)
+from seriesport.model.series import Harm, SeriesReference
+from seriesport.privacy import where
+from seriesport.transports.registry import open_transport
+from seriesport.transports.served import workers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from seriesport.cohort import Entry
+    from seriesport.config.settings import Settings
+    from seriesport.model.address import Address
+    from seriesport.transports.contract import Transport
+
+_MOST_THREADS = 16
+_log = logging.getLogger("seriesport")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A series that an entry means, and the series that it is to be made DICOM with."""
+
+    series: SeriesReference
+    template: SeriesReference | None = None
+    geometry: SeriesReference | None = None
+
+
+Answer = list[Found] | SeriesportError
+
+
+def fingerprint(entry: Entry) -> str:
+    """What an entry asks for, apart from where it stands and where it goes."""
+    asked: tuple[object, ...] = (
+        entry.source.url,
+        entry.patient,
+        entry.study,
+        entry.accession,
+        entry.series,
+        entry.series_number,
+        entry.modalities,
+        (entry.description.pattern, entry.description.flags) if entry.description else None,
+        entry.min_instances,
+        entry.max_series,
+    )
+    if entry.scan_type or entry.qualities:
+        asked += (entry.scan_type and entry.scan_type.pattern, entry.qualities)
+    if entry.template:
+        asked += (entry.template.url, entry.geometry.url if entry.geometry else None)
+    return hashlib.sha256(repr(asked).encode()).hexdigest()
+
+
+def ask(entries: list[tuple[str, Entry]], settings: Settings) -> dict[str, Answer]:
+    """What the sources say to entries, by the entries' fingerprints; each source is asked in
+    as many threads as it allows associations.
+    """
+    groups: dict[Address, list[tuple[str, Entry]]] = {}
+    for name, entry in entries:
+        groups.setdefault(source_root(entry.source), []).append((name, entry))
+    parts: list[tuple[Address, list[tuple[str, Entry]]]] = []
+    for root, group in groups.items():
+        shares = workers([root], settings, len(group))
+        parts += [(root, group[i::shares]) for i in range(shares)]
+    found: dict[str, Answer] = {}
+    with ThreadPoolExecutor(_MOST_THREADS) as pool:
+        answering = [pool.submit(_ask_part, root, part, settings) for root, part in parts]
+        for answers in answering:
+            found |= answers.result()
+    return found
+
+
+def _ask_part(
+    root: Address, part: list[tuple[str, Entry]], settings: Settings
+) -> dict[str, Answer]:
+    answers: dict[str, Answer] = {}
+    try:
+        with open_transport(root, settings) as transport:
+            for name, entry in part:
+                try:
+                    answers[name] = _answer(transport, entry, settings)
+                except SeriesportError as error:
+                    answers[name] = error
+                except Exception as error:  # noqa: BLE001 - one entry must not stop the plan
+                    answers[name] = SeriesportError("internal", where(error))
+    except SeriesportError as error:
+        answers |= {name: error for name, _ in part if name not in answers}
+    return answers
+
+
+def _answer(transport: Transport, entry: Entry, settings: Settings) -> list[Found]:
+    if entry.template is None:
+        return [Found(series) for series in resolve(transport, entry)]
+    series = _addressable(transport.find_files(entry.source))
+    template = _beside(entry.template, "template", settings)
+    if entry.geometry is None:
+        return [Found(series, template)]
+    return [Found(series, template, _beside(entry.geometry, "geometry", settings))]
+
+
+def _beside(address: Address, what: str, settings: Settings) -> SeriesReference:
+    """The one series of a template's or geometry's address."""
+    try:
+        with open_transport(source_root(address), settings) as transport:
+            found = [r for r in transport.find(address) if not r.plain]
+            if len(found) == 1:
+                return _counted(transport, _addressable(found[0]))
+    except SeriesportError as error:
+        raise SeriesportError(error.code, f"{what}: {error.message}") from None
+    if found:
+        raise SeriesportError("ambiguous", f"{what}: {len(found)} series match: {_list(found)}")
+    raise SeriesportError("not-found", f"{what}: no series is there")
+
+
+def resolve(transport: Transport, entry: Entry) -> list[SeriesReference]:
+    """The series that an entry means.
+
+    Raises:
+        SeriesportError: not-found, ambiguous with a list of what matches, too-few-instances;
+            why something could not be listed that may be a series of the entry.
+    """
+    source = entry.source
+    bounded = entry.max_series is not None
+    if isinstance(source, DicomAddress) and not (source.patient or source.study or bounded):
+        raise SeriesportError(
+            "ambiguous", "the entry names a whole archive; add a patient or a study, or max_series"
+        )
+    every = transport.find(entry.source)
+    for one in transport.left_out():
+        if one.harm is Harm.ANY and not entry.names_series:
+            raise one.error
+        _log.warning("passed over %s [%s]", one.error.message, one.error.code)
+    found = [_counted(transport, _addressable(r)) for r in every if entry.accepts(r)]
+    if not found:
+        raise SeriesportError("not-found", _nothing(len(every)))
+    one = entry.names_series or _is_single(entry)
+    enough = [r for r in found if not entry.too_small(r.instances)]
+    if not enough:
+        counts = ", ".join(str(r.instances) for r in found[:5])
+        raise SeriesportError(
+            "too-few-instances", f"min_instances is {entry.min_instances}, but there are {counts}"
+        )
+    studies = {r.study_instance_uid for r in enough}
+    if len(studies) > 1 and (entry.accession or one):
+        raise SeriesportError("ambiguous", f"{len(studies)} studies match: {_list(enough)}")
+    if one and len(enough) > 1:
+        raise SeriesportError("ambiguous", f"{len(enough)} series match: {_list(enough)}")
+    if entry.max_series is not None and len(enough) > entry.max_series:
+        raise SeriesportError(
+            "ambiguous",
+            f"{len(enough)} series match and max_series is {entry.max_series}: {_list(enough)}",
+        )
+    return enough
+
+
+def _is_single(entry: Entry) -> bool:
+    chosen = (
+        entry.patient or entry.study or entry.accession or entry.modalities or entry.description
+    )
+    return (
+        isinstance(entry.source, FileAddress | ZipAddress)
+        and not chosen
+        and entry.max_series is None
+    )
+
+
+def _nothing(unfiltered: int) -> str:
+    if unfiltered:
+        return f"{unfiltered} series are there, but the entry's filters accept none"
+    return "the source has nothing that matches"
+
+
+def _addressable(reference: SeriesReference) -> SeriesReference:
+    """The series, if its address can be written into the plan and read back."""
+    address = reference.address
+    if isinstance(address, DicomAddress | XnatAddress):
+        try:
+            same = parse(address.url) == address
+        except (SeriesportError, UnicodeError):
+            same = False
+        if not same:
+            raise SeriesportError(
+                "instance-invalid", "the server gives an identifier with control characters"
+            )
+    return reference
+
+
+def _counted(transport: Transport, reference: SeriesReference) -> SeriesReference:
+    if reference.instances is not None:
+        return reference
+    return replace(reference, instances=len(transport.expect(reference)))
+
+
+def _list(references: Iterable[SeriesReference]) -> str:
+    # By modality, number and count: descriptions and UIDs may identify.
+    rows = [
+        f"series {word(r.series_number)} ({kind(r)}, {r.instances} instances)" for r in references
+    ]
+    more = f" and {len(rows) - 10} more" if len(rows) > 10 else ""
+    return "; ".join(rows[:10]) + more
+
+
+def kind(series: SeriesReference) -> str:
+    """A series' modality as it may be shown; `files` for plain files."""
+    return "files" if series.plain else word(series.modality)
+
+
+def word(text: str) -> str:
+    """A modality or series number as it may be shown: `?` where it has another form."""
+    return text if re.fullmatch("[A-Z0-9]{1,16}", text) else "?"

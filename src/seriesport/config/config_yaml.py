@@ -1,0 +1,256 @@
+"""config.yaml: how to run. It holds no identifier and no password."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, cast
+
+from seriesport.config.ages import seconds
+from seriesport.config.hours import Hours
+from seriesport.config.schema import Problems, explain, load_schema, unknown, validator
+from seriesport.config.settings import (
+    DicomServer,
+    Server,
+    Settings,
+    Tls,
+    XnatServer,
+    ZipLimits,
+    url_problem,
+)
+from seriesport.config.yamltext import line_of, load_yaml
+from seriesport.errors import SeriesportError
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
+
+CONFIG = Path("config/config.yaml")
+"""Where it is looked for, relative to the working directory, if nothing is said."""
+_CODE = "config-invalid"
+_MAX_BYTES = 1024 * 1024
+_PASSWORD = re.compile(
+    r"pass(wor[dt]|wd|phrase|code)?$|^pwd$|secret|token|credential|api_?key", re.IGNORECASE
+)
+_TOO_LARGE = f"is larger than {_MAX_BYTES} bytes; the series belong into the cohort file"
+
+Where = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What config.yaml says, checked, with the defaults of its schema."""
+
+    cohort: Path
+    """The cohort file, relative to the working directory."""
+    formats: tuple[str, ...]
+    upload: tuple[str, ...]
+    """What goes to the destinations: `dicom`, and formats."""
+    input_order: str
+    """Of the entries that name none, see `images.orders`."""
+    postscript: bool
+    """Whether PostScript and PDF among the sources may be run, in a sandbox."""
+    """Formats of the entries that name none."""
+    shard_size: int
+    """Series per job; 0 for automatic."""
+    recheck: str
+    """When a run asks destinations whether they still have what was delivered: `never`, `listed`,
+    `digest`, or an age such as `7d`."""
+    settings: Settings
+    refresh: bool = False
+    """Whether open-ended entries are to be asked for again."""
+    replan_after: float | None = None
+    """Age in seconds from which they are asked for again by themselves; None for never."""
+
+    @property
+    def ask_again_after(self) -> float | None:
+        """Age in seconds from which open-ended entries are asked for again in this run."""
+        return 0.0 if self.refresh else self.replan_after
+
+    @staticmethod
+    def from_mapping(
+        data: Mapping[str, object], environ: Mapping[str, str] | None = None
+    ) -> Config:
+        """Check a mapping such as Snakemake's `config`.
+
+        Args:
+            data: The mapping; it is not changed.
+            environ: The environment, by default the process's own. `SERIESPORT_SERVER_NAME`,
+                as `host:port` or as a URL, stands in for the place of the server of that name.
+
+        Raises:
+            SeriesportError: config-invalid, with a line of text for each problem.
+        """
+        return _checked(_plain(data), Problems("config"), lambda _: None, environ)
+
+
+def _checked(
+    data: object,
+    problems: Problems,
+    line: Callable[[Where], int | None],
+    environ: Mapping[str, str] | None,
+) -> Config:
+    _refuse_passwords(data, (), problems, line)
+    problems.check()
+    for error in validator("config").iter_errors(data):
+        _report(error, problems, line)
+    problems.check()
+    values = cast("dict[str, Any]", data)
+    properties = load_schema("config")["properties"]
+    servers = _servers(values.get("servers", {}), problems, line)
+    problems.check()
+    overridden = _overrides(servers, os.environ if environ is None else environ)
+    limits = {key: _number(value) for key, value in values.get("zip_limits", {}).items()}
+    return Config(
+        cohort=Path(values.get("cohort", properties["cohort"]["default"])),
+        formats=tuple(values.get("formats", properties["formats"]["default"])),
+        upload=tuple(values.get("upload", properties["upload"]["default"])),
+        input_order=values.get("input_order", properties["input_order"]["default"]),
+        postscript=values.get("postscript", properties["postscript"]["default"]),
+        shard_size=int(values.get("shard_size", properties["shard_size"]["default"])),
+        recheck=values.get("recheck", properties["recheck"]["default"]),
+        settings=Settings(MappingProxyType(overridden), ZipLimits(**limits)),
+        refresh=values.get("refresh", properties["refresh"]["default"]),
+        replan_after=seconds(values["replan_after"]) if "replan_after" in values else None,
+    )
+
+
+def load_config(path: Path, environ: Mapping[str, str] | None = None) -> Config:
+    """Read config.yaml. See `Config.from_mapping`, whose messages then name the lines as well.
+
+    Raises:
+        SeriesportError: file-unreadable, or config-invalid.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise SeriesportError("file-unreadable", f"{path}: {error.strerror}") from None
+    if len(content) > _MAX_BYTES:
+        raise SeriesportError(_CODE, f"{path} {_TOO_LARGE}")
+    loaded = load_yaml(content, str(path), _CODE)
+    data: object = {} if loaded is None else loaded
+    return _checked(data, Problems(str(path)), lambda where: line_of(data, where), environ)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        pairs = cast("Mapping[object, object]", value)
+        return {str(key): _plain(item) for key, item in pairs.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in cast("list[object]", value)]
+    return value
+
+
+def _refuse_passwords(
+    value: object, where: Where, problems: Problems, line: Callable[[Where], int | None]
+) -> None:
+    if isinstance(value, dict):
+        for key, item in cast("dict[str, object]", value).items():
+            here = (*where, key)
+            server_name = where == ("servers",)
+            if not server_name and _PASSWORD.search(key):
+                problems.add(
+                    _CODE, line(here), f"{_dotted(here)}: config.yaml holds no password; remove it"
+                )
+            _refuse_passwords(item, here, problems, line)
+
+
+def _report(
+    error: ValidationError, problems: Problems, line: Callable[[Where], int | None]
+) -> None:
+    where = tuple(error.absolute_path)
+    if error.validator == "additionalProperties":
+        schema = cast("dict[str, Any]", error.schema)
+        for key in cast("dict[str, object]", error.instance).keys() - schema["properties"].keys():
+            inside = f"{_dotted(where)}: " if where else ""
+            text = unknown(key, schema["properties"].keys())
+            problems.add(_CODE, line((*where, key)), f"{inside}{text}")
+        return
+    subject = _dotted(where) or "the file"
+    if error.validator == "not":  # a key of the other kind of server
+        kind = "with" if "then" in error.schema_path else "without"
+        problems.add(_CODE, line(where), f"{subject} does not go {kind} a url")
+        return
+    if "propertyNames" in error.schema_path:
+        subject = "a server's name"
+        where = (*where, cast("str", error.instance))
+    problems.add(_CODE, line(where), f"{subject} {explain(error)}")
+
+
+def _dotted(where: Where) -> str:
+    return ".".join(step for step in where if isinstance(step, str))
+
+
+def _servers(
+    described: dict[str, dict[str, Any]], problems: Problems, line: Callable[[Where], int | None]
+) -> dict[str, Server]:
+    servers: dict[str, Server] = {}
+    for name, values in described.items():
+        tls = None
+        if "tls" in values:
+            tls = _tls(values["tls"])
+            if tls.key is not None and tls.certificate is None:
+                where = ("servers", name, "tls", "key")
+                problems.add(_CODE, line(where), f"{_dotted(where)} has no certificate beside it")
+        rest = {key: _number(value) for key, value in values.items() if key != "tls"}
+        problem = url_problem(rest["url"]) if "url" in rest else None
+        if problem:
+            where = ("servers", name, "url")
+            problems.add(_CODE, line(where), f"{_dotted(where)} {problem}")
+            continue
+        if "window" in rest:
+            try:
+                rest["window"] = Hours.parse(rest["window"])
+            except ValueError:
+                where = ("servers", name, "window")
+                problems.add(_CODE, line(where), f"{_dotted(where)} opens and closes at one time")
+                continue
+        kind = XnatServer if "url" in rest else DicomServer
+        servers[name] = kind(name=name, tls=tls, **rest)
+    return servers
+
+
+def _tls(values: dict[str, str]) -> Tls:
+    files = {key: Path(values[key]) for key in ("ca", "certificate", "key") if key in values}
+    return Tls(**files, server_name=values.get("server_name"))
+
+
+def _number(value: Any) -> Any:
+    """A whole number that YAML gave as a float, as in 4.0, is a whole number."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _overrides(servers: dict[str, Server], environ: Mapping[str, str]) -> dict[str, Server]:
+    changed = dict(servers)
+    seen: dict[str, str] = {}
+    for name, server in servers.items():
+        variable = environment_name(name)
+        if variable not in environ:
+            continue
+        if variable in seen:
+            raise SeriesportError(_CODE, f"{variable} stands for both {seen[variable]} and {name}")
+        seen[variable] = name
+        changed[name] = _moved(server, environ[variable], variable)
+    return changed
+
+
+def _moved(server: Server, place: str, variable: str) -> Server:
+    if isinstance(server, XnatServer):
+        problem = url_problem(place)
+        if problem:
+            raise SeriesportError(_CODE, f"the environment's {variable} {problem}")
+        return replace(server, url=place, configured=server.place)
+    host, _, port = place.rpartition(":")
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
+        raise SeriesportError(_CODE, f"the environment's {variable} is not host:port")
+    assert isinstance(server, DicomServer)
+    return replace(server, host=host.strip("[]"), port=int(port), configured=server.place)
+
+
+def environment_name(server: str, what: str = "SERVER") -> str:
+    """A variable of a server's own, as `SERIESPORT_SERVER_DEMO`, which stands in for its place."""
+    return f"SERIESPORT_{what}_" + re.sub("[^A-Z0-9]", "_", server.upper())

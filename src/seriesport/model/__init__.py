@@ -1,0 +1,1 @@
+"""Values that all share: addresses, instances, series and receipts. No I/O."""

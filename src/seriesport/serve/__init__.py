@@ -1,0 +1,1 @@
+"""What listens, over `dimse`: the embedded archive."""

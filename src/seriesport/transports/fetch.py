@@ -1,0 +1,168 @@
+"""The proof of completeness: a series is fetched whole and verified, or it is not there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from seriesport.errors import SeriesportError
+from seriesport.model.address import scheme
+from seriesport.store.bundle import Manifest, write_bundle
+from seriesport.store.staging import Staging
+from seriesport.transports.served import Flow, Patience
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+    from pathlib import Path
+
+    from seriesport.model.series import Expected, SeriesReference
+    from seriesport.transports.contract import Transport
+
+
+def fetch_series(
+    transport: Transport,
+    series: SeriesReference,
+    bundle: Path,
+    staging: Path,
+    *,
+    patience: Patience | None = None,
+    flow: Flow | None = None,
+) -> Manifest:
+    """Fetch a series into a bundle, complete or not at all.
+
+    The expected SOP Instance UIDs are listed before and after; what was received must equal
+    them. Instances that an earlier, killed run left in `staging` are verified and kept; only
+    the others are asked for. `series.instances` is a count that the source gave earlier, as in
+    the plan: a shorter list is not believed. The instances pass through `flow`, for
+    progress and a rate limit.
+
+    Raises:
+        SeriesportError: not-found, incomplete with the missing instances by number,
+            changed-during-fetch, instance-truncated, instance-invalid, pixels-mislabelled,
+            instance-foreign, instance-conflict, or what the transport raised.
+    """
+    with Staging(staging, series) as stage:
+        flow = flow or Flow()
+        retrying = (patience or Patience()).retrying(flow)
+        expected = retrying(_attempt, transport, series, stage, flow)
+        items = stage.items(expected)
+        manifest = write_bundle(
+            bundle,
+            items,
+            source=scheme(series.address),
+            digests=stage.digests,
+            expected=len(expected),
+            compared=_compared(expected.values()),
+            remarks=stage.remarks(items),
+        )
+        stage.discard()
+    return manifest
+
+
+def _attempt(
+    transport: Transport, series: SeriesReference, stage: Staging, flow: Flow
+) -> Mapping[str, Expected]:
+    expected = _listed(transport, series)
+    have = stage.held(expected)
+    if expected.keys() <= have:
+        return expected
+    broken: SeriesportError | None = None
+    arriving = transport.fetch(series, expected, have, stage.spool)
+    try:
+        with closing(flow.receive(arriving)) as passing:
+            for item in passing:
+                stage.accept(item)
+    except SeriesportError as error:
+        broken = error
+    stage.settle()
+    after = _listed(transport, series)
+    changed = _changed(expected, after)
+    if changed:
+        stage.doubt()
+    have = stage.held(after)
+    missing = [after[name] for name in after if name not in have]
+    if changed:
+        raise SeriesportError(
+            "changed-during-fetch",
+            f"the source listed {len(expected)} instances before the fetch and {len(after)} after"
+            f" it, of which {len(missing)} are missing",
+        )
+    if missing:
+        raise _why_missing(missing, len(after), stage, broken)
+    return after
+
+
+def _changed(before: Mapping[str, Expected], after: Mapping[str, Expected]) -> bool:
+    """Whether two lists of a source differ in names, or in a size or digest that both tell."""
+    return before.keys() != after.keys() or any(
+        _differ(one.size, after[name].size) or _differ(one.md5, after[name].md5)
+        for name, one in before.items()
+    )
+
+
+def _differ(one: int | str | None, other: int | str | None) -> bool:
+    return one not in (None, "") and other not in (None, "") and one != other
+
+
+def _compared(expected: Collection[Expected]) -> str:
+    if all(one.md5 for one in expected):
+        return "digests"
+    return "uids" if all(one.size is None for one in expected) else "sizes"
+
+
+def _listed(transport: Transport, series: SeriesReference) -> Mapping[str, Expected]:
+    expected = transport.expect(series)
+    if not expected:
+        raise SeriesportError("not-found", "the source lists no instances of this series")
+    if len(expected) < (series.instances or 0):
+        raise SeriesportError(
+            "incomplete",
+            f"the source lists {len(expected)} instances, but counted {series.instances} before;"
+            " if some were removed there, run: seriesport plan --refresh",
+        )
+    return expected
+
+
+def _why_missing(
+    missing: list[Expected], total: int, stage: Staging, broken: SeriesportError | None
+) -> SeriesportError:
+    what = f"{len(missing)} of {total} instances missing ({numbers(missing)})"
+    reasons = Counter(stage.refusals(missing))
+    if reasons:
+        code, count = reasons.most_common(1)[0]
+        return SeriesportError(code, f"{what}; put aside on arrival: {count}")
+    if broken is not None:
+        return SeriesportError(broken.code, f"{what}; {broken.message}")
+    aside = f"; put aside, since not expected: {stage.aside}" if stage.aside else ""
+    return SeriesportError("incomplete", what + aside)
+
+
+def numbers(missing: Iterable[Expected]) -> str:
+    """Which are missing: `numbers 7, 12-14`, `files 3-5 of the listing`, `2 without a number`."""
+    known: list[int] = []
+    places: list[int] = []
+    unnumbered = 0
+    for one in missing:
+        if one.instance_number is not None:
+            known.append(one.instance_number)
+        elif one.place is not None:
+            places.append(one.place)
+        else:
+            unnumbered += 1
+    parts = [f"numbers {_ranges(sorted(known))}"] if known else []
+    if places:
+        parts.append(f"files {_ranges(sorted(places))} of the listing")
+    if unnumbered:
+        parts.append(f"{unnumbered} without a number")
+    return " and ".join(parts)
+
+
+def _ranges(ordered: list[int]) -> str:
+    runs: list[list[int]] = []
+    for number in ordered:
+        if runs and number - runs[-1][1] <= 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)

@@ -1,0 +1,136 @@
+"""The step `fetch`: every series of a shard into its bundle."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from typing import TYPE_CHECKING
+
+from seriesport.cohort.plan import safe_name, server_name
+from seriesport.config.hours import is_closed, wait_until_open
+from seriesport.errors import SeriesportError
+from seriesport.model.address import source_root
+from seriesport.store.bundle import read_bundle, read_files, read_manifest, verify_bundle
+from seriesport.store.staging import belongs, discard_staging
+from seriesport.transports.fetch import fetch_series
+from seriesport.transports.served import Flows, patience, server_of, workers
+from seriesport.workflow.ledger import LedgerLine, Status
+from seriesport.workflow.shard import FETCHED, Results, Transports, run_shard
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from seriesport.cohort.plan import PlannedSeries
+    from seriesport.config.settings import Settings
+    from seriesport.model.series import SeriesReference
+    from seriesport.store.bundle import Manifest
+
+_log = logging.getLogger("seriesport")
+
+
+def fetch_shard(results: Results, shard: str, settings: Settings) -> list[LedgerLine]:
+    """Fetch what is not there yet, and write the shard's ledger.
+
+    Raises:
+        SeriesportError: window-closed, where the job came by day and would end before the window
+            opens; the cluster's queue holds it back when it is sent again. shard-busy.
+    """
+    rows = results.plan.read_shard(shard)
+    folder = results.step(FETCHED, shard)
+    _wait_for_windows(rows, folder, settings)
+
+    addresses = [series.address for row in rows for series in bundles(row).values()]
+    at_once = workers(addresses, settings, len(rows))
+    flows = Flows(settings, workers=at_once)
+
+    with Transports(settings) as transports:
+
+        def work(row: PlannedSeries) -> LedgerLine:
+            made = {name: bundle(name, series) for name, series in bundles(row).items()}
+            return _line(row, made.pop(row.key), list(made))
+
+        def bundle(name: str, series: SeriesReference) -> Manifest:
+            path = folder / f"{name}.zip"
+            manifest = existing(path, series)
+            if manifest is not None:
+                discard_staging(results.staging(name))  # a kill may have come before that
+                return manifest
+            address = series.address
+            server = server_of(address, settings)
+            wait_until_open(server.window if server else None, say=_log.info)
+            return fetch_series(
+                transports.get(source_root(address)),
+                series,
+                path,
+                results.staging(name),
+                patience=patience(address, settings),
+                flow=flows.get(address),
+            )
+
+        ledger = results.ledger(FETCHED, shard)
+        return run_shard(ledger, rows, work, at_once, make_room=transports.close)
+
+
+def _wait_for_windows(rows: Sequence[PlannedSeries], folder: Path, settings: Settings) -> None:
+    """Begin nothing while a server is closed that something is to come from."""
+    for server in settings.servers.values():
+        if not is_closed(server.window):
+            continue
+        here = safe_name(server.name)
+        wanted = (item for row in rows for item in bundles(row).items())
+        if any(
+            server_name(series.address) == here and existing(folder / f"{name}.zip", series) is None
+            for name, series in wanted
+        ):
+            wait_until_open(server.window, say=_log.info)
+
+
+def bundles(row: PlannedSeries) -> dict[str, SeriesReference]:
+    """What is fetched for a series, by the bundle's name: itself, its template, its geometry."""
+    wanted = {row.key: row.reference}
+    if row.template is not None:
+        wanted[f"{row.key}.template"] = row.template
+    if row.geometry is not None:
+        wanted[f"{row.key}.geometry"] = row.geometry
+    return wanted
+
+
+def content_of(row: PlannedSeries, source: LedgerLine, fetched: Path) -> str:
+    """A hash of all that a series is made from: its bundle, its template's, its geometry's."""
+    beside = [name for name in bundles(row) if name != row.key]
+    if not beside:
+        return source.sha256
+    hashes = [read_manifest(fetched / f"{name}.zip").sha256 for name in beside]
+    return hashlib.sha256(" ".join([source.sha256, *hashes]).encode()).hexdigest()
+
+
+def existing(bundle: Path, series: SeriesReference) -> Manifest | None:
+    """The manifest of a bundle that is there and whole, else None.
+
+    Whole is one that matches its manifest, holds nothing but instances of this series, and as
+    many of them as the source has counted since.
+    """
+    try:
+        manifest = read_manifest(bundle)
+        verify_bundle(bundle, manifest)
+        items = read_files(bundle) if manifest.plain else read_bundle(bundle)
+    except SeriesportError:
+        return None
+    listed = manifest.received == manifest.expected >= (series.instances or 1)
+    whole = listed and len(items) == len(manifest.instances) and manifest.plain == series.plain
+    return manifest if whole and all(belongs(item, series) for item in items) else None
+
+
+def _line(row: PlannedSeries, manifest: Manifest, beside: Sequence[str]) -> LedgerLine:
+    compared = ("only sizes were compared",) if manifest.compared == "sizes" else ()
+    return LedgerLine(
+        row.key,
+        Status.COMPLETE,
+        detail="; ".join(compared + manifest.remarks),
+        expected=manifest.expected,
+        done=manifest.received,
+        size=manifest.size,
+        files=" ".join(f"{name}.zip {name}.json" for name in (row.key, *beside)),
+        sha256=manifest.sha256,
+    )

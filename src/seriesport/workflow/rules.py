@@ -1,0 +1,141 @@
+"""What the workflow's rules look up: shards, and how much of an archive and a node a job takes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seriesport.cohort.asked import is_due
+from seriesport.cohort.plan import (
+    UNNAMED,
+    Shard,
+    delivers_files,
+    read_index,
+    resource_name,
+    safe_name,
+)
+from seriesport.config.hours import Begin
+from seriesport.config.settings import Server, Settings
+from seriesport.errors import SeriesportError
+from seriesport.workflow.orders import plan_again
+from seriesport.workflow.shard import Results
+from seriesport.workflow.shares import Shares, every
+from seriesport.workflow.sizing import Sizes, moving
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+
+@lru_cache(maxsize=1)
+def _index(path: Path, *_state: int) -> dict[str, Shard]:
+    return {shard.name: shard for shard in read_index(path)}
+
+
+def shards(index: str) -> dict[str, Shard]:
+    """The shards of a plan by name, from its `shards.tsv`."""
+    path = Path(index)
+    status = path.stat()
+    # By its time alone a new plan would pass for the old one where times are counted in seconds.
+    return _index(path, status.st_mtime_ns, status.st_ino, status.st_size)
+
+
+@lru_cache(maxsize=1)
+def order_plan(index: str, after: float | None) -> None:
+    """Order the plan anew, if an open-ended entry was last asked for `after` seconds ago.
+
+    Once in a process: afterwards, its answer is new.
+    """
+    results = Results(Path("results"))
+    if after is not None and Path(index).exists() and is_due(results.plan.asked, after):
+        plan_again(results)
+
+
+def limits(servers: Mapping[str, Server]) -> dict[str, int]:
+    """The connections that each server allows over all jobs, by Snakemake resource.
+
+    Servers that addresses name by host and port alone share one, as they share shards.
+
+    Raises:
+        SeriesportError: config-invalid, where the names of two servers give one resource.
+    """
+    servers = every(servers)
+    found = {resource_name(name): server.at_once for name, server in servers.items()}
+    if len(found) < len(servers):
+        raise SeriesportError(
+            "config-invalid", "two names below servers: differ in nothing but '.', '-' and '_'"
+        )
+    return found
+
+
+def granted(settings: Settings, resources: Mapping[str, object]) -> Settings:
+    """The settings of a job, which opens no more connections than Snakemake gave it."""
+
+    def within(name: str, server: Server) -> Server:
+        most = resources.get(resource_name(name))
+        if not isinstance(most, int) or most >= server.at_once:
+            return server
+        rate = server.instances_per_second
+        if rate is not None:
+            rate *= max(1, most) / server.at_once
+        return replace(server.within(max(1, most)), instances_per_second=rate)
+
+    servers = {name: within(name, server) for name, server in settings.servers.items()}
+    unnamed = resources.get(resource_name(UNNAMED))
+    return replace(
+        settings, servers=servers, unnamed=max(1, unnamed) if isinstance(unnamed, int) else None
+    )
+
+
+def fetching(
+    index: str, servers: Mapping[str, Server], jobs: int | None
+) -> Mapping[str, Callable[..., int | str]]:
+    """Connections, memory and run time of a job that fetches a shard, by Snakemake resource.
+
+    With a `window`, on SLURM, also when the job may start.
+
+    Args:
+        index: The plan's `shards.tsv`.
+        servers: What config.yaml has.
+        jobs: How many jobs may run at one time; None on a cluster.
+    """
+    sizes = moving(Shares(lambda: shards(index), servers, lambda s: s.sources, jobs))
+    windows = {safe_name(name): server.window for name, server in servers.items() if server.window}
+    if not windows:
+        return sizes
+
+    def slurm_extra(wildcards: Any) -> str:
+        sources = shards(index)[wildcards.shard].sources
+        return Begin(windows[name] for name in sources if name in windows)
+
+    return {**sizes, "slurm_extra": slurm_extra}
+
+
+def uploading(index: str, servers: Mapping[str, Server], jobs: int | None) -> Sizes:
+    """Connections, memory and run time of a job that uploads a shard; see `fetching`."""
+    return moving(Shares(lambda: shards(index), servers, lambda s: s.destinations, jobs))
+
+
+def forced(dag: Any) -> set[str]:
+    """Rules and files that Snakemake's DAG settings force to be made anew."""
+    if dag is None:
+        return set()
+    every = {"everything"} if dag.forceall or dag.forcetargets else set[str]()
+    return every | set(dag.forcerun)
+
+
+def destinations(index: str, servers: Mapping[str, Server]) -> Callable[..., list[str]]:
+    """Where the destinations of a shard are: a server that moves is asked again what it has."""
+
+    def moved_to(wildcards: Any) -> list[str]:
+        used = shards(index)[wildcards.shard].destinations
+        return [server.place for name, server in servers.items() if safe_name(name) in used]
+
+    return moved_to
+
+
+def delivers(index: str, upload: Sequence[str], shard: str) -> bool:
+    """Whether a shard's upload needs what is made of its series."""
+    said = shards(index)[shard].delivers_files
+    return bool(delivers_files(upload)) if said is None else said

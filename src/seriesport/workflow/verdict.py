@@ -1,0 +1,284 @@
+"""The verdict: one table over all series and steps, and whether every one of them is proven."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from seriesport.cohort.asked import describe, read_asked
+from seriesport.cohort.resolve import kind
+from seriesport.errors import REASONS, SeriesportError
+from seriesport.store.files import write_if_changed
+from seriesport.store.sealed import check_sealed
+from seriesport.workflow.ledger import LedgerLine, Status, read_ledger
+from seriesport.workflow.orders import plan_again, repeat
+from seriesport.workflow.records import read_records
+from seriesport.workflow.shard import CONVERTED, FETCHED, STEPS, UPLOADED, line_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from seriesport.cohort.plan import Plan, PlannedSeries, Problem
+    from seriesport.workflow.shard import Results
+    from seriesport.workflow.upload import Looks
+
+_MOST_ROWS = 60
+_COLUMNS = (
+    "cohort_line", "key", "shard", "modality", "status", "fetched", "converted",
+    "uploaded", "reason", "detail", "instances", "bundle", "outputs", "receipts",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One series, or one entry that could not be planned, with what every step says of it."""
+
+    labels: tuple[str, ...]
+    lines: tuple[int, ...]
+    key: str
+    shard: str
+    modality: str
+    steps: tuple[LedgerLine, ...]
+    code: str = ""
+    detail: str = ""
+    seen: str = ""
+    """When its destinations were last seen to have it, in UTC; of several the longest ago."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether every step is proven; a step with nothing to do may say why in `code`."""
+        return all(step.ok for step in self.steps) if self.steps else not self.code
+
+
+def summarise(results: Results) -> None:
+    """Write what became of every series.
+
+    `summary.tsv` is for everybody; `cohort.tsv` (0600) has the user's labels as well.
+    """
+    _write(results, _outcomes(results, _plan(results)))
+
+
+def judge(results: Results, looks: Looks | None = None) -> None:
+    """Print the table, and fail if anything failed; the next run then repeats just that.
+
+    Files that a ledger names must be there still, in their size, manifests as they were written,
+    and what was delivered as far as `looks` can tell.
+
+    Raises:
+        SeriesportError: cohort-failed.
+    """
+    plan = _plan(results)
+    found = _outcomes(results, plan, looks)
+    _write(results, found)
+    show(found, Console())
+    for text in (*describe(read_asked(results.plan.asked)), *_left_over(results)):
+        _say(Console(), text)
+    failed = sum(not outcome.ok for outcome in found)
+    if failed:
+        _retry_next_time(results, plan, found)
+        raise SeriesportError(
+            "cohort-failed",
+            f"{failed} of {len(found)} series or entries failed; run again to retry them",
+        )
+
+
+def show(found: Sequence[Outcome], console: Console) -> None:
+    """Print the table: every series of a small cohort, else those that failed."""
+    failed = [outcome for outcome in found if not outcome.ok]
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for name in ("line", "key", "type"):
+        table.add_column(name, no_wrap=True)
+    for name in ("instances", "fetched", "converted", "uploaded", "last seen"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for outcome in found if len(found) <= _MOST_ROWS else failed[:_MOST_ROWS]:
+        table.add_row(*map(Text, _cells(outcome)), style=None if outcome.ok else "red")
+    console.print(table)
+    console.print(f"{len(found) - len(failed)} of {len(found)} proven complete", highlight=False)
+    if seen := sorted(outcome.seen for outcome in found if outcome.seen):
+        first, last = _minute(seen[0]), _minute(seen[-1])
+        when = first if first == last else f"between {first} and {last}"
+        _say(console, f"deliveries last seen at their destinations: {when} UTC")
+    for outcome in failed[:_MOST_ROWS]:
+        where = f"line {', '.join(map(str, outcome.lines))} {outcome.key}".rstrip()
+        _say(console, f"{where}: {outcome.detail} [{outcome.code}]")
+    if len(failed) > _MOST_ROWS:
+        _say(console, f"and {len(failed) - _MOST_ROWS} more; see results/summary.tsv")
+    for code in dict.fromkeys(outcome.code for outcome in failed):
+        _say(console, f"{code}: {REASONS[code].advice}")
+
+
+def _left_over(results: Results) -> Iterator[str]:
+    former = len(results.plan.former())
+    if former:
+        yield f"{former} series left the cohort or lost destinations: see seriesport prune"
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _write(results: Results, found: Sequence[Outcome]) -> None:
+    summary, table = _table(found, private=False), _table(found, private=True)
+    write_if_changed(results.folder / "summary.tsv", summary.encode())
+    write_if_changed(results.table, table.encode("utf-8", "backslashreplace"), private=True)
+
+
+def _plan(results: Results) -> Plan:
+    plan = results.plan.read()
+    if plan is None:
+        raise SeriesportError("file-unreadable", "there is no plan; run the workflow first")
+    return plan
+
+
+def _outcomes(results: Results, plan: Plan, looks: Looks | None = None) -> list[Outcome]:
+    found = [_unplanned(problem) for problem in plan.problems]
+    for shard, rows in plan.shards().items():
+        ledgers = [
+            (step, str(results.step(step, shard)), read_ledger(results.ledger(step, shard)))
+            for step in STEPS
+        ]
+        seen = read_records(results.seen(shard))
+        for row in rows:
+            fetched, converted, uploaded = (
+                _standing(step, folder, line_of(ledger, row.key))
+                for step, folder, ledger in ledgers
+            )
+            if looks is not None and fetched.ok and uploaded.status is Status.COMPLETE:
+                uploaded = _still_there(looks, row, fetched, uploaded)
+            outcome = _planned(row, (fetched, converted, uploaded))
+            times = seen.get(row.key, {}).values() if uploaded.status is Status.COMPLETE else ()
+            found.append(replace(outcome, seen=min(times, default="")))
+    return sorted(found, key=lambda outcome: outcome.lines)
+
+
+def _still_there(
+    looks: Looks, row: PlannedSeries, fetched: LedgerLine, uploaded: LedgerLine
+) -> LedgerLine:
+    try:
+        lost = looks.lost(row, fetched)
+    except SeriesportError as error:
+        return replace(uploaded, status=Status.FAILED, code=error.code, detail=error.message)
+    if not lost:
+        return uploaded
+    return replace(uploaded, status=Status.FAILED, code="delivery-lost", detail=lost)
+
+
+def _standing(step: str, folder: str, line: LedgerLine) -> LedgerLine:
+    """A ledger's line, as far as its files are there still."""
+    sizes: list[int] = []
+    there: list[str] = []
+    for name in line.files.split():
+        with suppress(OSError):
+            sizes.append(os.stat(f"{folder}/{name}").st_size)  # noqa: PTH116 - ten times as fast
+            there.append(name)
+    whole = " ".join(there) == line.files
+    line = replace(line, files=" ".join(there))
+    if not line.ok or (whole and not line.files):
+        return line
+    # The ledger has the size of the bundle, of all converted files, and of what was delivered.
+    size = {FETCHED: sum(sizes[:1]), CONVERTED: sum(sizes), UPLOADED: line.size}[step]
+    if whole and size == line.size:
+        return _with_manifests(folder, line) if step == FETCHED else line
+    detail = "a file that it made is gone or has another size"
+    return replace(line, status=Status.FAILED, code="output-lost", detail=f"{step}: {detail}")
+
+
+def _with_manifests(folder: str, line: LedgerLine) -> LedgerLine:
+    try:
+        for name in line.files.split():
+            if name.endswith(".json"):
+                check_sealed(Path(folder, name))
+    except SeriesportError:
+        detail = "dicom: the bundle's manifest is damaged"
+        return replace(line, status=Status.FAILED, code="bundle-damaged", detail=detail)
+    return line
+
+
+def _table(found: Sequence[Outcome], *, private: bool) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, dialect="excel-tab", lineterminator="\n")
+    writer.writerow((*(("label",) if private else ()), *_COLUMNS))
+    for outcome in found:
+        label = (" ".join(outcome.labels),) if private else ()
+        writer.writerow((*label, *_row(outcome)))
+    return text.getvalue()
+
+
+def _retry_next_time(results: Results, plan: Plan, found: Sequence[Outcome]) -> None:
+    repeated = {(step, outcome.shard) for outcome in found for step in _to_repeat(outcome)}
+    for step, shard in sorted(repeated):
+        repeat(results, step, shard)
+    if plan.problems:
+        plan_again(results)
+
+
+def _to_repeat(outcome: Outcome) -> Iterator[str]:
+    bad = [pair for pair in zip(STEPS, outcome.steps, strict=False) if not pair[1].ok]
+    for i, (step, line) in enumerate(bad):
+        if line.code == "bundle-damaged":
+            yield FETCHED
+        if i == 0 or line.code != "not-attempted":
+            yield step
+
+
+def _unplanned(problem: Problem) -> Outcome:
+    labels = (problem.label,) if problem.label else ()
+    return Outcome(labels, (problem.line,), "", "", "", (), problem.code, problem.message)
+
+
+def _planned(row: PlannedSeries, steps: tuple[LedgerLine, ...]) -> Outcome:
+    bad = [step for step in steps if not step.ok]
+    told = next((step for step in (*bad, *steps) if step.code), None)
+    code, detail = (told.code, told.detail) if told else ("internal" if bad else "", "")
+    modality = kind(row.reference)
+    return Outcome(row.labels, row.lines, row.key, row.shard, modality, steps, code, detail)
+
+
+def _row(outcome: Outcome) -> Iterator[str | int]:
+    yield " ".join(map(str, outcome.lines))
+    yield outcome.key
+    yield outcome.shard
+    yield outcome.modality
+    yield "complete" if outcome.ok else "failed"
+    steps = outcome.steps or (None, None, None)
+    yield from ("" if step is None else str(step.status) for step in steps)
+    yield outcome.code
+    yield outcome.detail
+    yield steps[0].done if steps[0] else ""
+    for name, step in zip(STEPS, steps, strict=True):
+        files = step.files.split() if step is not None else []
+        yield " ".join(f"{name}/{outcome.shard}/{file}" for file in files)
+
+
+def _cells(outcome: Outcome) -> Iterator[str]:
+    yield ", ".join(map(str, outcome.lines))
+    yield outcome.key or "-"
+    yield outcome.modality
+    if not outcome.steps:
+        yield from ("-",) * 5
+    else:
+        yield str(outcome.steps[0].done)
+        yield from (_mark(step) for step in outcome.steps)
+        yield outcome.seen[:10] or "-"
+
+
+def _minute(moment: str) -> str:
+    """A time as a person reads it, to the minute."""
+    return moment[:16].replace("T", " ")
+
+
+def _mark(step: LedgerLine) -> str:
+    if step.status is Status.NOTHING:
+        return "-"
+    if step.code == "not-attempted":
+        return "not tried"
+    return "yes" if step.ok else "failed"
