@@ -7,7 +7,7 @@ CLIENTS := xnatpy pyxnat yaxil
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-annotate \
 	--no-header --python-version 3.11 --quiet --extra build --extra workflow
 
-.PHONY: demo test everyday check peers bench-smoke lock clean
+.PHONY: demo test everyday check compiled peers bench-smoke lock clean
 
 demo: $(VENV)/run.stamp $(if $(XNAT),$(VENV)/test.stamp)  ## The main job on public images; XNAT=1 adds a leg with a test XNAT.
 	$(BIN)/python -m seriesport.cli.demo demo
@@ -22,10 +22,10 @@ ifdef XNAT
 		python tests/demo_xnat.py demo/xnat -- snakemake --quiet all --directory demo/xnat
 endif
 
-test: check peers  ## All tests, the slow ones too.
+test: check peers compiled  ## All tests, the slow ones too.
 	$(BIN)/pytest -m "" --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
-everyday: check peers  ## The tests without the slow ones.
+everyday: check peers compiled  ## The tests without the slow ones.
 	$(BIN)/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 check: $(VENV)/test.stamp  ## Format, lint and types.
@@ -34,6 +34,10 @@ check: $(VENV)/test.stamp  ## Format, lint and types.
 	$(BIN)/basedpyright
 	$(BIN)/snakefmt --check workflow Snakefile
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
+
+# Where PYTHONDONTWRITEBYTECODE is set, every process of the tests would compile the library again.
+compiled: $(VENV)/run.stamp
+	@$(BIN)/python -m compileall -q src
 
 peers: $(CLIENTS:%=$(VENV)/clients/%.stamp)  ## Orthanc, DCMTK, dicom3tools and XNAT clients, for the tests.
 	@sh tests/install_peers.sh

@@ -68,7 +68,11 @@ def test_the_steps_of_a_definition_install_what_runs_the_workflow(tmp_path: Path
         name: value
         for name, value in project.environment().items()
         if name not in ("PYTHONPATH", "VIRTUAL_ENV")
-    } | {"PATH": f"{tmp_path / 'root' / 'bin'}:/usr/bin:/bin", "PYTHONNOUSERSITE": "1"}
+    } | {
+        "PATH": f"{tmp_path / 'root' / 'bin'}:/usr/bin:/bin",
+        "PYTHONNOUSERSITE": "1",
+        "PIP_NO_COMPILE": "1",
+    }
     done = subprocess.run(
         [*outside(), "sh", "-c", run],
         cwd=home,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kill"), pytest.mark.timeout(900)]
 
-KILLS = 10
+KILLS = int(os.environ.get("SERIESPORT_KILLS", "6"))
 START = 4
 """Seconds in which Snakemake begins its first job."""
 # What tells of a run and not of its result: logs, the order to repeat something, and when the
