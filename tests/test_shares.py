@@ -11,10 +11,12 @@ import pytest
 
 from seriesport.config.hours import Hours
 from seriesport.config.settings import DicomServer, Settings, XnatServer
+from seriesport.errors import SeriesportError
 from seriesport.model.address import parse
 from seriesport.store.sealed import write_sealed
 from seriesport.transports.served import server_of
 from seriesport.workflow.rules import fetching, granted, limits, uploading
+from seriesport.workflow.shares import check_granted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,6 +61,17 @@ def test_the_workflow_holds_a_servers_connections_over_all_jobs(index: Path) -> 
         server = server_of(parse(address), settings)
         assert server is not None
         assert server.at_once == 1
+
+
+@pytest.mark.parametrize("share", [{}, {"archive_pacs": 0}, {"archive_x": 5, "mem_mb": 9000}])
+def test_a_job_without_a_share_of_a_server_does_not_talk_to_it(share: dict[str, int]) -> None:
+    settings = granted(Settings(SERVERS), share)
+    check_granted(settings, [parse("folder"), parse("file.zip?a")])
+    with pytest.raises(SeriesportError, match=r"lack archive_pacs=1, archive_unnamed=1 .*set-res"):
+        check_granted(settings, map(parse, ("dicom://pacs/A", "dicom://h.example:104/A/1")))
+    settings = granted(Settings(SERVERS), {"archive_pacs": 1, "archive_unnamed": 1})
+    check_granted(settings, map(parse, ("dicom://pacs/A", "dicom://h.example:104/A/1")))
+    check_granted(Settings(SERVERS), [parse("xnat://x/P")])  # of a command, which takes no share
 
 
 @pytest.mark.parametrize(("jobs", "each"), [(1, "444"), (2, "222"), (3, "211"), (None, "111")])

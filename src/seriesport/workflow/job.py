@@ -28,7 +28,7 @@ def job(
 ) -> Generator[tuple[Results, Config]]:
     """Run a job's work: what it raises becomes one line in its log and on the terminal.
 
-    `resources` are what Snakemake granted: they limit the associations with each archive.
+    `resources` are what Snakemake granted: they limit the connections to each server.
 
     Ctrl-C and SIGTERM end it at once, once temporary folders are gone. Nothing partial is left
     under a final name.
@@ -37,8 +37,9 @@ def job(
     stop_as_by_ctrl_c()
     try:
         read = Config.from_mapping(config)
-        settings = granted(read.settings, dict(resources.items()) if resources else {})
-        yield Results(Path("results")), replace(read, settings=settings)
+        if resources is not None:
+            read = replace(read, settings=granted(read.settings, dict(resources.items())))
+        yield Results(Path("results")), read
     except KeyboardInterrupt:
         _log.error("stopped from outside [interrupted]")
         leave(130)
