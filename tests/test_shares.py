@@ -28,6 +28,7 @@ SERVERS = {
 }
 
 
+LOG = "results/logs/fetch/{shard}.log"
 PACS = SimpleNamespace(shard="pacs-0001")
 
 
@@ -43,7 +44,7 @@ def index(tmp_path: Path) -> Path:
 
 
 def taken(index: Path, shard: str, *, jobs: int | None = 1, kind: Any = fetching) -> dict[str, int]:
-    counts = kind(str(index), SERVERS, jobs)
+    counts = kind(str(index), SERVERS, jobs, LOG)
     wildcards = SimpleNamespace(shard=shard)
     found = {name: counts[name](wildcards) for name in counts if name.startswith("archive_")}
     return {name: count for name, count in found.items() if count}
@@ -99,7 +100,7 @@ def test_slurm_holds_a_fetch_back_until_the_window_opens_by_the_time_at_which_it
 ) -> None:
     night = DicomServer("pacs", "h", 104, window=Hours.parse("19:00-06:00"))
     with _at(monkeypatch, 20):
-        extra = fetching(str(index), {**SERVERS, "pacs": night}, None)["slurm_extra"]
+        extra = fetching(str(index), {**SERVERS, "pacs": night}, None, LOG)["slurm_extra"]
         option, templates = extra(PACS), extra(SimpleNamespace(shard="local-0002"))
         assert f"sbatch {option}" == "sbatch --begin=now"
     with _at(monkeypatch, 12):
@@ -110,6 +111,6 @@ def test_slurm_holds_a_fetch_back_until_the_window_opens_by_the_time_at_which_it
 def test_a_fetch_from_a_server_without_a_window_is_never_held_back(index: Path) -> None:
     hours = Hours.parse("00:00-00:01")
     servers = {**SERVERS, "pacs": DicomServer("pacs", "h", 104, window=hours)}
-    extra = fetching(str(index), servers, None)["slurm_extra"](SimpleNamespace(shard="x-0001"))
+    extra = fetching(str(index), servers, None, LOG)["slurm_extra"](SimpleNamespace(shard="x-0001"))
     assert f"sbatch {extra}" == "sbatch --begin=now"
-    assert "slurm_extra" not in fetching(str(index), SERVERS, None)
+    assert "slurm_extra" not in fetching(str(index), SERVERS, None, LOG)

@@ -108,8 +108,9 @@ def fetching(
         index: The plan's `shards.tsv`.
         servers: What config.yaml has.
         jobs: How many jobs may run at one time; None on a cluster.
+        log: The file that the job of a `{shard}` logs to.
     """
-    sizes = moving(Shares(lambda: shards(index), servers, lambda s: s.sources, jobs))
+    sizes = moving(Shares(lambda: shards(index), servers, lambda s: s.sources, jobs), log)
     windows = {safe_name(name): server.window for name, server in servers.items() if server.window}
     if not windows:
         return sizes
@@ -121,9 +122,9 @@ def fetching(
     return {**sizes, "slurm_extra": slurm_extra}
 
 
-def uploading(index: str, servers: Mapping[str, Server], jobs: int | None) -> Sizes:
+def uploading(index: str, servers: Mapping[str, Server], jobs: int | None, log: str) -> Sizes:
     """Connections, memory and run time of a job that uploads a shard; see `fetching`."""
-    return moving(Shares(lambda: shards(index), servers, lambda s: s.destinations, jobs))
+    return moving(Shares(lambda: shards(index), servers, lambda s: s.destinations, jobs), log)
 
 
 def forced(dag: Any) -> set[str]:
