@@ -3,7 +3,7 @@
 from seriesport.workflow.convert import convert_shard
 from seriesport.workflow.job import job
 
-with job(snakemake.log[0], snakemake.config) as (results, config):
+with job(snakemake.log[0], snakemake.config, snakemake.resources) as (results, config):
     convert_shard(
         results,
         snakemake.wildcards.shard,

@@ -11,10 +11,12 @@ import pytest
 
 from seriesport.config.hours import Hours
 from seriesport.config.settings import DicomServer, Settings, XnatServer
+from seriesport.errors import SeriesportError
 from seriesport.model.address import parse
 from seriesport.store.sealed import write_sealed
 from seriesport.transports.served import server_of
 from seriesport.workflow.rules import fetching, granted, limits, uploading
+from seriesport.workflow.shares import check_granted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +28,7 @@ SERVERS = {
 }
 
 
+LOG = "results/logs/fetch/{shard}.log"
 PACS = SimpleNamespace(shard="pacs-0001")
 
 
@@ -41,7 +44,7 @@ def index(tmp_path: Path) -> Path:
 
 
 def taken(index: Path, shard: str, *, jobs: int | None = 1, kind: Any = fetching) -> dict[str, int]:
-    counts = kind(str(index), SERVERS, jobs)
+    counts = kind(str(index), SERVERS, jobs, LOG)
     wildcards = SimpleNamespace(shard=shard)
     found = {name: counts[name](wildcards) for name in counts if name.startswith("archive_")}
     return {name: count for name, count in found.items() if count}
@@ -59,6 +62,17 @@ def test_the_workflow_holds_a_servers_connections_over_all_jobs(index: Path) -> 
         server = server_of(parse(address), settings)
         assert server is not None
         assert server.at_once == 1
+
+
+@pytest.mark.parametrize("share", [{}, {"archive_pacs": 0}, {"archive_x": 5, "mem_mb": 9000}])
+def test_a_job_without_a_share_of_a_server_does_not_talk_to_it(share: dict[str, int]) -> None:
+    settings = granted(Settings(SERVERS), share)
+    check_granted(settings, [parse("folder"), parse("file.zip?a")])
+    with pytest.raises(SeriesportError, match=r"lack archive_pacs=1, archive_unnamed=1 .*set-res"):
+        check_granted(settings, map(parse, ("dicom://pacs/A", "dicom://h.example:104/A/1")))
+    settings = granted(Settings(SERVERS), {"archive_pacs": 1, "archive_unnamed": 1})
+    check_granted(settings, map(parse, ("dicom://pacs/A", "dicom://h.example:104/A/1")))
+    check_granted(Settings(SERVERS), [parse("xnat://x/P")])  # of a command, which takes no share
 
 
 @pytest.mark.parametrize(("jobs", "each"), [(1, "444"), (2, "222"), (3, "211"), (None, "111")])
@@ -86,7 +100,7 @@ def test_slurm_holds_a_fetch_back_until_the_window_opens_by_the_time_at_which_it
 ) -> None:
     night = DicomServer("pacs", "h", 104, window=Hours.parse("19:00-06:00"))
     with _at(monkeypatch, 20):
-        extra = fetching(str(index), {**SERVERS, "pacs": night}, None)["slurm_extra"]
+        extra = fetching(str(index), {**SERVERS, "pacs": night}, None, LOG)["slurm_extra"]
         option, templates = extra(PACS), extra(SimpleNamespace(shard="local-0002"))
         assert f"sbatch {option}" == "sbatch --begin=now"
     with _at(monkeypatch, 12):
@@ -97,6 +111,6 @@ def test_slurm_holds_a_fetch_back_until_the_window_opens_by_the_time_at_which_it
 def test_a_fetch_from_a_server_without_a_window_is_never_held_back(index: Path) -> None:
     hours = Hours.parse("00:00-00:01")
     servers = {**SERVERS, "pacs": DicomServer("pacs", "h", 104, window=hours)}
-    extra = fetching(str(index), servers, None)["slurm_extra"](SimpleNamespace(shard="x-0001"))
+    extra = fetching(str(index), servers, None, LOG)["slurm_extra"](SimpleNamespace(shard="x-0001"))
     assert f"sbatch {extra}" == "sbatch --begin=now"
-    assert "slurm_extra" not in fetching(str(index), SERVERS, None)
+    assert "slurm_extra" not in fetching(str(index), SERVERS, None, LOG)

@@ -21,7 +21,8 @@ def _fetch(series: int, instances: int, **limits: float) -> dict[str, int]:
     shard = Shard("pacs-0001", series, ("pacs",), (), instances, delivers_files=None)
     servers = {"pacs": DicomServer("pacs", "host", 104, **limits)}
     shares = Shares(lambda: {shard.name: shard}, servers, lambda s: s.sources, jobs=1)
-    return {name: moving(shares)[name](WILDCARDS, 1) for name in ("mem_mb", "runtime")}
+    sizes = moving(shares, "{shard}.log")
+    return {name: sizes[name](WILDCARDS) for name in ("mem_mb", "runtime")}
 
 
 def test_more_instances_and_a_slower_server_get_more_time() -> None:
@@ -35,11 +36,10 @@ def test_a_series_of_unknown_length_is_not_taken_for_an_empty_one() -> None:
     assert _fetch(100, 0)["runtime"] > _fetch(1, 0)["runtime"]
 
 
-def test_conversion_gets_memory_by_the_largest_series_and_more_after_a_kill(tmp_path: Path) -> None:
+def test_conversion_gets_memory_by_the_largest_series(tmp_path: Path) -> None:
     ledger = str(tmp_path / "{shard}" / "ledger.tsv")
-    sizes = converting(ledger)
-    unknown = sizes["mem_mb"](WILDCARDS, 1)
+    sizes = converting(ledger, str(tmp_path / "{shard}.log"))
+    unknown = sizes["mem_mb"](WILDCARDS)
     lines = [LedgerLine(str(n), Status.COMPLETE, size=n << 20) for n in (5, 1000)]
     write_ledger(tmp_path / "pacs-0001" / "ledger.tsv", lines)
-    assert sizes["mem_mb"](WILDCARDS, 1) == unknown + 3000
-    assert sizes["mem_mb"](WILDCARDS, 2) == 2 * sizes["mem_mb"](WILDCARDS, 1)
+    assert sizes["mem_mb"](WILDCARDS) == unknown + 3000

@@ -322,26 +322,44 @@ def test_a_fetch_waits_in_the_queue_until_the_window_opens(tmp_path: Path, slurm
     assert "window-closed" in log
 
 
-def test_a_job_that_ran_out_of_memory_is_sent_again_with_more_and_goes_on(
+def test_a_job_gets_more_of_what_it_ran_out_of_and_goes_on_where_it_was(
     tmp_path: Path, slurm: Slurm
 ) -> None:
     made = data.mr(tmp_path / "mr", _identity("M"), times=1, slices=60)
     project = Project.clone(tmp_path / "clone", demo=False)
     ledger = "results/dicom/source-0001/ledger.tsv"
     with FaultyArchive(made.paths) as archive:
-        slow = {"instances_per_second": 40}
+        slow = {"instances_per_second": 15}
         _configure(project, (archive.host, archive.port), archive.aet, [made], **slow)
         assert project.run("seriesport", "plan").returncode == 0
         archive.forget()
         before = set(slurm.jobs())
-        _on_cluster(project, "--set-resources", "fetch:mem_mb=180*attempt*attempt", "--", ledger)
+
+        def jobs() -> list[str]:
+            return sorted(set(slurm.jobs()) - before, key=int)
+
+        with _running(
+            project, "--set-resources", "fetch:mem_mb=180", "--retries=0", "--", ledger
+        ) as run:
+            assert run.wait(120) == 1
+        with _running(project, ledger) as run:
+            wait_until(lambda: [*_staged(project).values()] > [30], 90, "a fetch that goes on")
+            slurm.scancel(jobs()[1])
+            assert run.wait(120) == 0, (project.folder / "run.log").read_text()[-6000:]
         assert set(archive.sent) == set(made.uids)
-        assert len(archive.sent) - len(made.uids) <= 3  # on its way, or being checked, at the kill
-    killed, again = sorted(set(slurm.jobs()) - before, key=int)
+        assert len(archive.sent) - len(made.uids) <= 6  # on its way, or being checked, at the ends
+    killed, cancelled, last = jobs()
     assert re.search(rf"(Job {killed}|StepId={killed}\.\w+) exceeded memory limit", slurm.logs())
-    assert slurm.jobs()[again] == "COMPLETED"
+    assert [slurm.jobs()[job] for job in (cancelled, last)] == ["CANCELLED", "COMPLETED"]
+    asked = dict(line.split("|", 1) for line in slurm.squeue("%i|%m %l").splitlines())
+    assert [asked[job] for job in (killed, cancelled, last)] == [
+        "180M 21:00",
+        "1528M 21:00",
+        "1528M 21:00",
+    ]
     [bundle] = project.results.glob("dicom/*/*.zip")
     assert {one.uid for one in read_bundle(bundle)} == set(made.uids)
+    assert not [*project.results.glob("logs/*/*.needs")]
 
 
 @pytest.mark.usefixtures("slurm")

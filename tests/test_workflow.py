@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import shutil
 import stat
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 import data
-from project import SNAKEMAKE, Project, tree
+from faulty import FaultyArchive
+from project import ROOT, SNAKEMAKE, Project, tree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -293,6 +296,56 @@ use rule * from seriesport as seriesport_*
     done = Project(user).run(*SNAKEMAKE, "seriesport_verdict")
     assert done.returncode == 0, done.stderr
     assert {row["status"] for row in Project(user).table()} == {"complete"}
+
+
+_WITH_RESOURCES = """
+configfile: "config/config.yaml"
+
+module sp:
+    snakefile: "{root}/workflow/Snakefile"
+    config: config
+
+use rule * from sp as sp_*
+
+use rule fetch from sp as sp_fetch with:
+    resources:
+        {resources}
+"""
+
+
+def test_a_rule_that_lost_its_share_of_an_archive_asks_it_nothing(tmp_path: Path) -> None:
+    user = Project(tmp_path)
+    made = [data.mr(tmp_path / f"{n}", data.identity(f"{n}"), times=1, slices=9) for n in (1, 2)]
+    studies = [one.identity.study_instance_uid for one in made]
+    entries = [{"source": "dicom://pacs/FAULTY", "study": study} for study in studies]
+    (tmp_path / "config").mkdir()
+    user.write_cohort(yaml.safe_dump({"cohort": entries}))
+
+    def run(resources: str) -> subprocess.CompletedProcess[str]:
+        snakefile = _WITH_RESOURCES.format(root=ROOT, resources=resources)
+        (tmp_path / "Snakefile").write_text(snakefile)
+        ledgers = (f"results/dicom/pacs-{n:04d}/ledger.tsv" for n in (1, 2))
+        return user.run(*SNAKEMAKE, "--keep-going", *ledgers)
+
+    with FaultyArchive([path for one in made for path in one.paths]) as archive:
+        pacs = {"host": archive.host, "port": archive.port, "associations": 1}
+        config = {
+            "formats": [],
+            "shard_size": 1,
+            "servers": {"pacs": {**pacs, "instances_per_second": 10}},
+        }
+        (tmp_path / "config" / "config.yaml").write_text(yaml.safe_dump(config))
+        assert user.run("seriesport", "plan").returncode == 0
+        archive.at_once = 0
+        refused = run("mem_mb=9000")
+        assert refused.returncode == 1
+        assert "lack archive_pacs=1 (or more)" in refused.stderr
+        assert "[not-granted]" in refused.stderr
+        assert archive.at_once == 0
+        done = run("mem_mb=9000, archive_pacs=1")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert archive.at_once == 1
+        assert sorted(archive.sent) == sorted(uid for one in made for uid in one.uids)
 
 
 def test_a_study_that_grew_is_asked_for_again_and_a_row_that_left_is_taken_back(

@@ -407,6 +407,10 @@ REASONS: dict[str, Reason] = {
         "Let it end. It may be a job of an earlier run on another node: cancel that, or run again later.",
         transient=True,
     ),
+    "not-granted": Reason(
+        "Snakemake granted a job no connection to a server that the job would talk to, so that no limit would hold.",
+        "Take resources: out of 'use rule ... with', and set memory and time by set-resources: in a profile, or repeat the named line there.",
+    ),
     "interrupted": Reason(
         "The run was stopped from outside.",
         "Run again: what is complete is kept.",

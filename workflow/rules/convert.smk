@@ -9,7 +9,9 @@ rule convert:
     conda:
         "../../environment.yml"
     resources:
-        **converting("results/dicom/{shard}/ledger.tsv"),
+        **converting(
+            "results/dicom/{shard}/ledger.tsv", "results/logs/convert/{shard}.log"
+        ),
     params:
         formats=settings.formats,
         upload=settings.upload,

@@ -9,6 +9,8 @@ rule fetch:
     conda:
         "../../environment.yml"
     resources:
-        **fetching(INDEX, settings.settings.servers, JOBS),
+        **fetching(
+            INDEX, settings.settings.servers, JOBS, "results/logs/fetch/{shard}.log"
+        ),
     script:
         "../../scripts/fetch.py"

@@ -10,7 +10,9 @@ rule upload:
     conda:
         "../../environment.yml"
     resources:
-        **uploading(INDEX, settings.settings.servers, JOBS),
+        **uploading(
+            INDEX, settings.settings.servers, JOBS, "results/logs/upload/{shard}.log"
+        ),
     params:
         upload=settings.upload,
         destinations=destinations(INDEX, settings.settings.servers),

@@ -185,6 +185,8 @@ class Settings:
     zip_limits: ZipLimits = ZipLimits()
     unnamed: int | None = None
     """Most connections at one time to the servers that addresses name by host and port."""
+    withheld: frozenset[str] = frozenset()
+    """Servers that Snakemake granted this job no connection to, by their names in a plan."""
 
     @overload
     def server(self, address: DicomAddress) -> DicomServer: ...

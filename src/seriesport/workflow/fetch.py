@@ -16,6 +16,7 @@ from seriesport.transports.fetch import fetch_series
 from seriesport.transports.served import Flows, patience, server_of, workers
 from seriesport.workflow.ledger import LedgerLine, Status
 from seriesport.workflow.shard import FETCHED, Results, Transports, run_shard
+from seriesport.workflow.shares import check_granted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,13 +35,14 @@ def fetch_shard(results: Results, shard: str, settings: Settings) -> list[Ledger
 
     Raises:
         SeriesportError: window-closed, where the job came by day and would end before the window
-            opens; the cluster's queue holds it back when it is sent again. shard-busy.
+            opens; the cluster's queue holds it back when it is sent again. not-granted; shard-busy.
     """
     rows = results.plan.read_shard(shard)
     folder = results.step(FETCHED, shard)
+    addresses = [series.address for row in rows for series in bundles(row).values()]
+    check_granted(settings, addresses)
     _wait_for_windows(rows, folder, settings)
 
-    addresses = [series.address for row in rows for series in bundles(row).values()]
     at_once = workers(addresses, settings, len(rows))
     flows = Flows(settings, workers=at_once)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seriesport.config.config_yaml import Config
 from seriesport.errors import SeriesportError
+from seriesport.growth import noting
 from seriesport.privacy import quiet_log, where
 from seriesport.shutdown import leave, stop_as_by_ctrl_c
 from seriesport.workflow.rules import granted
@@ -18,6 +19,7 @@ from seriesport.workflow.shard import Results
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
+    from contextlib import AbstractContextManager
 
 _log = logging.getLogger("seriesport")
 
@@ -28,7 +30,8 @@ def job(
 ) -> Generator[tuple[Results, Config]]:
     """Run a job's work: what it raises becomes one line in its log and on the terminal.
 
-    `resources` are what Snakemake granted: they limit the associations with each archive.
+    `resources` are what Snakemake granted: they limit the connections to each server. By their
+    run time a job that is stopped knows what it ran out of, for its next attempt.
 
     Ctrl-C and SIGTERM end it at once, once temporary folders are gone. Nothing partial is left
     under a final name.
@@ -37,8 +40,10 @@ def job(
     stop_as_by_ctrl_c()
     try:
         read = Config.from_mapping(config)
-        settings = granted(read.settings, dict(resources.items()) if resources else {})
-        yield Results(Path("results")), replace(read, settings=settings)
+        if resources is not None:
+            read = replace(read, settings=granted(read.settings, dict(resources.items())))
+        with _noting(log, resources):
+            yield Results(Path("results")), read
     except KeyboardInterrupt:
         _log.error("stopped from outside [interrupted]")
         leave(130)
@@ -46,6 +51,11 @@ def job(
         _fail(str(error))
     except Exception as error:  # noqa: BLE001 - a traceback may quote identifiers
         _fail(f"{where(error)} [internal]")
+
+
+def _noting(log: str, resources: Mapping[str, object] | None) -> AbstractContextManager[None]:
+    minutes = resources.get("runtime") if resources else None
+    return noting(Path(log), minutes) if isinstance(minutes, int | float) else nullcontext()
 
 
 def _fail(message: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from seriesport.cohort import read_cohort
@@ -13,6 +14,7 @@ from seriesport.cohort.resolve import fingerprint
 from seriesport.store.files import make_folder
 from seriesport.store.keys import check_secret, load_secret, note_secret
 from seriesport.store.lease import lease
+from seriesport.workflow.shares import check_granted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from seriesport.cohort import Entry
     from seriesport.cohort.plan import Plan, PlanFolder
     from seriesport.config.settings import Settings
+    from seriesport.model.address import Address
     from seriesport.workflow.shard import Results
 
 _WAIT = 60.0
@@ -50,9 +53,10 @@ def plan_cohort(
 
     Raises:
         SeriesportError: cohort-invalid, identifier-not-text, address-invalid, with the line;
-            cohort-not-private; shard-busy, where another process changes the plan.
+            cohort-not-private; not-granted; shard-busy, where another process changes the plan.
     """
     entries = read_cohort(cohort)
+    check_granted(settings, chain.from_iterable(map(_addresses, entries)))
     check_secret(results.secret, results.plan.secret_check)
     secret = load_secret(results.secret)
     make_folder(results.plan.folder, private=True)
@@ -85,6 +89,11 @@ def plan_cohort(
     for problem in plan.problems:
         _log.error("cohort line %d: %s [%s]", problem.line, problem.message, problem.code)
     return plan
+
+
+def _addresses(entry: Entry) -> list[Address]:
+    template = [entry.template] if entry.template else []
+    return [entry.source, *template, *entry.destinations]
 
 
 def _last_asked(folder: PlanFolder, previous: Plan | None) -> dict[str, int]:

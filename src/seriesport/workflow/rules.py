@@ -70,26 +70,35 @@ def limits(servers: Mapping[str, Server]) -> dict[str, int]:
 
 
 def granted(settings: Settings, resources: Mapping[str, object]) -> Settings:
-    """The settings of a job, which opens no more connections than Snakemake gave it."""
+    """The settings of a job, which opens no more connections than Snakemake gave it.
 
-    def within(name: str, server: Server) -> Server:
-        most = resources.get(resource_name(name))
-        if not isinstance(most, int) or most >= server.at_once:
+    Servers of which it got none are withheld: see `seriesport.workflow.shares.check_granted`.
+    """
+    shares = {name: _share(resources, name) for name in every(settings.servers)}
+
+    def within(server: Server, most: int) -> Server:
+        if not 0 < most < server.at_once:
             return server
         rate = server.instances_per_second
         if rate is not None:
-            rate *= max(1, most) / server.at_once
-        return replace(server.within(max(1, most)), instances_per_second=rate)
+            rate *= most / server.at_once
+        return replace(server.within(most), instances_per_second=rate)
 
-    servers = {name: within(name, server) for name, server in settings.servers.items()}
-    unnamed = resources.get(resource_name(UNNAMED))
     return replace(
-        settings, servers=servers, unnamed=max(1, unnamed) if isinstance(unnamed, int) else None
+        settings,
+        servers={name: within(server, shares[name]) for name, server in settings.servers.items()},
+        unnamed=shares[UNNAMED] or None,
+        withheld=frozenset(safe_name(name) for name, share in shares.items() if not share),
     )
 
 
+def _share(resources: Mapping[str, object], server: str) -> int:
+    share = resources.get(resource_name(server))
+    return max(0, share) if isinstance(share, int) else 0
+
+
 def fetching(
-    index: str, servers: Mapping[str, Server], jobs: int | None
+    index: str, servers: Mapping[str, Server], jobs: int | None, log: str
 ) -> Mapping[str, Callable[..., int | str]]:
     """Connections, memory and run time of a job that fetches a shard, by Snakemake resource.
 
@@ -99,8 +108,9 @@ def fetching(
         index: The plan's `shards.tsv`.
         servers: What config.yaml has.
         jobs: How many jobs may run at one time; None on a cluster.
+        log: The file that the job of a `{shard}` logs to.
     """
-    sizes = moving(Shares(lambda: shards(index), servers, lambda s: s.sources, jobs))
+    sizes = moving(Shares(lambda: shards(index), servers, lambda s: s.sources, jobs), log)
     windows = {safe_name(name): server.window for name, server in servers.items() if server.window}
     if not windows:
         return sizes
@@ -112,9 +122,9 @@ def fetching(
     return {**sizes, "slurm_extra": slurm_extra}
 
 
-def uploading(index: str, servers: Mapping[str, Server], jobs: int | None) -> Sizes:
+def uploading(index: str, servers: Mapping[str, Server], jobs: int | None, log: str) -> Sizes:
     """Connections, memory and run time of a job that uploads a shard; see `fetching`."""
-    return moving(Shares(lambda: shards(index), servers, lambda s: s.destinations, jobs))
+    return moving(Shares(lambda: shards(index), servers, lambda s: s.destinations, jobs), log)
 
 
 def forced(dag: Any) -> set[str]:

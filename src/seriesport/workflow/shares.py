@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seriesport.cohort.plan import LOCAL, UNNAMED, safe_name
+from seriesport.cohort.plan import LOCAL, UNNAMED, resource_name, safe_name, server_name
 from seriesport.config.settings import DicomServer, Server, XnatServer
+from seriesport.errors import SeriesportError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from seriesport.cohort.plan import Shard
+    from seriesport.config.settings import Settings
+    from seriesport.model.address import Address
 
 
 class Shares:
@@ -79,3 +82,20 @@ class Shares:
 def every(servers: Mapping[str, Server]) -> dict[str, Server]:
     """The servers of config.yaml, and one for all that addresses name by host and port alone."""
     return {UNNAMED: DicomServer(UNNAMED, "", 0), **servers}
+
+
+def check_granted(settings: Settings, addresses: Iterable[Address]) -> None:
+    """Check that Snakemake granted this job a connection to each server it is to talk to.
+
+    Raises:
+        SeriesportError: not-granted, with the lines that the rule's resources lack.
+    """
+    lacking = sorted(settings.withheld.intersection(map(server_name, addresses)))
+    if lacking:
+        lines = ", ".join(f"{resource_name(name)}=1" for name in lacking)
+        raise SeriesportError(
+            "not-granted",
+            f"the resources of this job's rule lack {lines} (or more), as after "
+            "'use rule ... with: resources:', which replaces all of them; "
+            "set-resources changes memory and time alone",
+        )

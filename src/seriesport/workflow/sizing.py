@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seriesport.cohort.plan import resource_name
+from seriesport.growth import growth
 from seriesport.workflow.ledger import read_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from seriesport.config.settings import Server
+    from seriesport.growth import Growth
     from seriesport.workflow.shares import Shares
 
 _MIB = 1 << 20
@@ -38,10 +40,14 @@ _MB_PER_SECOND = 5.0
 Sizes = dict[str, "Callable[..., int]"]
 
 
-def moving(shares: Shares) -> Sizes:
+def moving(shares: Shares, log: str) -> Sizes:
     """Connections, memory (MB) and run time (minutes) of a job that fetches or uploads a shard.
 
-    Memory and run time grow with every attempt.
+    Memory and run time grow by what earlier attempts ran out of.
+
+    Args:
+        shares: The connections of the step's jobs.
+        log: The file that the job of a `{shard}` logs to.
     """
 
     def connections(name: str) -> Callable[..., int]:
@@ -50,45 +56,55 @@ def moving(shares: Shares) -> Sizes:
 
         return count
 
-    def mem_mb(wildcards: Any, attempt: int) -> int:
+    def mem_mb(wildcards: Any) -> int:
         at_once = max(shares.of(wildcards.shard).values(), default=1)
         series = min(shares.shard(wildcards.shard).series, at_once)
-        return attempt * (_MEMORY + _LARGEST_INSTANCE * series)
+        return _grown(log, wildcards).memory * (_MEMORY + _LARGEST_INSTANCE * series)
 
-    def runtime(wildcards: Any, attempt: int) -> int:
+    def runtime(wildcards: Any) -> int:
         shard = shares.shard(wildcards.shard)
         count = max(shard.instances, _INSTANCES * shard.series) * max(1, len(shares.used(shard)))
         taken = shares.of(shard.name).items()
         paces = (_pace(shares.servers[name], share) for name, share in taken)
-        return _minutes(shard.series, count / min(paces, default=_INSTANCES_PER_SECOND), attempt)
+        minutes = _minutes(shard.series, count / min(paces, default=_INSTANCES_PER_SECOND))
+        return _grown(log, wildcards).time * minutes
 
     taken = {resource_name(name): connections(name) for name in shares.servers}
     return {**taken, "mem_mb": mem_mb, "runtime": runtime}
 
 
-def converting(ledger: str) -> Sizes:
+def converting(ledger: str, log: str) -> Sizes:
     """Memory (MB) and run time (minutes) of a job that converts a shard.
 
-    Both follow from the sizes in the shard's ledger of the step before, and grow with every
-    attempt.
+    Both follow from the sizes in the shard's ledger of the step before, and grow by what earlier
+    attempts ran out of.
+
+    Args:
+        ledger: The ledger of a `{shard}`.
+        log: The file that its job logs to.
     """
 
     def sizes(wildcards: Any) -> list[float]:
         path = Path(ledger.format(shard=wildcards.shard))
         return [line.size / _MIB for line in read_ledger(path).values()] if path.exists() else []
 
-    def mem_mb(wildcards: Any, attempt: int) -> int:
-        return attempt * math.ceil(_MEMORY + _IN_MEMORY * max(sizes(wildcards), default=0))
+    def mem_mb(wildcards: Any) -> int:
+        memory = math.ceil(_MEMORY + _IN_MEMORY * max(sizes(wildcards), default=0))
+        return _grown(log, wildcards).memory * memory
 
-    def runtime(wildcards: Any, attempt: int) -> int:
+    def runtime(wildcards: Any) -> int:
         found = sizes(wildcards)
-        return _minutes(len(found), sum(found) / _MB_PER_SECOND, attempt)
+        return _grown(log, wildcards).time * _minutes(len(found), sum(found) / _MB_PER_SECOND)
 
     return {"mem_mb": mem_mb, "runtime": runtime}
 
 
-def _minutes(series: int, seconds: float, attempt: int) -> int:
-    return attempt * math.ceil(_START + _EACH * series + seconds / 60)
+def _grown(log: str, wildcards: Any) -> Growth:
+    return growth(Path(log.format(shard=wildcards.shard)))
+
+
+def _minutes(series: int, seconds: float) -> int:
+    return math.ceil(_START + _EACH * series + seconds / 60)
 
 
 def _pace(server: Server, connections: int) -> float:

@@ -39,6 +39,7 @@ from seriesport.workflow.shard import (
     not_attempted,
     run_shard,
 )
+from seriesport.workflow.shares import check_granted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -123,10 +124,14 @@ def upload_shard(
     A receipt is believed if the destination was asked since the upload was last ordered;
     otherwise it is asked again, and what it lacks is sent. `upload` holds for the series whose
     entries do not say. `compare` gets back what an archive has, to compare its bytes.
+
+    Raises:
+        SeriesportError: not-granted; shard-busy.
     """
     rows = results.plan.read_shard(shard)
     ledger = read_ledger(results.ledger(FETCHED, shard))
     addresses = [parse(url) for row in rows for url in row.destinations]
+    check_granted(settings, addresses)
     at_once = workers(addresses, settings, len(rows))
     flows = Flows(settings, workers=at_once)
     with Transports(settings) as transports:
