@@ -13,6 +13,7 @@ from seriesport.model.address import (
     FileAddress,
     XnatAddress,
     ZipAddress,
+    identity,
     is_uid,
     parse,
     source_root,
@@ -105,6 +106,14 @@ def test_a_study_can_be_named_without_its_patient():
     )
 
 
+@pytest.mark.parametrize("calling", ["RESEARCH1", "A B&C=?/%", "calling="])
+def test_a_calling_title_reads_back_and_names_no_other_place(calling: str):
+    address = DicomAddress("pacs", 104, "ARCHIVE", "p", "1.2.3", calling=calling)
+    assert parse(address.url) == address
+    assert identity(address) == "dicom://pacs:104/ARCHIVE/p/1.2.3"
+    assert source_root(address) == DicomAddress("pacs", 104, "ARCHIVE", calling=calling)
+
+
 def test_slashes_at_the_end_add_nothing():
     assert parse("dicom://pacs/ARCHIVE/p//") == parse("dicom://pacs/ARCHIVE/p")
 
@@ -156,6 +165,11 @@ def test_a_plain_path_is_not_decoded(tmp_path: Path, monkeypatch):
         ("dicom://pacs/", "", "AE title"),
         ("dicom://pacs", "", "AE title"),
         ("dicom://pacs/SEVENTEEN_LETTERS", "SEVENTEEN", "16"),
+        ("dicom://pacs/A/p?calling=ME", "?calling", "calling_aet"),
+        ("dicom://pacs:104/A?calling=", "", "16"),
+        ("dicom://pacs:104/A/p?calling=A%5CB", "A%5CB", "backslash"),
+        ("dicom://pacs:104/A?calling=SEVENTEEN_LETTERS", "SEVENTEEN", "16"),
+        ("dicom://pacs:104?calling=ME", "?calling", "AE title"),
         ("dicom://me:secret@pacs/A", "me:", "passwords"),
         ("dicom://pacs/A/%FF", "%FF", "UTF-8"),
         ("dicom://pacs/A/a%0Ab", "a%0A", "control"),

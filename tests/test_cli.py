@@ -250,7 +250,13 @@ def test_a_file_without_uids_fails_the_series_that_it_names(
 
 
 def test_echo_says_whether_the_archive_answers(seriesport: Terminal, archive: Archive) -> None:
-    assert "answers in" in seriesport("echo", archive.url).stdout
+    done = seriesport("echo", f"{archive.url}?calling=RESEARCH1")
+    assert done.stdout.splitlines()[0].split("ok: ")[1] == "'RESEARCH1' at 'ARCHIVE', without TLS"
+    services = [line.split()[0] for line in done.stdout.splitlines() if " ok" in line]
+    assert services == ["association", "C-ECHO", "C-FIND", "C-GET", "C-STORE"]
+    told = json.loads(seriesport("echo", archive.url, "--json").stdout)
+    assert told["ok"]
+    assert told["checks"][2] == {"service": "C-FIND", "ok": True, "code": "", "detail": ""}
     assert "[association-rejected]" in seriesport.fails("echo", archive.url[:-1] + "X")
     assert "[archive-unreachable]" in seriesport.fails("echo", "dicom://127.0.0.1:1/ARCHIVE")
 
@@ -274,6 +280,15 @@ def test_wrong_input_is_one_line_with_a_reason_code(
     line = seriesport.fails(*arguments)
     assert f"[{code}]" in line
     assert line.rstrip().endswith(REASONS[code].advice)
+
+
+def test_a_copy_refuses_a_wrong_destination_before_it_fetches(
+    seriesport: Terminal, series: data.Made
+) -> None:
+    line = seriesport.fails("cp", str(series.paths[0].parent), "out.tar.gz")
+    assert "a folder's name does not end in .tar.gz" in line
+    assert not list(seriesport.folder.glob("cache/seriesport/*/bundle.zip"))
+    assert not (seriesport.folder / "out.tar.gz").exists()
 
 
 def test_serve_gives_the_exit_code_of_its_command_and_stops_with_it(
@@ -353,7 +368,11 @@ def xnat(tmp_path: Path, seriesport: Terminal) -> Iterator[Xnat]:
 
 @pytest.mark.usefixtures("xnat")
 def test_an_xnat_is_listed_by_its_scans(seriesport: Terminal) -> None:
-    assert "xnat://lab/P answers in" in seriesport("echo", "xnat://lab/P/sub").stdout
+    told = seriesport("echo", "xnat://lab/P/sub").stdout.splitlines()
+    assert [line.split(maxsplit=1) for line in told] == [
+        ["log-in", "ok: with an account"],
+        ["project", "ok: 1 subject"],
+    ]
     (row,) = seriesport.json("ls", "xnat://lab/P")
     told = {key: row[key] for key in ("subject", "experiment", "scan", "type", "quality")}
     assert told == {
@@ -369,7 +388,7 @@ def test_an_xnat_is_listed_by_its_scans(seriesport: Terminal) -> None:
 
 
 def test_files_that_are_no_dicom_are_copied_between_xnat_and_folders(
-    seriesport: Terminal, xnat: Xnat, tmp_path: Path
+    seriesport: Terminal, xnat: Xnat, archive: Archive, tmp_path: Path
 ) -> None:
     seriesport("cp", "xnat://lab/P/sub/ses/4/NIFTI", "out")
     assert (tmp_path / "out" / "a.nii.gz").read_bytes() == b"image"
@@ -377,5 +396,5 @@ def test_files_that_are_no_dicom_are_copied_between_xnat_and_folders(
     again = seriesport.json("cp", "xnat://lab/P/sub/ses/4/NIFTI", "xnat://lab/P/sub/ses/4/COPY")
     assert (again[0]["sent"], again[0]["there_already"]) == (0, 2)
     assert xnat.stored("P", "ses", "4", "COPY") == {"a.nii.gz": b"image", "a.json": b"{}"}
-    line = seriesport.fails("cp", "xnat://lab/P/sub/ses/4/NIFTI", "dicom://127.0.0.1:1/A")
+    line = seriesport.fails("cp", "xnat://lab/P/sub/ses/4/NIFTI", archive.url)
     assert "takes DICOM alone" in line

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -17,7 +17,7 @@ from seriesport.config.schema import load_schema
 from seriesport.config.settings import DicomServer, Settings, Tls, XnatServer, ZipLimits
 from seriesport.errors import SeriesportError
 from seriesport.images.orders import NAMES
-from seriesport.model.address import DicomAddress, XnatAddress
+from seriesport.model.address import DicomAddress, XnatAddress, parse
 
 ROOT = Path(__file__).parents[1]
 HOST = "a host name or an IP address, without scheme, port or user name"
@@ -187,6 +187,21 @@ def test_the_environment_stands_in_for_host_and_port(tmp_path: Path):
     assert (server.host, server.port, server.calling_aet) == ("127.0.0.1", 40123, "ME")
     six = read(tmp_path, text, {"SERIESPORT_SERVER_MY_PACS": "[::1]:104"})
     assert six.settings.servers["my-pacs"].host == "::1"
+
+
+def test_the_environment_gives_the_calling_title_that_nothing_else_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SERIESPORT_CALLING_AET", "RESEARCH1")
+    text = "servers: {one: {host: h, port: 1}, two: {host: h, port: 1, calling_aet: ME}}"
+    settings = read(tmp_path, text).settings
+    addresses = "dicom://one/A dicom://two/A dicom://h:1/A dicom://h:1/A?calling=OWN"
+    read_back = [cast("DicomAddress", parse(url)) for url in addresses.split()]
+    titles = [settings.server(address).calling_aet for address in read_back]
+    assert titles == ["RESEARCH1", "ME", "RESEARCH1", "OWN"]
+    monkeypatch.setenv("SERIESPORT_CALLING_AET", "A\\B")
+    with pytest.raises(SeriesportError, match="SERIESPORT_CALLING_AET"):
+        settings.server(read_back[2])
 
 
 @pytest.mark.parametrize("value", ["", "host", "host:", ":104", "host:0", "host:99999", "host:x"])

@@ -62,9 +62,9 @@ def test_an_echo_that_is_answered_well_ends_well() -> None:
         (rejection(2, 1, 1), "association-busy", ""),
         (rejection(1, 3, 1), "association-busy", "congestion"),
         (rejection(1, 3, 2), "association-busy", "too many"),
-        (ABORT, "association-aborted", "aborted"),
+        (ABORT, "association-denied", "calling AE title 'SERIESPORT'"),
         (RELEASE, "protocol-error", "RELEASE_RQ"),
-        (b"", "association-aborted", "closed"),
+        (b"", "association-denied", "closed"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "protocol-error", "PDU type"),
         (control_pdu(PduType.ASSOCIATE_AC, b"\0"), "protocol-error", "cannot be read"),
     ],
@@ -78,8 +78,8 @@ def test_a_negotiation_that_fails_says_why(answer: bytes, code: str, word: str) 
 @pytest.mark.parametrize(
     ("answer", "code"),
     [
-        (ABORT, "association-aborted"),
-        (RELEASE, "association-aborted"),
+        (ABORT, "association-denied"),
+        (RELEASE, "association-denied"),
         (b"", "association-aborted"),
         (echo_response()[:20], "association-aborted"),
         (echo_response(message_id=2), "protocol-error"),
@@ -92,6 +92,36 @@ def test_a_negotiation_that_fails_says_why(answer: bytes, code: str, word: str) 
 )
 def test_a_request_that_fails_says_why(answer: bytes, code: str) -> None:
     assert failure(transcript.acceptance() + answer).code == code
+
+
+def test_a_rejection_names_both_titles() -> None:
+    error = failure(rejection(1, 1, 1))
+    assert error.message.endswith("called 'ARCHIVE', calling 'SERIESPORT'")
+
+
+def test_an_abort_at_the_first_request_for_a_service_is_a_denial_and_a_later_one_is_not() -> None:
+    def use(ours: socket.socket) -> None:
+        association = associate(ours)
+        echo(association)
+        for _ in range(2):
+            list(find(association, {Key.LEVEL: "STUDY"}))
+
+    def after(*answers: bytes) -> tuple[str, str]:
+        with (
+            archive(b"".join((transcript.acceptance(), *answers, ABORT))) as (ours, _),
+            pytest.raises(SeriesportError) as caught,
+        ):
+            use(ours)
+        return caught.value.code, caught.value.message
+
+    found = transcript.response(Kind.C_FIND_RSP, 0, context_id=3, message_id=2)
+    code, message = after(echo_response())
+    assert code == "association-denied"
+    assert message.endswith(
+        "at its first C-FIND; the archive may not know the calling AE title 'SERIESPORT'"
+        " or not allow C-FIND"
+    )
+    assert after(echo_response(), found)[0] == "association-aborted"
 
 
 def test_a_refused_service_is_named() -> None:

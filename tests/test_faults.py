@@ -172,7 +172,7 @@ CASES = [
     Case(Fault.REFUSED, "association-rejected"),
     Case(Fault.BUSY, "association-busy"),
     Case(Fault.DEAF, "timeout", 0, {}, {"timeout": 0.5}),
-    Case(Fault.ABORTED_NEGOTIATION, "association-aborted"),
+    Case(Fault.ABORTED_NEGOTIATION, "association-denied"),
     Case(Fault.FIND_STATUS, "dimse-failure", 0, {"status": 0xC000}),
     Case(Fault.FIND_STATUS, "dimse-refused", 0, {"status": 0xA700}),
 ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import stat
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,8 @@ import pytest
 import data
 from seriesport.cohort import read_cohort
 from seriesport.cohort.plan import MOST_SHARDS, Plan, PlanFolder, _place, make_plan, read_index
-from seriesport.config.settings import Settings
+from seriesport.config.hours import Hours
+from seriesport.config.settings import DicomServer, Settings
 from seriesport.errors import SeriesportError
 from seriesport.serve.archive import Archive
 from seriesport.workflow.plan import plan_cohort
@@ -295,6 +298,110 @@ def test_a_damaged_plan_is_said_so(room: Path, text: str) -> None:
     before = results.plan.places()
     _write(results, STUDY)
     assert _shards(results) == before
+
+
+def test_a_series_has_one_key_whoever_asks_the_archive_for_it(room: Path) -> None:
+    with Archive(room / "study", "ARCHIVE") as archive:
+        entry = f'study: "{WHO.study_instance_uid}"'
+        usual = _plan(f"source: '{archive.url}', {entry}")
+        other = _plan(f"source: '{archive.url}?calling=OTHER', {entry}", previous=usual)
+    assert len(other.series) == 3
+    assert _keys(other) == _keys(usual)
+    assert all("?calling=OTHER" in row.reference.address.url for row in other.series)
+
+
+# Destinations
+
+
+def _deliver(results: Results, settings: Settings, *destinations: str) -> Plan:
+    """Plan two entries with the same destinations."""
+    path = Path("cohort.yaml")
+    path.write_text(
+        f"defaults: {{destinations: [{', '.join(map(repr, destinations))}]}}\n"
+        "cohort:\n  - source: other\n  - source: study/a\n"
+    )
+    path.chmod(0o600)
+    return plan_cohort(results, path, settings)
+
+
+@pytest.mark.parametrize(
+    ("destination", "code", "says"),
+    [
+        ("dicom://pasc/ARCHIVE", "server-unknown", "no server 'pasc' in the config"),
+        ("dicom://127.0.0.1:1/ARCHIVE", "archive-unreachable", "Connection refused"),
+        ("xnat://pasc/P/S/E", "credentials-missing", ""),
+        ("out.tar.gz", "address-invalid", "does not end in .tar.gz"),
+        ("made/SCAN.NII", "address-invalid", "does not end in .nii"),
+        ("cohort.yaml", "destination-conflict", "is a file"),
+        ("cohort.yaml/out", "file-unwritable", "a part of its path is a file"),
+        ("cohort.yaml/out.zip", "file-unwritable", "a part of its path is a file"),
+        ("broken.zip", "zip-invalid", ""),
+    ],
+)
+def test_a_wrong_destination_is_told_once_before_anything_is_planned(
+    room: Path, monkeypatch: pytest.MonkeyPatch, destination: str, code: str, says: str
+) -> None:
+    monkeypatch.setenv("NETRC", "/nonexistent")
+    (room / "broken.zip").write_text("no ZIP")
+    results = Results(room / "results")
+    with pytest.raises(SeriesportError) as caught:
+        _deliver(results, Settings(), "out", destination)
+    assert caught.value.code == code
+    told = "cohort.yaml, line 3: destination 2 (in 2 entries): "
+    assert caught.value.message.startswith(told)
+    assert says in caught.value.message
+    assert "\n" not in caught.value.message
+    assert results.plan.read() is None
+    assert not (room / "out").exists()
+
+
+def test_every_wrong_destination_is_told_with_its_reason(room: Path) -> None:
+    with pytest.raises(SeriesportError) as caught:
+        _deliver(Results(room / "results"), Settings(), "out.rar", "dicom://pasc/A")
+    first, second = caught.value.message.splitlines()
+    assert "destination 1" in first
+    assert second.endswith("[server-unknown]")
+
+
+def test_a_folder_that_may_not_be_written_to_is_no_destination(
+    room: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked = room / "locked"
+    locked.mkdir()
+    allowed = os.access
+    monkeypatch.setattr(  # root may write everywhere
+        os, "access", lambda path, mode: Path(path) != locked and allowed(path, mode)
+    )
+    with pytest.raises(SeriesportError, match="nearest folder above it may not be written to"):
+        _deliver(Results(room / "results"), Settings(), "locked/deep/out")
+    assert not list(locked.iterdir())
+
+
+def test_a_folder_of_any_name_is_a_destination_once_it_is_there(room: Path) -> None:
+    (room / "out.tar.gz").mkdir()
+    assert len(_deliver(Results(room / "results"), Settings(), "out.tar.gz").series) == 2
+
+
+def test_a_destination_of_an_earlier_plan_may_be_out_of_reach(
+    room: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = Results(room / "results")
+    with Archive(room / "other", "ARCHIVE") as archive:
+        url = archive.url
+        _deliver(results, Settings(), url)
+    assert len(_deliver(results, Settings(), f"{url}?calling=OTHER").series) == 2
+    told = capsys.readouterr().err
+    assert "line 3: destination 1 (in 2 entries) is out of reach now" in told
+    assert "[archive-unreachable]" in told
+
+
+def test_a_destination_is_not_asked_outside_of_its_window(room: Path) -> None:
+    now = datetime.now()  # noqa: DTZ005 - windows are in local time
+    minute = now.hour * 60 + now.minute
+    closed = Hours((minute + 120) % 1440, (minute + 180) % 1440)
+    settings = Settings({"pacs": DicomServer("pacs", "127.0.0.1", 1, window=closed)})
+    plan = _deliver(Results(room / "results"), settings, "dicom://pacs/ARCHIVE")
+    assert len(plan.series) == 2
 
 
 def test_the_index_of_shards_holds_nothing_that_identifies(room: Path) -> None:

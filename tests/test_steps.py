@@ -426,7 +426,9 @@ def test_a_job_that_is_stopped_ends_at_once_and_leaves_no_ledger(
 
 
 def test_a_server_that_moves_is_asked_again_what_it_has(results: Results, room: Path) -> None:
-    plan(results, "source: source, destinations: ['dicom://pacs/ARCHIVE']", settings=_pacs(1))
+    entry = "source: source, destinations: ['dicom://pacs/ARCHIVE']"
+    with Archive(room / "first", "ARCHIVE") as archive:
+        plan(results, entry, settings=_pacs(archive.port))
     fetch(results)
     for name in ("first", "second"):
         with Archive(room / name, "ARCHIVE") as archive:

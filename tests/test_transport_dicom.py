@@ -21,7 +21,7 @@ from seriesport.model.series import Proof, SeriesReference
 from seriesport.transports.archive.transport import DicomTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from seriesport.model.instance import Instance
@@ -459,14 +459,23 @@ def test_a_wildcard_in_a_patient_id_never_finds_anybody_else(
 
 def failure(url: str, **server: Any) -> SeriesportError:
     with pytest.raises(SeriesportError) as caught, connect(url, **server) as transport:
-        transport.echo(transport.at())
+        transport.find(transport.at("anybody"))
     assert "\n" not in caught.value.message
     return caught.value
 
 
 def test_an_echo_succeeds(archive: Peer) -> None:
     with connect(archive.url) as transport:
-        transport.echo(transport.at())
+        checks = list(transport.echo(transport.at()))
+    assert [check.service for check in checks if check.error is None] == [
+        "association",
+        "C-ECHO",
+        "C-FIND",
+        "C-GET",
+        "C-STORE",
+    ]
+    assert "CT, MR" in checks[-1].detail
+    assert checks[-2].detail.startswith("contexts for CT, MR")
 
 
 def test_nothing_listening_is_unreachable() -> None:
@@ -489,7 +498,7 @@ def test_a_wrong_title_is_rejected_and_said_so(archive: Peer) -> None:
 
 def test_a_port_that_speaks_another_protocol_is_told_from_an_archive(orthanc: Orthanc) -> None:
     error = failure(f"dicom://127.0.0.1:{orthanc.http_port}/ANY", timeout=3.0)
-    assert error.code in ("protocol-error", "association-aborted")
+    assert error.code in ("protocol-error", "association-denied")
 
 
 def test_a_port_that_never_answers_times_out() -> None:
@@ -503,6 +512,72 @@ def test_an_archive_without_queries_says_so(storescp: Storescp) -> None:
     with connect(storescp.url) as transport, pytest.raises(SeriesportError) as caught:
         transport.find(transport.at("anybody"))
     assert caught.value.code == "context-refused"
+
+
+@pytest.fixture(scope="module")
+def choosy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    """An Orthanc that answers an echo to everybody, C-FIND to FINDER and all to KNOWN."""
+    rights = {"FINDER": {"AllowFind": True}, "KNOWN": dict.fromkeys(_RIGHTS, True)}
+    nobody = dict.fromkeys(("Find", "Get", "Store", "Move"), False)
+    modalities = {
+        aet: {"AET": aet, "Host": "127.0.0.1", "Port": 104, **dict.fromkeys(_RIGHTS, False), **own}
+        for aet, own in rights.items()
+    }
+    options = {f"DicomAlwaysAllow{what}": allowed for what, allowed in nobody.items()}
+    with Orthanc(
+        tmp_path_factory.mktemp("choosy"), options={**options, "DicomModalities": modalities}
+    ) as server:
+        yield server
+
+
+_RIGHTS = ("AllowEcho", "AllowFind", "AllowGet", "AllowStore", "AllowMove")
+
+
+@pytest.mark.parametrize(
+    ("calling", "refused"),
+    [("STRANGER", ["C-FIND", "C-GET"]), ("FINDER", ["C-GET"]), ("KNOWN", [])],
+)
+def test_an_echo_tells_what_an_archive_does_not_allow_a_calling_title(
+    choosy: Orthanc, calling: str, refused: list[str]
+) -> None:
+    place = address(f"{choosy.url}?calling={calling}")
+    with DicomTransport(place, Settings()) as transport:
+        checks = {check.service: check for check in transport.echo(place)}
+    failed = {name: check.error for name, check in checks.items() if check.error}
+    assert list(failed) == refused
+    for name, error in failed.items():
+        assert error.code == "association-denied"
+        assert f"calling AE title '{calling}' or not allow {name}" in error.message
+
+
+def test_a_denied_archive_says_so_where_series_are_listed_and_fetched(
+    choosy: Orthanc, tmp_path: Path
+) -> None:
+    made = data.ct(tmp_path / "made", data.identity("denied"), slices=1, size=16)
+    new = data.ct(tmp_path / "new", data.identity("denied up"), slices=1, size=16)
+    choosy.store(made.paths)
+    who = made.identity
+    place = address(f"{choosy.url}/{who.patient_id}?calling=STRANGER")
+    with DicomTransport(place, Settings()) as transport:
+        with pytest.raises(SeriesportError, match="title 'STRANGER' or not allow C-FIND"):
+            transport.find(place)
+        with pytest.raises(SeriesportError, match="title 'STRANGER' or not allow C-FIND"):
+            transport.check_destination(place)
+    place = address(f"{choosy.url}/{who.patient_id}?calling=FINDER")
+    with DicomTransport(place, Settings()) as transport:
+        (series,) = transport.find(place)
+        with pytest.raises(SeriesportError, match="title 'FINDER' or not allow C-GET"):
+            fetch(transport, series, tmp_path / "spool")
+        with pytest.raises(SeriesportError, match="title 'FINDER' or not allow C-STORE"):
+            transport.store(instances(new), place).require_complete()
+
+
+def test_a_receiver_without_queries_is_a_destination_and_no_source(storescp: Storescp) -> None:
+    with connect(storescp.url) as transport:
+        transport.check_destination(transport.at())
+        checks = {check.service: check.error for check in transport.echo(transport.at())}
+    refused = {name: error.code for name, error in checks.items() if error is not None}
+    assert refused == {"C-FIND": "context-refused", "C-GET": "context-refused"}
 
 
 # TLS
@@ -538,7 +613,7 @@ def test_without_a_client_certificate_the_server_refuses(
 
 def test_a_plain_requestor_is_told_about_tls(orthanc_tls: Orthanc) -> None:
     error = failure(orthanc_tls.url, timeout=5.0)
-    assert error.code in ("tls-failed", "association-aborted")
+    assert error.code in ("tls-failed", "association-denied")
     assert "TLS" in error.message
 
 

@@ -46,8 +46,8 @@ REASONS: dict[str, Reason] = {
         "Add it under servers:, or write host:port in the address.",
     ),
     "scheme-unsupported": Reason(
-        "No transport serves this kind of address.",
-        "Use a path, file://, zip://, dicom:// or xnat:// address.",
+        "This kind of address does not go here.",
+        "README.md lists the kinds of addresses: a path, file://, zip://, dicom:// and xnat://.",
     ),
     # What the source or the destination has
     "not-found": Reason(
@@ -128,6 +128,11 @@ REASONS: dict[str, Reason] = {
     "association-busy": Reason(
         "The archive refused the association for now.",
         "Run again later, or lower associations: for this server.",
+        transient=True,
+    ),
+    "association-denied": Reason(
+        "The archive ended the association instead of answering a request for the first time.",
+        "Ask its administrator to register the calling AE title and to allow it C-FIND and C-GET, and C-STORE at a destination; seriesport echo ADDRESS shows what works.",
         transient=True,
     ),
     "association-aborted": Reason(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from seriesport.cli.ls import find
 from seriesport.cli.output import print_json, print_table, progress
 from seriesport.errors import SeriesportError
-from seriesport.model.address import parse, source_root
+from seriesport.model.address import identity, parse, source_root
 from seriesport.model.series import Proof
 from seriesport.store.bundle import read_bundle, read_files
 from seriesport.store.files import locked
@@ -47,6 +47,7 @@ def cp(source_text: str, destination_text: str, settings: Settings, *, as_json: 
         open_transport(source_root(source), settings) as reader,
         open_transport(source_root(destination), settings) as writer,
     ):
+        writer.check_destination(destination)
         found, lost = find(reader, source)
         for number, series in enumerate(found, 1):
             label = f"series {number} of {len(found)}"
@@ -125,7 +126,7 @@ def _room(series: SeriesReference) -> Path:
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seriesport"
     secret = load_secret(base / "secret")
     place = series.address if series.plain else source_root(series.address)
-    return base / series_key(secret, place.url, series)
+    return base / series_key(secret, identity(place), series)
 
 
 def _report(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from seriesport.cli.output import print_json, print_table, say
+from seriesport.cli.output import print_json, print_table, printable, say
 from seriesport.errors import SeriesportError
 from seriesport.model.address import XnatAddress, parse, source_root
 from seriesport.model.series import Harm, SeriesReference
@@ -15,7 +14,7 @@ from seriesport.transports.registry import open_transport
 if TYPE_CHECKING:
     from seriesport.config.settings import Settings
     from seriesport.model.address import Address
-    from seriesport.transports.contract import Transport
+    from seriesport.transports.contract import Check, Transport
 
 _Column = Callable[[SeriesReference], str | int]
 _SERIES: dict[str, _Column] = {
@@ -92,17 +91,36 @@ def ls(text: str, settings: Settings, *, as_json: bool) -> None:
 
 
 def echo(text: str, settings: Settings, *, as_json: bool) -> None:
-    """Ask a server whether it is there.
+    """Try what will be needed of a server, and print how each trial went.
 
     Raises:
-        SeriesportError: what keeps it from answering.
+        SeriesportError: after printing, the first failure of what a source needs.
     """
     address = parse(text)
-    started = time.monotonic()
+    rows: list[dict[str, Any]] = []
+    failures: list[SeriesportError] = []
     with open_transport(source_root(address), settings) as transport:
-        transport.echo(address)
-    milliseconds = round((time.monotonic() - started) * 1000)
+        for check in transport.echo(address):
+            rows.append(_told(check))
+            if not as_json:
+                print(_line(check), flush=True)
+            if check.error is not None and check.needed:
+                failures.append(check.error)
     if as_json:
-        print_json({"ok": True, "milliseconds": milliseconds})
-    else:
-        print(f"{source_root(address).url} answers in {milliseconds} ms")
+        print_json({"ok": not failures, "checks": rows})
+    if failures:
+        raise failures[0]
+
+
+def _told(check: Check) -> dict[str, Any]:
+    error = check.error
+    code, detail = (error.code, error.message) if error else ("", check.detail)
+    return {"service": check.service, "ok": error is None, "code": code, "detail": detail}
+
+
+def _line(check: Check) -> str:
+    error = check.error
+    if error is None:
+        return f"{check.service:<12} ok{check.detail and ': '}{printable(check.detail)}"
+    note = "" if check.needed else " (only a destination needs it)"
+    return f"{check.service:<12} NO: {printable(error.message)} [{error.code}]{note}"

@@ -95,7 +95,7 @@ def verify(
 def echo(
     address: AddressArgument, config: ConfigOption = None, as_json: JsonOption = False
 ) -> None:
-    """Ask an archive (C-ECHO) or an XNAT whether it is there, and say what is wrong if not."""
+    """Try what will be needed of an archive or an XNAT, and say what works and what does not."""
     from seriesport.cli import ls as listing
 
     listing.echo(address, _settings(config), as_json=as_json)

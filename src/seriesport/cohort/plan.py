@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from seriesport.cohort.resolve import Answer, Found, ask, fingerprint
 from seriesport.errors import SeriesportError
-from seriesport.model.address import FileAddress, ZipAddress, parse, source_root
+from seriesport.model.address import FileAddress, ZipAddress, identity, parse, source_root
 from seriesport.model.series import SeriesReference
 from seriesport.store.keys import series_key
 from seriesport.store.sealed import parse_json, read_sealed, write_sealed
@@ -228,7 +228,7 @@ def _identity(place: Address) -> str:
     # A project that is moved with its sources keeps its keys.
     if isinstance(place, FileAddress | ZipAddress) and place.path.is_relative_to(Path.cwd()):
         return replace(place, path=place.path.relative_to(Path.cwd())).url
-    return place.url
+    return identity(place)
 
 
 def _merge(one: PlannedSeries, other: PlannedSeries) -> PlannedSeries:

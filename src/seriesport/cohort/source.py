@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seriesport.cohort.table import CODE
 from seriesport.errors import SeriesportError
-from seriesport.model.address import Address, DicomAddress, XnatAddress, is_uid, parse
+from seriesport.model.address import Address, DicomAddress, XnatAddress, identity, is_uid, parse
 from seriesport.model.instance import OPAQUE_UID
 
 if TYPE_CHECKING:
@@ -154,6 +155,7 @@ _OF_DICOM = (
     "patient", "study", "accession", "series", "modality", "description", "description_regex",
     "scan_type", "quality", "min_instances", "max_series",
 )  # fmt: skip
+_TWICE = "destinations names one place twice"
 _WITH_TEMPLATE = ("geometry", "series_description")
 
 
@@ -168,7 +170,7 @@ def _destination_problem(address: Address | None, others: list[Address]) -> str 
         return "a destination ends with the AE title; the images carry their own identifiers"
     if isinstance(address, XnatAddress) and not address.experiment:
         return "an xnat:// destination names project, subject and experiment, and a scan or none"
-    return "destinations names one place twice" if address in others else None
+    return _TWICE if address and identity(address) in map(identity, others) else None
 
 
 def _check_filters(address: Address, values: dict[str, Any]) -> None:
@@ -217,10 +219,7 @@ def _in_archive(address: DicomAddress, given: Identifiers) -> tuple[DicomAddress
     if series and not study:
         key = "series" if merged.series else "series_number"
         raise _Unfit(key, f"{key} needs its study, or its accession number, beside it")
-    composed = DicomAddress(
-        address.server, address.port, address.aet, merged.patient, study, series
-    )
-    return composed, merged
+    return replace(address, patient=merged.patient, study=study, series=series), merged
 
 
 def _may_be_uid(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
@@ -12,12 +13,13 @@ from urllib.parse import urlsplit
 
 from seriesport.config.hours import Hours
 from seriesport.errors import SeriesportError
-from seriesport.model.address import DicomAddress, XnatAddress
+from seriesport.model.address import NO_AET, DicomAddress, XnatAddress, is_aet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MIB = 1024 * 1024
+_CALLING_AET = "SERIESPORT_CALLING_AET"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +76,26 @@ class Server:
         raise NotImplementedError
 
 
+def default_calling_aet() -> str:
+    """Return the calling AE title where neither config.yaml nor an address has one.
+
+    Raises:
+        SeriesportError: config-invalid, where the environment has something that is none.
+    """
+    title = os.environ.get(_CALLING_AET, "SERIESPORT")
+    if not is_aet(title):
+        raise SeriesportError("config-invalid", f"the environment's {_CALLING_AET}: {NO_AET}")
+    return title
+
+
 @dataclass(frozen=True, slots=True)
 class DicomServer(Server):
     """One DICOM archive: how to reach it, and what it can bear."""
 
     host: str
     port: int
-    calling_aet: str = "SERIESPORT"
+    calling_aet: str = field(default_factory=default_calling_aet)
+    """By default what the environment has as `SERIESPORT_CALLING_AET`, else `SERIESPORT`."""
     associations: int = 4
     """Most associations at one time."""
 
@@ -221,5 +236,10 @@ class Settings:
                 f"no server {address.server!r} in the config (it has: {names}), and no port given"
             )
             raise SeriesportError("server-unknown", what)
-        archive = DicomServer(f"{address.server}:{address.port}", address.server, address.port)
+        archive = DicomServer(
+            f"{address.server}:{address.port}",
+            address.server,
+            address.port,
+            calling_aet=address.calling or default_calling_aet(),
+        )
         return archive.within(self.unnamed or archive.at_once)

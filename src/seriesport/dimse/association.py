@@ -46,9 +46,11 @@ class Association:
     After any error on it other than a status, it is aborted and of no more use.
     """
 
-    def __init__(self, link: Link, proposals: Sequence[Proposal]) -> None:
+    def __init__(self, link: Link, proposals: Sequence[Proposal], titles: tuple[str, str]) -> None:
         self.proposals = tuple(proposals)
         """What was proposed, accepted or not."""
+        self.roles: frozenset[str] = frozenset()
+        """SOP classes that the peer agreed to store to us (PS3.7 annex D.3.3.4)."""
         self.contexts: Mapping[int, Accepted] = {}
         """What the peer accepted, by context ID."""
         self.send_maximum = 0
@@ -57,6 +59,11 @@ class Association:
         self._reader = PduReader(link)
         self._open = True
         self._message_id = 0
+        self._called, self._calling = titles
+        self._service = ""
+        """Of the last request; empty before the first."""
+        self._answered: set[str] = set()
+        """Services of which a request was answered."""
 
     @classmethod
     def connect(
@@ -68,7 +75,7 @@ class Association:
 
         Raises:
             SeriesportError: archive-unreachable, tls-untrusted, tls-failed, timeout,
-                association-rejected, association-busy, association-aborted, protocol-error,
+                association-rejected, association-busy, association-denied, protocol-error,
                 address-invalid or config-invalid.
         """
         from seriesport.dimse import negotiation  # noqa: PLC0415 - pynetdicom takes 0.5 s
@@ -95,12 +102,14 @@ class Association:
         """Negotiate over a connected socket; see `connect`."""
         from seriesport.dimse import negotiation  # noqa: PLC0415 - pynetdicom takes 0.5 s
 
-        made = cls(Link(sock, idle), proposals)
+        made = cls(Link(sock, idle), proposals, negotiation.titles(request))
         made.deadline = deadline
         with made.ending_on_error():
-            answer = made._ask(request)
-            agreement = negotiation.answer(*answer, proposals)
-        made.contexts = agreement.contexts
+            try:
+                agreement = negotiation.answer(*made._ask(request), proposals)
+            except SeriesportError as error:
+                raise made._refused(error) from error
+        made.contexts, made.roles = agreement.contexts, agreement.roles
         made.send_maximum = agreement.send_maximum
         return made
 
@@ -141,8 +150,18 @@ class Association:
             raise SeriesportError("context-refused", f"the archive does not offer {service}")
         return found
 
-    def next_message_id(self) -> int:
-        """A message ID that no request in progress has (PS3.7 section 9.3)."""
+    def model(self, study_root: str, patient_root: str) -> str:
+        """Return the model to use: Study Root, or Patient Root where there is only that."""
+        only_patient = self.context(patient_root) and not self.context(study_root)
+        return patient_root if only_patient else study_root
+
+    def begin_request(self, service: str) -> int:
+        """Begin a request for a service, such as `C-FIND`.
+
+        Returns:
+            A message ID that no request in progress has (PS3.7 section 9.3).
+        """
+        self._service = service
         self._message_id = self._message_id % 0xFFFF + 1
         return self._message_id
 
@@ -165,6 +184,7 @@ class Association:
         """Wait for the next command set; give it with its presentation context ID."""
         with self.ending_on_error():
             context_id, data = self._message(COMMAND, self.contexts.__contains__, COMMAND_MAXIMUM)
+            self._answered.add(self._service)
             return context_id, message.decode(data)
 
     def receive_identifier(self, context_id: int) -> bytes:
@@ -183,7 +203,7 @@ class Association:
             try:
                 self._reader.part(0, context_id.__eq__, sink, DATA_SET_MAXIMUM)
             except UnexpectedPdu as pdu:
-                raise _ended(pdu) from None
+                raise self._ended(pdu) from None
 
     def receive_response(self, kind: int, message_id: int) -> Command:
         """Wait for the response to a request, which may be one of several.
@@ -253,6 +273,37 @@ class Association:
                 raise SeriesportError(error.code, problem) from error
             raise
 
+    def _refused(self, error: SeriesportError) -> SeriesportError:
+        """Return a failure of the negotiation with the AE titles that may be the cause."""
+        if error.code == "association-rejected":
+            titles = f"called {self._called!r}, calling {self._calling!r}"
+            return SeriesportError(error.code, f"{error.message}; {titles}")
+        return self._denied(error.message) if error.code == "association-aborted" else error
+
+    def _ended(self, pdu: UnexpectedPdu) -> SeriesportError:
+        """Return the error for a PDU that ends the association instead of answering a request."""
+        if pdu.kind is PduType.ABORT:
+            source, reason = pdu.body[2:4]
+            what = f"the archive aborted the association (source {source}, reason {reason})"
+        elif pdu.kind is PduType.RELEASE_RQ:
+            what = "the archive released the association in the middle"
+        else:
+            return malformed(f"{pdu.kind.name} within an association")
+        if self._service in self._answered:
+            return SeriesportError("association-aborted", what)
+        return self._denied(
+            f"{what} at its first {self._service}", f" or not allow {self._service}"
+        )
+
+    def _denied(self, what: str, service: str = "") -> SeriesportError:
+        """Return the error for an end before anything was answered.
+
+        Some archives reject a calling AE title that they do not know; others hang up or abort, at
+        once or at the first request for a service that they do not allow it.
+        """
+        why = f"the archive may not know the calling AE title {self._calling!r}{service}"
+        return SeriesportError("association-denied", f"{what}; {why}")
+
     def _check_open(self) -> None:
         if not self._open:
             raise SeriesportError("association-aborted", "the association has ended")
@@ -267,7 +318,7 @@ class Association:
         try:
             return self._reader.message(flag, accept, limit)
         except UnexpectedPdu as pdu:
-            raise _ended(pdu) from None
+            raise self._ended(pdu) from None
 
 
 class _EndingOnError:
@@ -299,19 +350,6 @@ def check_response(command: Command, kind: int, message_id: int) -> None:
         raise malformed(f"message {command.kind:#06x} came instead of {kind:#06x}")
     if command.number(message.Field.MESSAGE_ID_RESPONDED_TO) != message_id:
         raise malformed("a response belongs to no request")
-
-
-def _ended(pdu: UnexpectedPdu) -> SeriesportError:
-    if pdu.kind is PduType.ABORT:
-        return SeriesportError(
-            "association-aborted",
-            f"the archive aborted the association (source {pdu.body[2]}, reason {pdu.body[3]})",
-        )
-    if pdu.kind is PduType.RELEASE_RQ:
-        return SeriesportError(
-            "association-aborted", "the archive released the association in the middle"
-        )
-    return malformed(f"{pdu.kind.name} within an association")
 
 
 def _connect(server: DicomServer) -> socket.socket:

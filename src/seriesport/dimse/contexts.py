@@ -40,6 +40,8 @@ class Agreement:
     """What came of a negotiation."""
 
     contexts: Mapping[int, Accepted]
+    roles: frozenset[str]
+    """SOP classes that the peer agreed to store to us."""
     send_maximum: int
     """Longest P-DATA-TF to send, in bytes of its length field."""
 
@@ -49,6 +51,8 @@ PATIENT_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.1.1"
 PATIENT_ROOT_GET = "1.2.840.10008.5.1.4.1.2.1.3"
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.3"
+FIND_MODELS = (STUDY_ROOT_FIND, PATIENT_ROOT_FIND)
+"""Best first."""
 
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"

@@ -19,7 +19,7 @@ def echo(association: Association) -> None:
         SeriesportError: context-refused, dimse-failure, or what the association raises.
     """
     context = association.require(VERIFICATION, "verification (C-ECHO)")
-    message_id = association.next_message_id()
+    message_id = association.begin_request("C-ECHO")
     request = {
         Field.AFFECTED_SOP_CLASS_UID: VERIFICATION,
         Field.COMMAND_FIELD: Kind.C_ECHO_RQ,

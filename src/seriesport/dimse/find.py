@@ -11,7 +11,7 @@ from seriesport.dimse.pdu import malformed
 from seriesport.dimse.status import failure, pending, warning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Mapping
 
     from seriesport.dimse.association import Association
     from seriesport.dimse.attributes import Answer, Key
@@ -27,7 +27,7 @@ def find(
     keys: Mapping[Key, str],
     model: str = STUDY_ROOT_FIND,
     character_set: str = attributes.UTF_8,
-) -> Iterator[Answer]:
+) -> Generator[Answer]:
     """Ask one question and give its answers as they come. Left early, it aborts the association.
 
     `model` is the Study Root or the Patient Root information model. Text is sent in a
@@ -39,7 +39,7 @@ def find(
             answers than ANSWERS_MAXIMUM, or what the association raises.
     """
     context = association.require(model, "queries (C-FIND)")
-    message_id = association.next_message_id()
+    message_id = association.begin_request("C-FIND")
     request = {
         Field.AFFECTED_SOP_CLASS_UID: model,
         Field.COMMAND_FIELD: Kind.C_FIND_RQ,

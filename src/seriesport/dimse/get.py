@@ -84,7 +84,7 @@ def get(
             association raises.
     """
     context = association.require(model, "retrieval by C-GET")
-    message_id = association.next_message_id()
+    message_id = association.begin_request("C-GET")
     request = {
         Field.AFFECTED_SOP_CLASS_UID: model,
         Field.COMMAND_FIELD: Kind.C_GET_RQ,

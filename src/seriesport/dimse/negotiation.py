@@ -29,6 +29,7 @@ from seriesport.dimse.pdu import (
     malformed,
 )
 from seriesport.errors import SeriesportError
+from seriesport.model.address import NO_AET, is_aet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from seriesport.dimse.contexts import Proposal
 
 _APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
-_AET_MAXIMUM = 16
 
 
 def request(called_aet: str, calling_aet: str, proposals: Sequence[Proposal]) -> bytes:
@@ -73,11 +73,14 @@ def request(called_aet: str, calling_aet: str, proposals: Sequence[Proposal]) ->
 
 
 def _checked(code: str, which: str, aet: str) -> str:
-    fits = len(aet.strip(" ")) > 0 and len(aet) <= _AET_MAXIMUM
-    if not fits or not aet.isascii() or not aet.isprintable() or "\\" in aet:
-        problem = f"the {which} AE title must be 1 to 16 ASCII characters without a backslash"
-        raise SeriesportError(code, problem)
+    if not is_aet(aet):
+        raise SeriesportError(code, f"the {which} AE title cannot be one: {NO_AET}")
     return aet
+
+
+def titles(request: bytes) -> tuple[str, str]:
+    """Return the called and the calling AE title of an A-ASSOCIATE-RQ (PS3.8 section 9.3.2)."""
+    return request[10:26].decode("ascii").strip(), request[26:42].decode("ascii").strip()
 
 
 def answer(kind: PduType, body: bytes, proposals: Sequence[Proposal]) -> Agreement:
@@ -106,6 +109,8 @@ def _accepted(body: bytes, proposals: Sequence[Proposal]) -> Agreement:
         ]
         information = pdu.user_information
         maximum = (information.maximum_length if information else None) or 0
+        agreed = information.role_selection.values() if information else ()
+        roles = frozenset(str(role.uid) for role in agreed if role.scp_role)
     except Exception as error:
         raise malformed("the answer to the association request cannot be read") from error
     contexts: dict[int, Accepted] = {}
@@ -120,7 +125,7 @@ def _accepted(body: bytes, proposals: Sequence[Proposal]) -> Agreement:
         contexts[context_id] = Accepted(context_id, proposal.abstract_syntax, syntax)
     if maximum and maximum < SEND_MINIMUM:
         raise malformed(f"the archive receives only {maximum} bytes at a time")
-    return Agreement(contexts, min(maximum or SEND_MAXIMUM, SEND_MAXIMUM))
+    return Agreement(contexts, roles, min(maximum or SEND_MAXIMUM, SEND_MAXIMUM))
 
 
 _SOURCES = {1: "its service", 2: "its association layer", 3: "its presentation layer"}

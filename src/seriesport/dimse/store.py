@@ -27,7 +27,7 @@ def store(association: Association, context: Accepted, instance: Instance) -> in
         SeriesportError: file-unreadable or source-changed for the instance's own file; or what
             the association raises, after which the instance may or may not have arrived.
     """
-    message_id = association.next_message_id()
+    message_id = association.begin_request("C-STORE")
     header = instance.header
     request = {
         Field.AFFECTED_SOP_CLASS_UID: header.sop_class_uid,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes
 
@@ -16,13 +16,21 @@ _UNRESERVED = re.compile("[A-Za-z0-9._~-]*")
 _SLIP = re.compile(r"\s*(file|zip|dicom|xnat):", re.IGNORECASE)
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _UID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*)){2,}")
+_AET = re.compile(r"(?=.*[^ ])[ -\[\]-~]{1,16}")
+_CALLING = "calling="
 _DICOM_PARTS = ("AE title", "patient", "study", "series")
+NO_AET = "an AE title has 1 to 16 ASCII characters, and no backslash among them"
 _XNAT_PARTS = ("project", "subject", "experiment", "scan", "resource")
 
 
 def is_uid(text: str) -> bool:
     """Whether a text is a DICOM UID (PS3.5 section 9.1) of three or more components."""
     return len(text) <= 64 and _UID.fullmatch(text) is not None
+
+
+def is_aet(text: str) -> bool:
+    """Return True for an AE title (PS3.5 section 6.2): 1 to 16 characters, not only spaces."""
+    return _AET.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +76,15 @@ class DicomAddress:
     """Study Instance UID or accession number."""
     series: str = ""
     """Series Instance UID or series number."""
+    calling: str = ""
+    """Calling AE title, with a host and port; empty for the usual one."""
 
     @property
     def url(self) -> str:
         """The canonical form."""
-        return _join(
-            "dicom", self.server, self.port, [self.aet, self.patient, self.study, self.series]
-        )
+        parts = [self.aet, self.patient, self.study, self.series]
+        calling = f"?{_CALLING}{_quote(self.calling)}" if self.calling else ""
+        return _join("dicom", self.server, self.port, parts) + calling
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +146,17 @@ def scheme(address: Address) -> str:
 def source_root(address: Address) -> Address:
     """The part of a source's address that is not an identifier of patient, study or series."""
     if isinstance(address, DicomAddress):
-        return DicomAddress(address.server, address.port, address.aet)
+        return replace(address, patient="", study="", series="")
     if isinstance(address, XnatAddress):
         return XnatAddress(address.server, address.port, address.project)
     return address
+
+
+def identity(address: Address) -> str:
+    """Return what names a place, whoever asks there: its URL without a calling AE title."""
+    if isinstance(address, DicomAddress):
+        address = replace(address, calling="")
+    return address.url
 
 
 def _invalid(problem: str, position: int) -> SeriesportError:
@@ -210,6 +227,7 @@ def _zip(path: str, selection: str, at: int) -> ZipAddress:
 
 
 def _dicom(rest: str, at: int) -> DicomAddress:
+    rest, calling = _split_calling(rest, at)
     server, port, parts = _network(rest, at, _DICOM_PARTS)
     aet, patient, study, series = parts[0].strip(" "), *parts[1:]
     here = at + min(len(rest.partition("/")[0]) + 1, len(rest))
@@ -217,12 +235,29 @@ def _dicom(rest: str, at: int) -> DicomAddress:
         raise _invalid(
             "the called AE title is missing: dicom://host:port/AET/patient/study/series", here
         )
-    if len(aet) > 16 or "\\" in aet or not aet.isascii():
-        raise _invalid("an AE title has at most 16 ASCII characters and no backslash", here)
+    if not is_aet(aet):
+        raise _invalid(NO_AET, here)
+    if calling and port is None:
+        raise _invalid(
+            "?calling= goes with host:port; a server of config.yaml has its calling_aet there",
+            at + len(rest),
+        )
     if series and not study:
         start = len(rest.rstrip("/").rpartition("/")[0]) + 1
         raise _invalid("a series needs its study before it", at + start)
-    return DicomAddress(server, port, aet, patient, study, series)
+    return DicomAddress(server, port, aet, patient, study, series, calling)
+
+
+def _split_calling(rest: str, at: int) -> tuple[str, str]:
+    """Split off `?calling=AET`; any other '?' belongs to a part, which refuses it."""
+    place, mark, title = rest.partition(f"?{_CALLING}")
+    if not mark:
+        return rest, ""
+    start = at + len(place) + len(mark)
+    calling = _decode(title, "calling AE title", start).strip(" ")
+    if not is_aet(calling):
+        raise _invalid(NO_AET, start)
+    return place, calling
 
 
 def _xnat(rest: str, at: int) -> XnatAddress:

@@ -18,6 +18,7 @@ from seriesport.series.loading import DICOM, address_of
 from seriesport.series.sources import settings_for
 from seriesport.store.scratch import scratch
 from seriesport.transports.file.transport import write_instance
+from seriesport.transports.placing import PACKED
 from seriesport.transports.registry import open_transport
 from seriesport.transports.served import Flows, patience
 
@@ -35,8 +36,10 @@ if TYPE_CHECKING:
 _FORMAT = re.compile("%p(?![0-9A-Za-z])")
 """Stands for the name of the format in a path."""
 _DICOM_SUFFIXES = (".dcm", ".dicom")
-_NOT_WRITTEN = (".nrrd", ".nhdr", ".hdr", ".img", ".mgz", ".mgh", ".mnc", ".npy", ".bmp", ".gif")
-"""Image formats that a name may mean and that nothing here writes: no folder is called so."""
+_NOT_WRITTEN = (
+    ".nrrd", ".nhdr", ".hdr", ".img", ".mgz", ".mgh", ".mnc", ".npy", ".bmp", ".gif", *PACKED,
+)  # fmt: skip
+"""Formats that a name may mean and that nothing here writes: no folder is called so."""
 
 
 @reasoned()

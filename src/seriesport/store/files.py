@@ -230,6 +230,22 @@ def make_folder(folder: Path, *, private: bool = False) -> None:
         folder.mkdir(mode=0o700 if private else 0o777, parents=True, exist_ok=True)
 
 
+def check_writable(folder: Path) -> None:
+    """Check that files may be made in a folder, or that it may be made; nothing is.
+
+    Raises:
+        SeriesportError: file-unwritable.
+    """
+    there = folder
+    while not os.path.lexists(there):
+        there = there.parent
+    if not there.is_dir():
+        raise SeriesportError("file-unwritable", "a part of its path is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        which = "it" if there == folder else "it does not exist, and the nearest folder above it"
+        raise SeriesportError("file-unwritable", f"{which} may not be written to")
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames within a folder survive a crash of the machine."""
     with suppress(OSError):  # some network file systems cannot sync a folder

@@ -27,6 +27,28 @@ if TYPE_CHECKING:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that a server was tried for, and how it went."""
+
+    service: str
+    """What was tried, such as `C-FIND`."""
+    detail: str = ""
+    """What the server said of it, in one line."""
+    error: SeriesportError | None = None
+    """Why it does not work."""
+    needed: bool = True
+    """False where a source does without it."""
+
+    @classmethod
+    def of(cls, service: str, attempt: Callable[[], str], *, needed: bool = True) -> Self:
+        """Try something whose result is the detail; what it raises is the error."""
+        try:
+            return cls(service, attempt(), needed=needed)
+        except SeriesportError as error:
+            return cls(service, error=error, needed=needed)
+
+
 class Transport(Protocol):
     """One source or destination. Not thread-safe: a worker opens its own.
 
@@ -40,13 +62,27 @@ class Transport(Protocol):
     keeps_apart: ClassVar[bool] = False
     """Whether what is stored under different names never shares a file."""
 
-    def echo(self, address: Address) -> None:
-        """Ask the server of an address for a sign of life, as far as it has one.
+    def echo(self, address: Address) -> Iterator[Check]:
+        """Try what will be needed of the server of an address, one after the other.
+
+        Nothing is sent or changed there, and no series is asked for. Ends with the first check
+        without which the others cannot be made.
 
         Raises:
-            SeriesportError: what keeps it from answering.
+            SeriesportError: scheme-unsupported, where there is no server.
         """
-        raise SeriesportError("scheme-unsupported", f"there is no server at {scheme(address)}://")
+        what = "echo asks archives and XNATs; look into a folder or a ZIP with: seriesport ls"
+        raise SeriesportError("scheme-unsupported", f"{what} ({scheme(address)}:// has no server)")
+
+    def check_destination(self, address: Address) -> None:
+        """Check that an address may be stored at, as far as that can be told before anything is.
+
+        Nothing is made, sent or changed there.
+
+        Raises:
+            SeriesportError: what would keep every series from being delivered.
+        """
+        ...
 
     def find(self, address: Address) -> list[SeriesReference]:
         """The series below an address, in a stable order; empty where there are none."""

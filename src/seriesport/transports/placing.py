@@ -16,7 +16,28 @@ if TYPE_CHECKING:
 
     from seriesport.transports.listing import Listing
 
+PACKED = (
+    ".tar", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tgz", ".tbz2", ".txz", ".gz", ".bz2",
+    ".xz", ".zst", ".7z", ".rar", ".iso",
+)  # fmt: skip
+"""How names of packed files end that nothing here writes."""
+_OF_FILES = (
+    *PACKED, ".dcm", ".dicom", ".ima", ".nii", ".nii.gz", ".mha", ".mhd", ".npz", ".npy", ".mat",
+    ".png", ".jpg", ".jpeg", ".tif", ".tiff",
+)  # fmt: skip
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\\/]")
+
+
+def check_folder_name(name: str) -> None:
+    """Check that the name of a folder that is to be made is not one that means a file.
+
+    Raises:
+        SeriesportError: address-invalid.
+    """
+    suffix = max((s for s in _OF_FILES if name.lower().endswith(s)), key=len, default="")
+    if suffix:
+        what = f"a folder's name does not end in {suffix}; give a folder, or a ZIP as in out.zip"
+        raise SeriesportError("address-invalid", what)
 
 
 @dataclass(slots=True)

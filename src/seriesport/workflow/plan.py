@@ -11,9 +11,11 @@ from seriesport.cohort import read_cohort
 from seriesport.cohort.asked import NEVER, Asked, is_older, read_asked, write_asked
 from seriesport.cohort.plan import make_plan
 from seriesport.cohort.resolve import fingerprint
+from seriesport.config.schema import Problems
 from seriesport.store.files import make_folder
 from seriesport.store.keys import check_secret, load_secret, note_secret
 from seriesport.store.lease import lease
+from seriesport.workflow.destinations import check_destinations
 from seriesport.workflow.shares import check_granted
 
 if TYPE_CHECKING:
@@ -53,7 +55,8 @@ def plan_cohort(
 
     Raises:
         SeriesportError: cohort-invalid, identifier-not-text, address-invalid, with the line;
-            cohort-not-private; not-granted; shard-busy, where another process changes the plan.
+            cohort-not-private; not-granted; what `check_destinations` raises; shard-busy, where
+            another process changes the plan.
     """
     entries = read_cohort(cohort)
     check_granted(settings, chain.from_iterable(map(_addresses, entries)))
@@ -62,6 +65,7 @@ def plan_cohort(
     make_folder(results.plan.folder, private=True)
     with lease(results.plan.lease, wait=_WAIT, busy="another process changes the plan"):
         previous = results.plan.read()
+        check_destinations(entries, settings, previous, Problems(str(cohort)))
         last = _last_asked(results.plan, previous)
         due = [
             (entry, name)

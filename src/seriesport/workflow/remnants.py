@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from seriesport.cohort.plan import Plan, left_over, make_plan
 from seriesport.cohort.resolve import fingerprint
 from seriesport.errors import SeriesportError
-from seriesport.model.address import parse, source_root
+from seriesport.model.address import identity, parse, source_root
 from seriesport.store.keys import KEY
 from seriesport.workflow.receipts import deliveries
 from seriesport.workflow.records import read_records
@@ -129,7 +129,7 @@ def _may_mean(entry: Entry, row: PlannedSeries) -> bool:
     reference = row.reference
     if reference.plain:
         return entry.source.url == reference.address.url
-    same = source_root(entry.source).url == source_root(reference.address).url
+    same = identity(source_root(entry.source)) == identity(source_root(reference.address))
     return same and entry.accepts(reference)
 
 

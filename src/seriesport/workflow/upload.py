@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from seriesport.cohort.plan import DICOM, LOCAL, server_name
 from seriesport.errors import REASONS, SeriesportError
-from seriesport.model.address import DicomAddress, FileAddress, parse, scheme, source_root
+from seriesport.model.address import DicomAddress, FileAddress, identity, parse, scheme, source_root
 from seriesport.model.instance import FileSlice, Instance, PlainFile
 from seriesport.model.series import SeriesReference, Written
 from seriesport.store.bundle import check_hash, read_bundle, read_files, read_manifest
@@ -492,7 +492,7 @@ def _name(upload: _Upload, address: Address) -> str:
 def destination_name(secret: bytes, address: Address, settings: Settings) -> str:
     """What a receipt calls a destination: another one once config.yaml gives it another host."""
     server = server_of(address, settings)
-    return keyed_hash(secret, address.url, server.place if server else "")
+    return keyed_hash(secret, identity(address), server.place if server else "")
 
 
 def _store(

@@ -21,7 +21,7 @@ from seriesport.model.instance import OPAQUE_UID
 from seriesport.model.series import Expected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Iterator, Mapping
 
     from seriesport.dimse.association import Association
 
@@ -111,7 +111,7 @@ def _matching_studies(
     }
     listing = _Listing(association, keys, Key.STUDY_INSTANCE_UID, wanted.get(Key.PATIENT_ID, ""))
     studies: dict[str, Study] = {}
-    for answer in _ask(association, keys | dict(sent), character_set=character_set):
+    for answer in ask(association, keys | dict(sent), character_set=character_set):
         uid = answer.text(Key.STUDY_INSTANCE_UID)
         if uid and all(answer.text(key) == text.strip(" ") for key, text in wanted.items()):
             listing.add(uid)
@@ -161,7 +161,7 @@ def find_series(
     }
     listing = _Listing(association, keys, Key.SERIES_INSTANCE_UID, study.patient_id)
     series: dict[str, Series] = {}
-    for answer in _ask(association, keys, study.patient_id):
+    for answer in ask(association, keys, study.patient_id):
         uid = answer.text(Key.SERIES_INSTANCE_UID)
         if not uid or not _echoes(answer, Key.STUDY_INSTANCE_UID, study.uid):
             continue
@@ -239,7 +239,7 @@ def find_instances(
     }
     listing = _Listing(association, keys, Key.SOP_INSTANCE_UID, study.patient_id)
     expected: dict[str, Expected] = {}
-    for answer in _ask(association, keys, study.patient_id):
+    for answer in ask(association, keys, study.patient_id):
         uid = answer.text(Key.SOP_INSTANCE_UID)
         if uid and _echoes(answer, Key.SERIES_INSTANCE_UID, series_uid):
             listing.add(uid)
@@ -266,7 +266,7 @@ def has_instance(association: Association, study: Study, series_uid: str, uid: s
         Key.SERIES_INSTANCE_UID: series_uid,
         Key.SOP_INSTANCE_UID: uid,
     }
-    answers = list(_ask(association, keys, study.patient_id))
+    answers = list(ask(association, keys, study.patient_id))
     return any(answer.text(Key.SOP_INSTANCE_UID) == uid for answer in answers)
 
 
@@ -312,7 +312,7 @@ class _Listing:
 
     def _answers_about(self, uid: str) -> int:
         keys = dict(self._keys) | {self._unique: uid}
-        answers = list(_ask(self._association, keys, self._patient_id))
+        answers = list(ask(self._association, keys, self._patient_id))
         return sum(answer.text(self._unique) == uid for answer in answers)
 
 
@@ -337,25 +337,24 @@ def _ask_more(
 ) -> Iterator[Answer]:
     """Ask with keys that an archive need not support: it may fail at them, and nothing is lost."""
     try:
-        yield from _ask(association, keys, patient_id)
+        yield from ask(association, keys, patient_id)
     except SeriesportError as error:
         if error.code != "dimse-failure":
             raise
 
 
-def _ask(
+def ask(
     association: Association,
     keys: Mapping[Key, str],
     patient_id: str | None = None,
     character_set: str = UTF_8,
-) -> Iterator[Answer]:
+) -> Generator[Answer]:
     """Ask in the Study Root model, or in the Patient Root model where the archive has only that.
 
-    The latter wants the patient's ID in every question (PS3.4 annex C.6.1).
+    The latter wants the patient's ID in every question (PS3.4 annex C.6.1). Closed early, it aborts
+    the association.
     """
-    model = STUDY_ROOT_FIND
-    if association.context(PATIENT_ROOT_FIND) and not association.context(model):
-        model = PATIENT_ROOT_FIND
-        if patient_id and not _WILDCARD.search(patient_id):
-            keys = dict(keys) | {Key.PATIENT_ID: patient_id}
+    model = association.model(STUDY_ROOT_FIND, PATIENT_ROOT_FIND)
+    if model == PATIENT_ROOT_FIND and patient_id and not _WILDCARD.search(patient_id):
+        keys = dict(keys) | {Key.PATIENT_ID: patient_id}
     return find(association, keys, model, character_set)

@@ -133,9 +133,8 @@ class Retrieval:
         }
         if uids:
             keys[Key.SOP_INSTANCE_UID] = "\\".join(uids)
-        model = STUDY_ROOT_GET
-        if not association.context(model) and association.context(PATIENT_ROOT_GET):
-            model = PATIENT_ROOT_GET
+        model = association.model(STUDY_ROOT_GET, PATIENT_ROOT_GET)
+        if model == PATIENT_ROOT_GET:
             keys[Key.PATIENT_ID] = self._patient()
         with closing(get(association, keys, self._spool, model)) as arriving:
             result = yield from self._instances(arriving)

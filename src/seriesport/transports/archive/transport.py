@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from seriesport.dimse import contexts
+from seriesport.dimse import contexts, probe
 from seriesport.dimse.association import Association
 from seriesport.dimse.echo import echo
 from seriesport.errors import SeriesportError
@@ -23,7 +23,7 @@ from seriesport.transports.archive.query import (
 )
 from seriesport.transports.archive.retrieval import Retrieval
 from seriesport.transports.archive.upload import Upload
-from seriesport.transports.contract import Transport
+from seriesport.transports.contract import Check, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -53,10 +53,26 @@ class DicomTransport(Transport):
         self._contents: dict[str, Content] = {}
         self._proposed: dict[Proposal, None] = {}
 
-    def echo(self, address: Address) -> None:
-        """See the protocol: a C-ECHO."""
+    def echo(self, address: Address) -> Iterator[Check]:
+        """See the protocol: the association, then C-ECHO, C-FIND, C-GET and C-STORE's contexts."""
         self._checked(address)
-        echo(self._associate((), self._deadline()))
+        first = Check.of("association", self._greet)
+        yield first
+        if first.error is None:
+            yield Check.of("C-ECHO", self._try_echo)
+            yield Check.of("C-FIND", self._try_find)
+            yield Check.of("C-GET", self._try_get)
+            yield Check.of("C-STORE", self._try_store, needed=False)
+
+    def check_destination(self, address: Address) -> None:
+        """See the protocol: C-FIND, where the archive offers it, and any storage class."""
+        self._checked(address)
+        self._try_store()
+        association = self._associate((), self._deadline())
+        if association.context(association.model(*contexts.FIND_MODELS)):
+            self._try_find()
+        else:
+            self._try_echo()
 
     def find(self, address: Address) -> list[SeriesReference]:
         """See the protocol. Also identifier-wildcard, where an identifier cannot be sent."""
@@ -152,6 +168,32 @@ class DicomTransport(Transport):
         if self._association is not None:
             self._association.release()
             self._association = None
+
+    def _greet(self) -> str:
+        self._associate((), self._deadline())
+        tls = "with" if self._server.tls else "without"
+        return f"{self._server.calling_aet!r} at {self._address.aet!r}, {tls} TLS"
+
+    def _try_echo(self) -> str:
+        echo(self._associate((), self._deadline()))
+        return ""
+
+    def _try_find(self) -> str:
+        probe.try_find(self._associate((), self._deadline()))
+        return ""
+
+    def _try_get(self) -> str:
+        proposals = probe.storage_proposals(scp=True)
+        association = self._associate(proposals, self._deadline(), alone=True)
+        probe.try_get(association)
+        accepted = probe.accepted_storage(association)
+        unsure = "" if association.roles else ", but it confirms the role for none"
+        return f"contexts for {accepted}{unsure}"
+
+    def _try_store(self) -> str:
+        proposals = probe.storage_proposals(scp=False)
+        association = self._associate(proposals, self._deadline(), alone=True)
+        return f"contexts for {probe.accepted_storage(association)}; nothing was sent"
 
     def _deadline(self) -> float:
         return time.monotonic() + self._server.wall_clock

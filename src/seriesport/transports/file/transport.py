@@ -28,6 +28,7 @@ from seriesport.store.bundle import is_bundle, read_manifest
 from seriesport.store.digest import chunks, digest_member, digest_payload
 from seriesport.store.files import (
     PART_SUFFIX,
+    check_writable,
     locked,
     sync_folder,
     unreadable,
@@ -40,7 +41,13 @@ from seriesport.store.zipfiles.safe import name_problem
 from seriesport.transports import plainfiles
 from seriesport.transports.contract import Transport
 from seriesport.transports.listing import Listed, Listing, key_of, rank
-from seriesport.transports.placing import check_name, choose_folder, is_name, place
+from seriesport.transports.placing import (
+    check_folder_name,
+    check_name,
+    choose_folder,
+    is_name,
+    place,
+)
 from seriesport.transports.plainfiles import Twins
 from seriesport.transports.zip.transport import ZipTransport
 
@@ -147,6 +154,15 @@ class FileTransport(Transport):
             if uid in listed and uid not in have:
                 yield self._unchanged(listed[uid])
 
+    def check_destination(self, address: Address) -> None:
+        """See the protocol: a folder that may be written to, or made under a folder's name."""
+        root = _path(address)
+        if os.path.lexists(root):
+            _check_is_folder(root)
+        else:
+            check_folder_name(root.name)
+        check_writable(root)
+
     def store(
         self,
         instances: Sequence[Instance],
@@ -156,8 +172,8 @@ class FileTransport(Transport):
     ) -> Receipt:
         """See the protocol."""
         root = _path(address)
-        if root.exists() and not root.is_dir():
-            raise SeriesportError("destination-conflict", "the destination folder is a file")
+        if root.exists():
+            _check_is_folder(root)
         if name is not None:
             check_name(name)
             return _receipt(self._fill(root / name, instances, announce))
@@ -376,6 +392,11 @@ class FileTransport(Transport):
             place = f"file {listed.number}, in order of names"
             raise SeriesportError("source-changed", f"{place}, changed while it was read")
         return listed.instance
+
+
+def _check_is_folder(path: Path) -> None:
+    if not path.is_dir():
+        raise SeriesportError("destination-conflict", "the destination folder is a file")
 
 
 def _path(address: Address) -> Path:

@@ -80,6 +80,21 @@ class Session:
         """When something that begins now must be over, on the monotonic clock."""
         return time.monotonic() + self.server.wall_clock
 
+    @property
+    def is_guest(self) -> bool:
+        """True without an account: then only what is public may be read."""
+        return self.user is None
+
+    def log_in(self) -> None:
+        """Log in now instead of with the first request.
+
+        Raises:
+            SeriesportError: credentials-missing without an account, and see `open`.
+        """
+        if self.is_guest:
+            raise self._no_account()
+        self._log_in(None, self.deadline())
+
     def get_json(
         self, path: str, params: Mapping[str, str] | None = None, *, deadline: float | None = None
     ) -> object:

@@ -16,9 +16,10 @@ from seriesport.model.series import (
     SeriesReference,
     unannounced,
 )
-from seriesport.transports.contract import Transport
+from seriesport.transports.contract import Check, Transport
 from seriesport.transports.xnat.catalog import Catalog
 from seriesport.transports.xnat.download import Downloads
+from seriesport.transports.xnat.places import check_place
 from seriesport.transports.xnat.removal import remove_files
 from seriesport.transports.xnat.search import emptied, headers_of, resource_files, search
 from seriesport.transports.xnat.sharing import release_session, share_session
@@ -56,9 +57,20 @@ class XnatTransport(Transport):
         self._stale: set[ResourceFile] = set()
         """Files whose digest is seen to be that of an earlier content."""
 
-    def echo(self, address: Address) -> None:
+    def echo(self, address: Address) -> Iterator[Check]:
         """See the protocol: a log-in, and a look at the project."""
-        self._catalog().subjects(self._checked(address).project)
+        project = self._checked(address).project
+        first = Check.of("log-in", self._log_in)
+        yield first
+        if first.error is None:
+            yield Check.of("project", lambda: self._look(project))
+
+    def check_destination(self, address: Address) -> None:
+        """See the protocol: a log-in, and a look at the project. Also what `check_place` raises."""
+        place = self._checked(address)
+        check_place(place)
+        self._session.log_in()
+        self._look(place.project)
 
     def find(self, address: Address) -> list[SeriesReference]:
         """See the protocol. Also what `search` raises."""
@@ -154,6 +166,16 @@ class XnatTransport(Transport):
         `remove_files` raises.
         """
         return remove_files(self._catalog(), self._checked(address), written)
+
+    def _log_in(self) -> str:
+        if self._session.is_guest:
+            return "as a guest, who may read what is public"
+        self._session.log_in()
+        return "with an account"
+
+    def _look(self, project: str) -> str:
+        count = len(self._catalog().subjects(project))
+        return f"{count} {'subject' if count == 1 else 'subjects'}"
 
     def close(self) -> None:
         """See the protocol."""

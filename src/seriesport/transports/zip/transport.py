@@ -11,7 +11,7 @@ from seriesport.dicom.part10 import read_header
 from seriesport.errors import SeriesportError
 from seriesport.model.series import LeftOut, Receipt, Removal, unannounced
 from seriesport.store.digest import digest_payload
-from seriesport.store.files import PART_SUFFIX, locked, unreadable
+from seriesport.store.files import PART_SUFFIX, check_writable, locked, unreadable
 from seriesport.store.zipfiles.append import append
 from seriesport.store.zipfiles.leave_out import without
 from seriesport.store.zipfiles.read import check_stored, member_payload, member_reader
@@ -103,6 +103,14 @@ class ZipTransport(Transport):
                         raise SeriesportError("source-changed", "the ZIP changed while it was read")
                     check_stored(fd, members[listed[uid].number])
                     yield listed[uid].instance
+
+    def check_destination(self, address: Address) -> None:
+        """See the protocol: a ZIP that can be read, in a folder that may be written to."""
+        path = Path(os.path.realpath(cast("ZipAddress", address).path))
+        check_writable(path.parent)
+        if path.exists():
+            with _opened(path) as fd:
+                self._read_directory(path, fd)
 
     def store(
         self,
