@@ -134,8 +134,9 @@ def _read_native(descriptor: int, frame: Frame, out: Array | None = None) -> Arr
     picture = np.empty(native.shape, native.dtype) if out is None else out
     view = memoryview(picture.data).cast("B")
     done = 0
+    os.lseek(descriptor, native.offset, os.SEEK_SET)  # some Macs have no preadv
     while done < len(view):
-        count = os.preadv(descriptor, [view[done:]], native.offset + done)
+        count = os.readv(descriptor, [view[done:]])
         if not count:
             raise EOFError
         done += count
