@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 import tomllib
+from importlib import metadata
 
 import yaml
 
 from project import ROOT
+
+COPYLEFT = re.compile(r"\b[AL]?GPL|General Public License", re.IGNORECASE)
+LOOKED_AT = {"docutils"}
+"""Has BSD files, and for the Emacs editor one under the GPL, which is not in its wheel."""
 
 
 def _pyproject() -> dict[str, list[str]]:
@@ -51,3 +56,23 @@ def test_every_direct_dependency_is_locked_with_hashes() -> None:
 def test_the_test_lock_pins_what_the_run_lock_pins() -> None:
     run, test = _locked("requirements.lock"), _locked("requirements-test.lock")
     assert {name: test[name] for name in run} == run
+
+
+def _licence(name: str) -> str:
+    """What a package says of its licence; its licence files where its metadata say nothing."""
+    found = metadata.distribution(name)
+    classifiers = found.metadata.get_all("Classifier", [])
+    said = [found.metadata.get(field) or "" for field in ("License-Expression", "License")]
+    said += [line for line in classifiers if line.startswith("License ::")]
+    if not any(said):
+        said = [f.read_text() for f in found.files or () if re.match("LICEN|COPYING", f.name)]
+    return "\n".join(said)
+
+
+def test_no_dependency_is_under_a_copyleft_licence() -> None:
+    locked = _locked("requirements.lock")
+    here = [name for name, lines in locked.items() if "sys_platform == 'win32'" not in lines[0]]
+    licences = {name: _licence(name) for name in here}
+    assert all(licences.values()), [name for name, text in licences.items() if not text]
+    copyleft = {name for name, text in licences.items() if COPYLEFT.search(text)}
+    assert copyleft == LOOKED_AT

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
+
+if sys.platform == "win32":
+    raise ImportError("Seriesport does not run on Windows; install it in WSL, which is a Linux")
 
 if TYPE_CHECKING:
     from seriesport.errors import SeriesportError as SeriesportError

@@ -387,6 +387,10 @@ REASONS: dict[str, Reason] = {
         "If you trust where it comes from, say postscript: true in config.yaml, or in Python"
         ' opts={"postscript": True}; it runs in a sandbox.',
     ),
+    "sandbox-missing": Reason(
+        "The file is a program, and on this system no sandbox can confine it.",
+        "Read it on Linux, or make a picture of it with a program that you trust it to.",
+    ),
     "tool-missing": Reason(
         "A program that this format needs is not installed.",
         "Install the package that the message names.",

@@ -1,4 +1,5 @@
-"""Gives up what a program needs not, and becomes that program. Run as a script, by `sandbox`.
+"""Gives up what a program needs not, and becomes that program. Run as a script, by `sandbox`,
+on Linux.
 
 The one argument is JSON: command, parent (the process that it ends with), limits (name of a
 resource -> number), read and write (folders and files), execute (files). Standard library only,
@@ -31,7 +32,7 @@ _ALL_BY_VERSION = {1: 13, 2: 14, 3: 15, 4: 15}
 """How many kinds of file access each version of Landlock knows; 16 from the fifth on."""
 _FILE_ACCESS = _EXECUTE | _WRITE | _READ_FILE | _TRUNCATE
 _BY_PATH = 1
-_OPENS_NOTHING = os.O_PATH | os.O_CLOEXEC
+_OPENS_NOTHING: int = getattr(os, "O_PATH", 0) | os.O_CLOEXEC  # 0 on macOS, where this never runs
 
 
 def main(argument: str) -> None:

@@ -1,10 +1,10 @@
 """Running an external program: in a process group of its own, by a wall clock, within limits.
 
-A program that is confined (`Limits`) sees nothing but its own folder and the system's libraries and
-data, where the kernel has Landlock (Linux 5.13 and newer); has no network, where namespaces or
-Landlock (6.7) allow it; gains no privileges; ends with the process that started it; and has limits
-on CPU time, memory, the size of each file, processes (not for root, whom the kernel lets off) and
-open files.
+Only Linux confines a program (`Limits`). It sees nothing but its own folder and the system's
+libraries and data, where the kernel has Landlock (5.13 and newer); has no network, where namespaces
+or Landlock (6.7) allow it; gains no privileges; ends with the process that started it; and has
+limits on CPU time, memory, the size of each file, processes (not for root, whom the kernel lets
+off) and open files.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def run(
         limits: Confines it; without them only the clock holds.
 
     Raises:
-        SeriesportError: timeout; tool-missing, where it cannot be started.
+        SeriesportError: timeout; tool-missing, where it cannot be started; sandbox-missing, where
+            it cannot be confined.
     """
     name = Path(command[0]).name
     started = list(command) if limits is None else _confined(command, folder, limits)
@@ -128,6 +129,8 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def _confined(command: Sequence[str], folder: Path, limits: Limits) -> list[str]:
+    if sys.platform != "linux":
+        raise SeriesportError("sandbox-missing", "programs can be confined on Linux alone")
     program = Path(command[0]).resolve()
     loaders = [str(path) for pattern in _LOADERS for path in Path("/").glob(pattern)]
     plan = {

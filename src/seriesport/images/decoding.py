@@ -46,8 +46,11 @@ def main() -> None:
 
 
 def limit_memory(picture: int = 0) -> None:
-    """Limit the memory of the process to what decoding a picture of so many bytes may take."""
-    with suppress(OSError, ValueError):  # where there is no such limit, others hold
+    """Limit the memory of the process to what decoding a picture of so many bytes may take.
+
+    macOS has no such limit; there the limits on the picture's size and on time hold alone.
+    """
+    with suppress(OSError, ValueError):
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         most = pages * resource.getpagesize() + _MEMORY + _COPIES * picture
         _, hard = resource.getrlimit(resource.RLIMIT_AS)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pydicom
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from pydicom.pixels.utils import iter_pixels
+from pydicom.uid import UID, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes
 
 from seriesport.dicom.elements import Syntax
 from seriesport.dicom.part10 import read_path
@@ -37,6 +39,7 @@ _FLOAT32 = (1e-25, 1e25)
 _INTEGERS = (np.int16, np.uint16, np.int32, np.uint32)
 _SIZE = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
 _DECODE = "seriesport.images.pixels:decompressed"
+_JPEG = ("seriesport.images.jpeg", "decode_frame")
 
 
 def pixels(frames: Sequence[Frame]) -> Iterator[Array]:
@@ -86,7 +89,7 @@ def _decoded(path: Path, indices: list[int]) -> Iterator[Array]:
 
 
 def decompressed(path: str, indices: list[int]) -> Iterator[Array]:
-    """Pictures of a compressed file, by the decoders that are installed; runs in the worker.
+    """Pictures of a compressed file; runs in the worker.
 
     Raises:
         SeriesportError: image-too-large, where the header states more than its bytes justify.
@@ -96,7 +99,23 @@ def decompressed(path: str, indices: list[int]) -> Iterator[Array]:
     size = rows * columns * samples * ((bits + 7) // 8)
     check_room(size, Path(path).stat().st_size, {})
     limit_memory(size)
-    return iter_pixels(path, indices=indices)
+    part10 = read_path(Path(path))
+    syntax = "" if part10 is None else part10[0].transfer_syntax_uid
+    return iter_pixels(path, indices=indices, decoding_plugin=_plugin(syntax))
+
+
+def _plugin(syntax: str) -> str:
+    """Return the plugin of pydicom that decodes a transfer syntax.
+
+    It is always the same, whatever else is installed: decoders of lossy JPEG differ in their
+    values, and not all of them are right.
+    """
+    if syntax not in (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes):
+        return "pylibjpeg"
+    decoder = get_decoder(UID(syntax))
+    if _JPEG[0] not in decoder.available_plugins:
+        decoder.add_plugin(_JPEG[0], _JPEG)
+    return _JPEG[0]
 
 
 @contextmanager
@@ -134,8 +153,9 @@ def _read_native(descriptor: int, frame: Frame, out: Array | None = None) -> Arr
     picture = np.empty(native.shape, native.dtype) if out is None else out
     view = memoryview(picture.data).cast("B")
     done = 0
+    os.lseek(descriptor, native.offset, os.SEEK_SET)  # some Macs have no preadv
     while done < len(view):
-        count = os.preadv(descriptor, [view[done:]], native.offset + done)
+        count = os.readv(descriptor, [view[done:]])
         if not count:
             raise EOFError
         done += count

@@ -73,7 +73,8 @@ class _SliceReader(io.RawIOBase):
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         view = memoryview(buffer).cast("B")[: max(0, self._size - self._at)]
-        count = os.preadv(self._fd, [view], self._start + self._at) if len(view) else 0
+        os.lseek(self._fd, self._start + self._at, os.SEEK_SET)  # some Macs have no preadv
+        count = os.readv(self._fd, [view]) if len(view) else 0
         self._at += count
         return count
 

@@ -27,7 +27,8 @@ COPY_CHUNK = 1 << 20
 _LOCK_TIMEOUT = 600.0
 _LOCK_POLL = 0.02
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 _NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM)
 
 
@@ -182,9 +183,10 @@ def copy_range(source: int, offset: int, target: int, position: int, size: int) 
 
 def _kernel_copy(source: int, offset: int, target: int, position: int, size: int) -> int:
     done = 0
+    copy = getattr(os, "copy_file_range", None)  # Linux alone has it
     try:
-        while done < size:
-            count = os.copy_file_range(source, target, size - done, offset + done, position + done)
+        while copy and done < size:
+            count = copy(source, target, size - done, offset + done, position + done)
             if count == 0:
                 break
             done += count
@@ -333,7 +335,7 @@ def _publish(part: Path, path: Path, *, replace: bool) -> None:
             "destination-conflict", "a file of this name appeared; it was not replaced"
         ) from None
     except OSError as error:  # a file system without hard links
-        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+        if error.errno not in _NO_LINKS:
             raise
         if os.path.lexists(path):
             raise SeriesportError(
