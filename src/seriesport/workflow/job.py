@@ -24,11 +24,17 @@ _log = logging.getLogger("seriesport")
 
 @contextmanager
 def job(
-    log: str, config: Mapping[str, object], resources: Mapping[str, object] | None = None
+    log: str,
+    config: Mapping[str, object],
+    resources: Mapping[str, object] | None = None,
+    *,
+    results: str | None = None,
 ) -> Generator[tuple[Results, Config]]:
     """Run a job's work: what it raises becomes one line in its log and on the terminal.
 
     `resources` are what Snakemake granted: they limit the associations with each archive.
+    `results` is the folder as Snakemake has it, with the prefix of a module; by default, as config
+    has it.
 
     Ctrl-C and SIGTERM end it at once, once temporary folders are gone. Nothing partial is left
     under a final name.
@@ -38,7 +44,8 @@ def job(
     try:
         read = Config.from_mapping(config)
         settings = granted(read.settings, dict(resources.items()) if resources else {})
-        yield Results(Path("results")), replace(read, settings=settings)
+        folder = read.results if results is None else Path(results)
+        yield Results(folder), replace(read, settings=settings)
     except KeyboardInterrupt:
         _log.error("stopped from outside [interrupted]")
         leave(130)

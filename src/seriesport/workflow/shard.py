@@ -53,6 +53,11 @@ class Results:
         return PlanFolder(self.folder / "plan")
 
     @property
+    def summary(self) -> Path:
+        """The table of all series for everybody."""
+        return self.folder / "summary.tsv"
+
+    @property
     def table(self) -> Path:
         """The table of all series, with the user's labels."""
         return self.folder / "cohort.tsv"
