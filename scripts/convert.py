@@ -3,7 +3,11 @@
 from seriesport.workflow.convert import convert_shard
 from seriesport.workflow.job import job
 
-with job(snakemake.log[0], snakemake.config, snakemake.resources) as (results, config):
+folder = snakemake.params.results
+with job(snakemake.log[0], snakemake.config, snakemake.resources, results=folder) as (
+    results,
+    config,
+):
     convert_shard(
         results,
         snakemake.wildcards.shard,

@@ -3,5 +3,9 @@
 from seriesport.workflow.fetch import fetch_shard
 from seriesport.workflow.job import job
 
-with job(snakemake.log[0], snakemake.config, snakemake.resources) as (results, config):
+folder = snakemake.params.results
+with job(snakemake.log[0], snakemake.config, snakemake.resources, results=folder) as (
+    results,
+    config,
+):
     fetch_shard(results, snakemake.wildcards.shard, config.settings)

@@ -3,7 +3,11 @@
 from seriesport.workflow.job import job
 from seriesport.workflow.plan import plan_cohort
 
-with job(snakemake.log[0], snakemake.config, snakemake.resources) as (results, config):
+folder = snakemake.params.results
+with job(snakemake.log[0], snakemake.config, snakemake.resources, results=folder) as (
+    results,
+    config,
+):
     plan_cohort(
         results,
         config.cohort,

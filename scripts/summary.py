@@ -3,5 +3,6 @@
 from seriesport.workflow.job import job
 from seriesport.workflow.verdict import summarise
 
-with job(snakemake.log[0], snakemake.config) as (results, _):
+folder = snakemake.params.results
+with job(snakemake.log[0], snakemake.config, results=folder) as (results, _):
     summarise(results)

@@ -42,6 +42,7 @@ def problems(tmp_path: Path, text: str) -> list[str]:
 def test_an_empty_file_gives_the_defaults(tmp_path: Path):
     config = read(tmp_path, "")
     assert config.cohort == Path("config/cohort.yaml")
+    assert config.results == Path("results")
     assert config.formats == ("nifti", "preview")
     assert config.shard_size == 0
     assert config.input_order == "auto"
@@ -49,11 +50,18 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path):
     assert not config.settings.servers
 
 
+@pytest.mark.parametrize("folder", ["", ".", "./", "..", "a/..", "/", "{patient}", "<logs>/a"])
+def test_results_have_a_folder_of_their_own(tmp_path: Path, folder: str):
+    (problem,) = problems(tmp_path, f"results: '{folder}'")
+    assert problem.startswith(", line 1: results must be a folder's name without '{', '}',")
+
+
 def test_every_key_reaches_the_settings(tmp_path: Path):
     config = read(
         tmp_path,
         """
         cohort: my/list.tsv
+        results: ./my//results/
         formats: []
         shard_size: 7
         input_order: time,EchoTime
@@ -76,6 +84,7 @@ def test_every_key_reaches_the_settings(tmp_path: Path):
         """,
     )
     assert (config.cohort, config.formats, config.shard_size) == (Path("my/list.tsv"), (), 7)
+    assert str(config.results) == "my/results"
     assert config.input_order == "time,EchoTime"
     servers = config.settings.servers
     pacs = servers["pacs"]

@@ -5,10 +5,15 @@ from __future__ import annotations
 import re
 import tomllib
 from importlib import metadata
+from typing import TYPE_CHECKING
 
+import pytest
 import yaml
 
-from project import ROOT
+from project import ROOT, Project
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 COPYLEFT = re.compile(r"\b[AL]?GPL|General Public License", re.IGNORECASE)
 LOOKED_AT = {"docutils"}
@@ -34,11 +39,32 @@ def _names(requirements: list[str]) -> set[str]:
     return {re.split("[<>=~!; \\[]", line)[0].lower() for line in requirements}
 
 
-def test_environment_yml_names_the_direct_dependencies_of_pyproject() -> None:
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
-    listed = next(d["pip"] for d in environment["dependencies"] if isinstance(d, dict))
+def _conda(name: str) -> list[str]:
+    environment = yaml.safe_load((ROOT / name).read_text())
+    return next(d["pip"] for d in environment["dependencies"] if isinstance(d, dict))
+
+
+def test_environment_yml_installs_seriesport_and_the_direct_dependencies_of_pyproject() -> None:
     wanted = _pyproject()
-    assert sorted(listed) == sorted(wanted["run"] + wanted["workflow"])
+    *needed, itself = _conda("environment.yml")
+    assert sorted(needed) == sorted(wanted["run"] + wanted["workflow"])
+    assert itself == "."
+    # Snakemake makes the environment of jobs in another folder, where "." is something else.
+    assert _conda("workflow/envs/seriesport.yml") == needed
+
+
+@pytest.mark.parametrize("option", ["--lint", "-n"])
+def test_a_workflow_without_its_package_says_what_to_install(tmp_path: Path, option: str) -> None:
+    project = Project.clone(tmp_path / "clone", demo=False)
+    absent = tmp_path / "absent" / "seriesport"
+    absent.mkdir(parents=True)
+    (absent / "__init__.py").write_text("raise ModuleNotFoundError(name=__name__)")
+    run = project.run("env", f"PYTHONPATH={absent.parent}", "snakemake", option)
+    said = run.stdout + run.stderr
+    assert run.returncode != 0
+    assert "lacks the package seriesport. In the folder of Seriesport's clone" in said
+    assert "-m pip install '.[workflow]'" in said
+    assert "Traceback" not in said
 
 
 def test_every_direct_dependency_is_locked_with_hashes() -> None:

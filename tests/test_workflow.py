@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import stat
@@ -16,6 +17,7 @@ from faulty import FaultyArchive
 from project import ROOT, SNAKEMAKE, Project, tree
 
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workflow")]
@@ -141,6 +143,24 @@ def test_rows_that_are_added_are_all_that_is_fetched(project: Project) -> None:
     assert len(after) == len(before) + 1
     assert {key: after[key] for key in before} == before
     assert len(_fetch_logs(project) - logs) == 1  # one job ran
+
+
+def test_a_run_stops_after_the_step_that_it_is_told(project: Project) -> None:
+    fetched = project.snakemake("--until", "fetch")
+    assert fetched.returncode == 0, fetched.stderr
+    assert _rules_run(fetched.stderr) == {"plan", "fetch"}
+    assert len(project.bundles()) == 2
+    graph = project.snakemake("--rulegraph").stdout
+    number = dict(re.findall(r'(\d+)\[label = "(\w+)"', graph))
+    edges = {(number[a], number[b]) for a, b in re.findall(r"(\d+) -> (\d+)", graph)}
+    assert ("plan", "fetch") in edges
+    bundles = project.bundles()
+    project.write_cohort(LOCAL_COHORT.replace("formats: [preview]", "formats: []") + THIRD)
+    converted = project.snakemake("--until", "convert")
+    assert converted.returncode == 0, converted.stderr
+    assert {"plan", "fetch", "convert"} <= _rules_run(converted.stderr)
+    assert bundles.items() < project.bundles().items()
+    assert not (project.results / "uploaded").exists()
 
 
 def test_an_edited_rule_makes_nothing_run_again(project: Project) -> None:
@@ -277,25 +297,70 @@ def test_a_limit_that_the_jobs_of_a_cluster_would_not_hear_of_is_refused(project
     assert project.snakemake("--dry-run", "--resources", "archive_demo=4").returncode == 0
 
 
-def test_the_workflow_can_be_used_as_a_module(project: Project, tmp_path: Path) -> None:
-    user = tmp_path / "user"
-    user.mkdir()
-    for name in ("config", "demo"):
-        (project.folder / name).rename(user / name)
-    (user / "Snakefile").write_text(
-        f"""
-configfile: "config/config.yaml"
-
-module seriesport:
+@pytest.fixture
+def user(project: Project, tmp_path: Path) -> Project:
+    """A workflow of somebody's own that brings two cohorts."""
+    own = Project(tmp_path / "user")
+    (own.folder / "config").mkdir(parents=True)
+    (project.folder / "demo").rename(own.folder / "demo")
+    modules = ""
+    for name, place, more in (
+        ("one", {"results": "images/one"}, ""),
+        ("two", {}, 'prefix: "sub"'),
+    ):
+        cohort = own.folder / "config" / f"{name}.yaml"
+        cohort.touch(0o600)
+        cohort.write_text(LOCAL_COHORT.replace("[delivered]", f"[delivered-{name}]"))
+        config = own.folder / "config" / f"{name}-config.yaml"
+        config.write_text(yaml.safe_dump({"cohort": f"config/{name}.yaml", **place}))
+        modules += f"""
+module {name}:
     snakefile: "{project.folder}/workflow/Snakefile"
-    config: config
+    config: yaml.safe_load(open("config/{name}-config.yaml"))
+    {more}
 
-use rule * from seriesport as seriesport_*
+use rule * from {name} as {name}_*
 """
-    )
-    done = Project(user).run(*SNAKEMAKE, "seriesport_verdict")
-    assert done.returncode == 0, done.stderr
-    assert {row["status"] for row in Project(user).table()} == {"complete"}
+    noted = 'open("local.txt", "w").write(" ".join(workflow._localrules))'
+    (own.folder / "Snakefile").write_text(f"import yaml\n{modules}\n{noted}\n")
+    return own
+
+
+def test_two_cohorts_are_brought_side_by_side_by_a_workflow_of_one_s_own(user: Project) -> None:
+    def run() -> subprocess.CompletedProcess[str]:
+        return user.run(*SNAKEMAKE, "--keep-going", "one_verdict", "two_verdict")
+
+    places = {"one": user.folder / "images" / "one", "two": user.folder / "sub" / "results"}
+    first = run()
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.count("2 of 2 proven complete") == 2
+    for folder in places.values():
+        names = {path.name for path in folder.iterdir()}
+        assert {"cohort.tsv", "summary.tsv", "plan", "dicom", "logs", "secret"} <= names
+    assert {path.name for path in user.folder.iterdir() if path.is_dir()} == {
+        ".snakemake", "cache", "config", "delivered-one", "delivered-two", "demo", "images", "sub",
+    }  # fmt: skip
+    assert {path.name for path in (user.folder / "sub").iterdir()} == {"results"}
+    # On a cluster these are not sent to a node, which may not reach the archive.
+    ours = {f"{name}_{rule}" for name in places for rule in ("plan", "summary", "verdict")}
+    assert set(user.folder.joinpath("local.txt").read_text().split()) == ours
+
+    shutil.rmtree(user.folder / "delivered-two")
+    lost = run()
+    assert lost.returncode == 1
+    assert "0 of 2 proven complete" in lost.stdout
+    assert "2 of 2 proven complete" in lost.stdout
+    assert _rules_run(lost.stderr) == {"one_verdict", "two_verdict"}
+    mended = run()
+    assert mended.returncode == 0, mended.stderr
+    assert {"two_upload"} <= _rules_run(mended.stderr)
+    assert not {"one_upload", "two_fetch"} & _rules_run(mended.stderr)
+
+    plan = user.run("seriesport", "plan", "--json", "--config", "config/one-config.yaml")
+    assert plan.returncode == 0, plan.stderr
+    keys = {row["key"] for row in json.loads(plan.stdout)["series"]}
+    assert keys == {path.stem for path in places["one"].glob("dicom/*/*.zip")}
+    assert not user.results.exists()
 
 
 _WITH_RESOURCES = """

@@ -296,12 +296,12 @@ REASONS: dict[str, Reason] = {
         transient=True,
     ),
     "file-damaged": Reason(
-        "A file that Seriesport keeps below results/ is not as it was written.",
+        "A file that Seriesport keeps in the results folder is not as it was written.",
         "Run snakemake again: the file is put aside as *.damaged, and made anew from the cohort, the sources and the destinations.",
     ),
     "secret-lost": Reason(
-        "results/secret is gone or damaged, and every key below results/ was made with it.",
-        "Restore it from a backup. Without one, move results/ away and begin anew: keys and file names become others.",
+        "The results folder's file `secret` is gone or damaged, and every key there was made with it.",
+        "Restore it from a backup. Without one, move the results folder away and begin anew: keys and file names become others.",
     ),
     "output-lost": Reason(
         "A file that a step made is gone, or has another size.",

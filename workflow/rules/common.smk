@@ -1,4 +1,6 @@
-INDEX = "results/plan/shards.tsv"
+# The results as the rules have them; Snakemake adds the prefix of a module to their paths.
+RESULTS = str(settings.results)
+INDEX = f"{RESULTS}/plan/shards.tsv"
 
 # How many jobs share a server's connections. On a cluster every job works out its share once more,
 # by what it knows as well.
@@ -7,35 +9,34 @@ if workflow.is_main_process and not workflow.resource_settings.nodes:
     JOBS = workflow.resource_settings.cores
 
 
+def ledger(step):
+    return f"{RESULTS}/{step}/{{shard}}/ledger.tsv"
+
+
 def ledgers(wildcards):
-    index = checkpoints.plan.get().output[0]
-    return expand(
-        "results/{step}/{shard}/ledger.tsv",
-        step=["dicom", "converted", "uploaded"],
-        shard=shards(index),
-    )
-
-
-rechecks = Rechecks(Results(Path("results")), settings.recheck)
+    steps = waited_for(workflow.dag.untilrules, STEPS, SUMMARY)
+    checkpoints.plan.get()
+    return expand(list(map(ledger, steps)), shard=shards(results.plan.index))
 
 
 def again(wildcards):
     if workflow.is_main_process:
-        order_plan(INDEX, settings.ask_again_after)
-    return [path for path in ["results/plan/again"] if exists(path)]
+        order_plan(results, settings.ask_again_after)
+    return [f"{RESULTS}/plan/again"] if exists(results.plan.again) else []
 
 
 def retry(step):
     def orders(wildcards):
+        shard = wildcards.shard
         if step == "uploaded" and workflow.is_main_process:
-            rechecks.order(wildcards.shard, forced(workflow.dag_settings))
-        path = f"results/plan/retry/{step}/{wildcards.shard}"
-        return [path] if exists(path) else []
+            rechecks.order(shard, forced(workflow.dag_settings))
+        there = exists(results.plan.retry(step, shard))
+        return [f"{RESULTS}/plan/retry/{step}/{shard}"] if there else []
 
     return orders
 
 
 def made(wildcards):
-    if delivers(INDEX, settings.upload, wildcards.shard):
-        return ["results/converted/{shard}/ledger.tsv"]
+    if delivers(results.plan.index, settings.upload, wildcards.shard):
+        return [ledger("converted")]
     return []

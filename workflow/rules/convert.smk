@@ -1,21 +1,23 @@
 rule convert:
     input:
-        "results/dicom/{shard}/ledger.tsv",
+        ledger("dicom"),
         retry=retry("converted"),
     output:
-        "results/converted/{shard}/ledger.tsv",
+        ledger("converted"),
     log:
-        "results/logs/convert/{shard}.log",
+        f"{RESULTS}/logs/convert/{{shard}}.log",
     conda:
-        "../../environment.yml"
+        "../envs/seriesport.yml"
     resources:
         **converting(
-            "results/dicom/{shard}/ledger.tsv", "results/logs/convert/{shard}.log"
+            str(results.ledger("dicom", "{shard}")),
+            str(results.log("convert", "{shard}")),
         ),
     params:
         formats=settings.formats,
         upload=settings.upload,
         postscript=settings.postscript,
         input_order=settings.input_order,
+        results=subpath(output[0], ancestor=3),
     script:
         "../../scripts/convert.py"

@@ -1,16 +1,23 @@
 rule fetch:
     input:
-        "results/plan/shards/{shard}.jsonl",
+        f"{RESULTS}/plan/shards/{{shard}}.jsonl",
+        # A new plan fetches again only the shards that it changed.
+        index=ancient(INDEX),
         retry=retry("dicom"),
     output:
-        "results/dicom/{shard}/ledger.tsv",
+        ledger("dicom"),
     log:
-        "results/logs/fetch/{shard}.log",
+        f"{RESULTS}/logs/fetch/{{shard}}.log",
     conda:
-        "../../environment.yml"
+        "../envs/seriesport.yml"
     resources:
         **fetching(
-            INDEX, settings.settings.servers, JOBS, "results/logs/fetch/{shard}.log"
+            results.plan.index,
+            settings.settings.servers,
+            JOBS,
+            str(results.log("fetch", "{shard}")),
         ),
+    params:
+        results=subpath(output[0], ancestor=3),
     script:
         "../../scripts/fetch.py"

@@ -4,14 +4,17 @@ rule summary:
         index=INDEX,
     output:
         report(
-            "results/summary.tsv",
+            f"{RESULTS}/summary.tsv",
             caption="../report/summary.rst",
             category="Cohort",
         ),
     log:
-        "results/logs/summary.log",
+        f"{RESULTS}/logs/summary.log",
     retries: 0
+    localrule: True
     conda:
-        "../../environment.yml"
+        "../envs/seriesport.yml"
+    params:
+        results=subpath(output[0], parent=True),
     script:
         "../../scripts/summary.py"

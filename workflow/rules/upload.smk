@@ -1,20 +1,24 @@
 rule upload:
     input:
-        "results/dicom/{shard}/ledger.tsv",
+        ledger("dicom"),
         made=made,
         retry=retry("uploaded"),
     output:
-        "results/uploaded/{shard}/ledger.tsv",
+        ledger("uploaded"),
     log:
-        "results/logs/upload/{shard}.log",
+        f"{RESULTS}/logs/upload/{{shard}}.log",
     conda:
-        "../../environment.yml"
+        "../envs/seriesport.yml"
     resources:
         **uploading(
-            INDEX, settings.settings.servers, JOBS, "results/logs/upload/{shard}.log"
+            results.plan.index,
+            settings.settings.servers,
+            JOBS,
+            str(results.log("upload", "{shard}")),
         ),
     params:
         upload=settings.upload,
-        destinations=destinations(INDEX, settings.settings.servers),
+        destinations=destinations(results.plan.index, settings.settings.servers),
+        results=subpath(output[0], ancestor=3),
     script:
         "../../scripts/upload.py"

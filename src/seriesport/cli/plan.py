@@ -20,7 +20,7 @@ def plan(config_path: Path, *, refresh: bool, as_json: bool) -> None:
     """
     config = load_config(config_path)
     made = plan_cohort(
-        Results(Path("results")),
+        Results(config.results),
         config.cohort,
         config.settings,
         shard_size=config.shard_size,

@@ -26,7 +26,7 @@ def prune_cohort(config_path: Path, asked: Asked, *, as_json: bool) -> None:
     """
     config = load_config(config_path)
     entries = read_cohort(config.cohort, may_be_empty=True)
-    found = prune(Results(Path("results")), entries, config.settings, asked)
+    found = prune(Results(config.results), entries, config.settings, asked)
     rows = [dict(zip(_COLUMNS, _row(done), strict=True)) for done in found]
     if as_json:
         print_json(rows)

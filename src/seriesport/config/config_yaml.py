@@ -46,6 +46,8 @@ class Config:
 
     cohort: Path
     """The cohort file, relative to the working directory."""
+    results: Path
+    """The folder of results, relative to the working directory."""
     formats: tuple[str, ...]
     upload: tuple[str, ...]
     """What goes to the destinations: `dicom`, and formats."""
@@ -106,6 +108,7 @@ def _checked(
     limits = {key: _number(value) for key, value in values.get("zip_limits", {}).items()}
     return Config(
         cohort=Path(values.get("cohort", properties["cohort"]["default"])),
+        results=Path(values.get("results", properties["results"]["default"])),
         formats=tuple(values.get("formats", properties["formats"]["default"])),
         upload=tuple(values.get("upload", properties["upload"]["default"])),
         input_order=values.get("input_order", properties["input_order"]["default"]),

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from seriesport.config.config_yaml import Config
 from seriesport.errors import SeriesportError
-from seriesport.growth import noting
 from seriesport.privacy import quiet_log, where
 from seriesport.shutdown import leave, stop_as_by_ctrl_c
+from seriesport.workflow.growth import noting
 from seriesport.workflow.rules import granted
 from seriesport.workflow.shard import Results
 
@@ -26,12 +26,18 @@ _log = logging.getLogger("seriesport")
 
 @contextmanager
 def job(
-    log: str, config: Mapping[str, object], resources: Mapping[str, object] | None = None
+    log: str,
+    config: Mapping[str, object],
+    resources: Mapping[str, object] | None = None,
+    *,
+    results: str | None = None,
 ) -> Generator[tuple[Results, Config]]:
     """Run a job's work: what it raises becomes one line in its log and on the terminal.
 
     `resources` are what Snakemake granted: they limit the connections to each server. By their
     run time a job that is stopped knows what it ran out of, for its next attempt.
+    `results` is the folder as Snakemake has it, with the prefix of a module; by default, as config
+    has it.
 
     Ctrl-C and SIGTERM end it at once, once temporary folders are gone. Nothing partial is left
     under a final name.
@@ -40,10 +46,11 @@ def job(
     stop_as_by_ctrl_c()
     try:
         read = Config.from_mapping(config)
+        folder = read.results if results is None else Path(results)
         if resources is not None:
             read = replace(read, settings=granted(read.settings, dict(resources.items())))
         with _noting(log, resources):
-            yield Results(Path("results")), read
+            yield Results(folder), read
     except KeyboardInterrupt:
         _log.error("stopped from outside [interrupted]")
         leave(130)

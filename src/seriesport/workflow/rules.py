@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,20 +20,21 @@ from seriesport.config.hours import Begin
 from seriesport.config.settings import Server, Settings
 from seriesport.errors import SeriesportError
 from seriesport.workflow.orders import plan_again
-from seriesport.workflow.shard import Results
 from seriesport.workflow.shares import Shares, every
 from seriesport.workflow.sizing import Sizes, moving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from seriesport.workflow.shard import Results
 
-@lru_cache(maxsize=1)
+
+@cache
 def _index(path: Path, *_state: int) -> dict[str, Shard]:
     return {shard.name: shard for shard in read_index(path)}
 
 
-def shards(index: str) -> dict[str, Shard]:
+def shards(index: Path | str) -> dict[str, Shard]:
     """The shards of a plan by name, from its `shards.tsv`."""
     path = Path(index)
     status = path.stat()
@@ -41,14 +42,13 @@ def shards(index: str) -> dict[str, Shard]:
     return _index(path, status.st_mtime_ns, status.st_ino, status.st_size)
 
 
-@lru_cache(maxsize=1)
-def order_plan(index: str, after: float | None) -> None:
+@cache
+def order_plan(results: Results, after: float | None) -> None:
     """Order the plan anew, if an open-ended entry was last asked for `after` seconds ago.
 
-    Once in a process: afterwards, its answer is new.
+    Once in a process for each cohort: afterwards, its answer is new.
     """
-    results = Results(Path("results"))
-    if after is not None and Path(index).exists() and is_due(results.plan.asked, after):
+    if after is not None and results.plan.index.exists() and is_due(results.plan.asked, after):
         plan_again(results)
 
 
@@ -98,7 +98,7 @@ def _share(resources: Mapping[str, object], server: str) -> int:
 
 
 def fetching(
-    index: str, servers: Mapping[str, Server], jobs: int | None, log: str
+    index: Path | str, servers: Mapping[str, Server], jobs: int | None, log: str
 ) -> Mapping[str, Callable[..., int | str]]:
     """Connections, memory and run time of a job that fetches a shard, by Snakemake resource.
 
@@ -122,9 +122,28 @@ def fetching(
     return {**sizes, "slurm_extra": slurm_extra}
 
 
-def uploading(index: str, servers: Mapping[str, Server], jobs: int | None, log: str) -> Sizes:
+def uploading(
+    index: Path | str, servers: Mapping[str, Server], jobs: int | None, log: str
+) -> Sizes:
     """Connections, memory and run time of a job that uploads a shard; see `fetching`."""
     return moving(Shares(lambda: shards(index), servers, lambda s: s.destinations, jobs), log)
+
+
+def waited_for(until: set[str], steps: Mapping[str, str], summary: str) -> list[str]:
+    """Return the steps that the summary waits for: those that `--until` names, or all.
+
+    Snakemake knows their jobs only once the plan is made, and forgets what they lack where nothing
+    depends on them: with `--until`, the summary stays in the graph for both.
+
+    Args:
+        until: The rules that `--until` names, to which the summary is added.
+        steps: The steps by the names of their rules.
+        summary: The name of the rule that waits for them.
+    """
+    named = [step for rule, step in steps.items() if rule in until]
+    if named:
+        until.add(summary)
+    return named or list(steps.values())
 
 
 def forced(dag: Any) -> set[str]:
@@ -135,7 +154,7 @@ def forced(dag: Any) -> set[str]:
     return every | set(dag.forcerun)
 
 
-def destinations(index: str, servers: Mapping[str, Server]) -> Callable[..., list[str]]:
+def destinations(index: Path | str, servers: Mapping[str, Server]) -> Callable[..., list[str]]:
     """Where the destinations of a shard are: a server that moves is asked again what it has."""
 
     def moved_to(wildcards: Any) -> list[str]:
@@ -145,7 +164,7 @@ def destinations(index: str, servers: Mapping[str, Server]) -> Callable[..., lis
     return moved_to
 
 
-def delivers(index: str, upload: Sequence[str], shard: str) -> bool:
+def delivers(index: Path | str, upload: Sequence[str], shard: str) -> bool:
     """Whether a shard's upload needs what is made of its series."""
     said = shards(index)[shard].delivers_files
     return bool(delivers_files(upload)) if said is None else said

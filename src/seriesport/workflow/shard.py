@@ -53,9 +53,18 @@ class Results:
         return PlanFolder(self.folder / "plan")
 
     @property
+    def summary(self) -> Path:
+        """The table of all series for everybody."""
+        return self.folder / "summary.tsv"
+
+    @property
     def table(self) -> Path:
         """The table of all series, with the user's labels."""
         return self.folder / "cohort.tsv"
+
+    def log(self, rule: str, shard: str) -> Path:
+        """The log of a rule's job for a shard."""
+        return self.folder / "logs" / rule / f"{shard}.log"
 
     def staging(self, key: str) -> Path:
         """Where the instances of a series wait for their bundle."""

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seriesport.cohort.plan import resource_name
-from seriesport.growth import growth
+from seriesport.workflow.growth import growth
 from seriesport.workflow.ledger import read_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from seriesport.config.settings import Server
-    from seriesport.growth import Growth
+    from seriesport.workflow.growth import Growth
     from seriesport.workflow.shares import Shares
 
 _MIB = 1 << 20

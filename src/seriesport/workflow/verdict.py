@@ -79,7 +79,7 @@ def judge(results: Results, looks: Looks | None = None) -> None:
     plan = _plan(results)
     found = _outcomes(results, plan, looks)
     _write(results, found)
-    show(found, Console())
+    show(found, Console(), results)
     for text in (*describe(read_asked(results.plan.asked)), *_left_over(results)):
         _say(Console(), text)
     failed = sum(not outcome.ok for outcome in found)
@@ -91,7 +91,7 @@ def judge(results: Results, looks: Looks | None = None) -> None:
         )
 
 
-def show(found: Sequence[Outcome], console: Console) -> None:
+def show(found: Sequence[Outcome], console: Console, results: Results) -> None:
     """Print the table: every series of a small cohort, else those that failed."""
     failed = [outcome for outcome in found if not outcome.ok]
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
@@ -102,7 +102,8 @@ def show(found: Sequence[Outcome], console: Console) -> None:
     for outcome in found if len(found) <= _MOST_ROWS else failed[:_MOST_ROWS]:
         table.add_row(*map(Text, _cells(outcome)), style=None if outcome.ok else "red")
     console.print(table)
-    console.print(f"{len(found) - len(failed)} of {len(found)} proven complete", highlight=False)
+    whole = len(found) - len(failed)
+    _say(console, f"{whole} of {len(found)} proven complete in {results.folder}")
     if seen := sorted(outcome.seen for outcome in found if outcome.seen):
         first, last = _minute(seen[0]), _minute(seen[-1])
         when = first if first == last else f"between {first} and {last}"
@@ -111,7 +112,7 @@ def show(found: Sequence[Outcome], console: Console) -> None:
         where = f"line {', '.join(map(str, outcome.lines))} {outcome.key}".rstrip()
         _say(console, f"{where}: {outcome.detail} [{outcome.code}]")
     if len(failed) > _MOST_ROWS:
-        _say(console, f"and {len(failed) - _MOST_ROWS} more; see results/summary.tsv")
+        _say(console, f"and {len(failed) - _MOST_ROWS} more; see {results.summary}")
     for code in dict.fromkeys(outcome.code for outcome in failed):
         _say(console, f"{code}: {REASONS[code].advice}")
 
@@ -128,7 +129,7 @@ def _say(console: Console, text: str) -> None:
 
 def _write(results: Results, found: Sequence[Outcome]) -> None:
     summary, table = _table(found, private=False), _table(found, private=True)
-    write_if_changed(results.folder / "summary.tsv", summary.encode())
+    write_if_changed(results.summary, summary.encode())
     write_if_changed(results.table, table.encode("utf-8", "backslashreplace"), private=True)
 
 
@@ -143,7 +144,7 @@ def _outcomes(results: Results, plan: Plan, looks: Looks | None = None) -> list[
     found = [_unplanned(problem) for problem in plan.problems]
     for shard, rows in plan.shards().items():
         ledgers = [
-            (step, str(results.step(step, shard)), read_ledger(results.ledger(step, shard)))
+            (step, str(results.step(step, shard)), _lines(results.ledger(step, shard)))
             for step in STEPS
         ]
         seen = read_records(results.seen(shard))
@@ -158,6 +159,11 @@ def _outcomes(results: Results, plan: Plan, looks: Looks | None = None) -> list[
             times = seen.get(row.key, {}).values() if uploaded.status is Status.COMPLETE else ()
             found.append(replace(outcome, seen=min(times, default="")))
     return sorted(found, key=lambda outcome: outcome.lines)
+
+
+def _lines(ledger: Path) -> dict[str, LedgerLine]:
+    # A run that was to stop earlier leaves no ledger.
+    return read_ledger(ledger) if ledger.exists() else {}
 
 
 def _still_there(
