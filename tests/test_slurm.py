@@ -380,6 +380,10 @@ def test_the_jobs_of_a_cluster_together_keep_to_the_associations_of_an_archive(
         assert archive.at_once == 3
 
 
+def _ledgers(step: str) -> list[str]:
+    return [f"results/{step}/local-{n:04d}/ledger.tsv" for n in (1, 2, 3)]
+
+
 def _at_once(requests: list[Logged]) -> int:
     """The most requests at one time, save for the moment in which a reply is on its way."""
     return max(sum(o.began <= r.began < o.ended - 0.1 for o in requests) for r in requests)
@@ -413,9 +417,13 @@ def test_the_jobs_of_a_cluster_together_keep_to_the_connections_of_an_xnat(
         netrc.touch(0o600)
         netrc.write_text(f"machine 127.0.0.1 login researcher password {SECRET}\n")
         assert project.run("seriesport", "plan").returncode == 0
-        done = project.run(
-            *SNAKEMAKE, *(f"results/converted/local-{n:04d}/ledger.tsv" for n in (1, 2, 3))
-        )
+        refused = project.run(*PROFILE, "--slurm-array-jobs=all")
+        assert refused.returncode == 1
+        assert "(upload: 3 jobs share 2 connections to xnat): give" in refused.stderr
+        [works] = re.findall("give (--slurm-array-jobs=[a-z,]+)", refused.stderr)
+        _on_cluster(project, works, *_ledgers("dicom"))
+        assert sum("_" in job for job in slurm.jobs()) == 3  # the tasks of an array
+        done = project.run(*SNAKEMAKE, *_ledgers("converted"))
         assert done.returncode == 0, done.stderr
         _on_cluster(project)
         assert _at_once(xnat.requests) == 2

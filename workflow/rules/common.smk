@@ -25,9 +25,22 @@ def again(wildcards):
     return [f"{RESULTS}/plan/again"] if exists(results.plan.again) else []
 
 
+arrays = Arrays(workflow, settings.settings.servers)
+
+
+def refuse_arrays():
+    problem = arrays.problem(shards(results.plan.index))
+    if problem:
+        logger.error(problem)
+        # Snakemake would show where an exception was raised.
+        raise SystemExit(1)
+
+
 def retry(step):
     def orders(wildcards):
         shard = wildcards.shard
+        if workflow.is_main_process:
+            refuse_arrays()
         if step == "uploaded" and workflow.is_main_process:
             rechecks.order(shard, forced(workflow.dag_settings))
         there = exists(results.plan.retry(step, shard))
