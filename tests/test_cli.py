@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import time
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from project import BIN
 from seriesport import Series
 from seriesport.errors import REASONS
 from seriesport.serve.archive import Archive
+from seriesport.store.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,6 +106,39 @@ def test_a_second_copy_sends_nothing(
 def test_a_copy_leaves_nothing_behind_in_its_cache(seriesport: Terminal, series: data.Made) -> None:
     seriesport.json("cp", str(series.paths[0].parent), "out")
     assert [p.name for p in (seriesport.folder / "cache" / "seriesport").iterdir()] == ["secret"]
+
+
+def test_others_cannot_read_a_copy_unless_config_says_that_the_group_may(
+    seriesport: Terminal, series: data.Made
+) -> None:
+    folder = str(series.paths[0].parent)
+    config = seriesport.folder / "group.yaml"
+    config.write_text("readable_by: group")
+    for options, readers in (((), 0), (("--config", "group.yaml"), 0o050)):
+        out = seriesport.folder / f"out{readers}"
+        seriesport.json("cp", folder, out.name, *options)
+        found = {stat.S_IMODE(path.stat().st_mode) for path in (out, *out.rglob("*"))}
+        assert found == {0o700 | readers, 0o600 | readers & 0o040}
+
+
+def test_a_cohort_that_git_tracks_is_warned_of_without_its_identifiers(
+    seriesport: Terminal, series: data.Made
+) -> None:
+    cohort = seriesport.folder / "config" / "cohort.yaml"
+    write_text(
+        cohort, f"cohort: [{{source: {series.paths[0].parent}, patient: '{WHO.patient_id}'}}]"
+    )
+    write_text(cohort.with_name("config.yaml"), "formats: []")
+    subprocess.run(["git", "init", "-q", seriesport.folder], check=True, timeout=60)
+    before = seriesport("plan")
+    assert (before.returncode, before.stderr) == (0, "")
+    subprocess.run(["git", "add", "config"], cwd=seriesport.folder, check=True, timeout=60)
+    after = seriesport("plan")
+    assert after.returncode == 0
+    assert after.stderr == (
+        "seriesport: git tracks config/cohort.yaml, so that a commit publishes its identifiers;"
+        " run: git rm --cached config/cohort.yaml [cohort-tracked]\n"
+    )
 
 
 def test_ls_lists_series_with_their_identifiers(
@@ -271,6 +306,7 @@ def test_echo_says_whether_the_archive_answers(seriesport: Terminal, archive: Ar
         (("cp", "absent", "out"), "not-found"),
         (("echo", "folder"), "scheme-unsupported"),
         (("plan", "--config", "absent.yaml"), "file-unreadable"),
+        (("plan",), "config-missing"),
         (("serve", "absent"), "file-unreadable"),
     ],
 )

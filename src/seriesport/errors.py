@@ -21,6 +21,12 @@ REASONS: dict[str, Reason] = {
         "An address cannot be read.",
         "Correct the marked part. README.md lists the forms; percent-encode '/', '?', '#' and '%'.",
     ),
+    "config-missing": Reason(
+        "There is no config.yaml.",
+        "Run: cp -n config/config.example.yaml config/config.yaml && cp -n"
+        " config/cohort.example.yaml config/cohort.yaml && chmod 0600 config/cohort.yaml,"
+        " then name your servers in the first and list your series in the second.",
+    ),
     "config-invalid": Reason(
         "config.yaml does not fit its schema.",
         "Correct the named key; config/README.md describes each one.",
@@ -32,6 +38,10 @@ REASONS: dict[str, Reason] = {
     "cohort-not-private": Reason(
         "The cohort file, or another file with identifiers or secrets, can be read by others.",
         "Run: chmod 0600 FILE",
+    ),
+    "cohort-tracked": Reason(
+        "git tracks the cohort file, so that a commit publishes the identifiers in it.",
+        "Run: git rm --cached FILE, and add it to .gitignore.",
     ),
     "identifier-not-text": Reason(
         "An identifier was written without quotes, and YAML made a number, date or truth value of it.",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
 import traceback
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seriesport.access import file_mode, make_folder, set_mode
 from seriesport.errors import SeriesportError
 
 if TYPE_CHECKING:
@@ -38,8 +40,9 @@ def reasoned() -> Generator[None]:
 def quiet_log(path: Path) -> None:
     """Log Seriesport's own lines, which carry no identifier, to a file, and nobody else's."""
     log = logging.getLogger("seriesport")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     handler = logging.FileHandler(path, mode="w", encoding="utf-8")
+    set_mode(path, file_mode())
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.handlers = [handler]
     log.setLevel(logging.INFO)
@@ -50,7 +53,20 @@ def quiet_log(path: Path) -> None:
 def silence_libraries() -> None:
     """Keep the log lines and warnings of libraries, which quote header values, off every screen."""
     warnings.simplefilter("ignore")
-    for name in ("pydicom", "pynetdicom", "PIL", "nibabel", "urllib3", "requests"):
+    for name in ("pydicom", "PIL", "nibabel", "urllib3", "requests"):
         library = logging.getLogger(name)
         library.handlers = [logging.NullHandler()]
         library.propagate = False
+
+
+def tracked_by_git(path: Path) -> bool:
+    """Return True for a file whose content a commit would publish; False where git cannot tell."""
+    file = path.resolve()
+    command = ("git", "--literal-pathspecs", "ls-files", "--error-unmatch", "--", file.name)
+    try:
+        asked = subprocess.run(  # noqa: S603 - a fixed command, and the user's own file
+            command, cwd=file.parent, capture_output=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return asked.returncode == 0

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seriesport.access import make_folder
 from seriesport.cli.ls import find
 from seriesport.cli.output import print_json, print_table, progress
 from seriesport.errors import SeriesportError
@@ -73,7 +74,7 @@ def _copy(
     settings: Settings,
     label: str,
 ) -> dict[str, Any]:
-    room.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(room, private=True)
     bundle = room / "bundle.zip"
     if not _is_cached(reader, series, bundle):
         with progress(f"{label}: fetch", series.instances) as seen:

@@ -177,12 +177,15 @@ def explain(code: Annotated[str, typer.Argument(help="A reason code, or nothing.
 
 
 def _settings(path: Path | None) -> Settings:
+    from seriesport.access import share_with
     from seriesport.config.config_yaml import CONFIG, load_config
     from seriesport.config.settings import Settings
 
     if path is None and not CONFIG.exists():
         return Settings()
-    return load_config(path or CONFIG).settings
+    config = load_config(path or CONFIG)
+    share_with(config.readable_by)
+    return config.settings
 
 
 def _fail(message: str, status: int) -> NoReturn:

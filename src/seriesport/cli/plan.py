@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import typer
+
 from seriesport.cli.output import print_json, print_table
 from seriesport.cohort.resolve import kind
 from seriesport.config.config_yaml import load_config
 from seriesport.errors import SeriesportError
+from seriesport.workflow.beginning import guard
 from seriesport.workflow.plan import plan_cohort
 from seriesport.workflow.shard import Results
 
@@ -19,8 +22,11 @@ def plan(config_path: Path, *, refresh: bool, as_json: bool) -> None:
         SeriesportError: the first problem, where an entry could not be resolved.
     """
     config = load_config(config_path)
+    results = Results(config.results)
+    for line in guard(results, config):
+        typer.echo(f"seriesport: {line}", err=True)
     made = plan_cohort(
-        Results(config.results),
+        results,
         config.cohort,
         config.settings,
         shard_size=config.shard_size,

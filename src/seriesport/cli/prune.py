@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seriesport.access import share_with
 from seriesport.cli.output import print_json, print_table
 from seriesport.cohort import read_cohort
 from seriesport.config.config_yaml import load_config
@@ -25,6 +26,7 @@ def prune_cohort(config_path: Path, asked: Asked, *, as_json: bool) -> None:
         SeriesportError: the first thing that was to be removed and stays.
     """
     config = load_config(config_path)
+    share_with(config.readable_by)
     entries = read_cohort(config.cohort, may_be_empty=True)
     found = prune(Results(config.results), entries, config.settings, asked)
     rows = [dict(zip(_COLUMNS, _row(done), strict=True)) for done in found]

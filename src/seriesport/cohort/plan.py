@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from seriesport.access import folder_mode, make_folder, set_mode
 from seriesport.cohort.resolve import Answer, Found, ask, fingerprint
 from seriesport.errors import SeriesportError
 from seriesport.model.address import FileAddress, ZipAddress, identity, parse, source_root
@@ -295,8 +296,8 @@ class PlanFolder:
 
         What `previous` has and `plan` has not is kept in `former.jsonl`, first of all.
         """
-        (self.folder / "shards").mkdir(parents=True, exist_ok=True)
-        self.folder.chmod(0o700)
+        make_folder(self.folder / "shards", private=True)
+        set_mode(self.folder, folder_mode(private=True))  # Snakemake may have made it
         self.write_former(list(left_over(self.former(), previous, plan)))
         self._write_places(self.places() | places(plan))
         shards = plan.shards()
@@ -312,7 +313,7 @@ class PlanFolder:
         write_sealed(self.folder / "series.jsonl", lambda: map(_line, plan.series), private=True)
         # Last, since it says that the plan is there.
         index = [_index_line(name, rows).encode() for name, rows in shards.items()]
-        write_sealed(self.index, lambda: index)
+        write_sealed(self.index, lambda: index, private=True)
 
     def read(self) -> Plan | None:
         """The plan, or None where there is none yet."""
@@ -365,7 +366,7 @@ class PlanFolder:
 
     def _write_places(self, known: Mapping[str, str]) -> None:
         rows = [f"{key}\t{shard}\n".encode() for key, shard in known.items()]
-        write_sealed(self.folder / "places.tsv", lambda: rows)
+        write_sealed(self.folder / "places.tsv", lambda: rows, private=True)
 
     @property
     def asked(self) -> Path:

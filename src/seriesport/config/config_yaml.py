@@ -62,6 +62,8 @@ class Config:
     """When a run asks destinations whether they still have what was delivered: `never`, `listed`,
     `digest`, or an age such as `7d`."""
     settings: Settings
+    readable_by: str = "owner"
+    """Who can read what is written: `owner`, or `group` as well."""
     refresh: bool = False
     """Whether open-ended entries are to be asked for again."""
     replan_after: float | None = None
@@ -116,6 +118,7 @@ def _checked(
         shard_size=int(values.get("shard_size", properties["shard_size"]["default"])),
         recheck=values.get("recheck", properties["recheck"]["default"]),
         settings=Settings(MappingProxyType(overridden), ZipLimits(**limits)),
+        readable_by=values.get("readable_by", properties["readable_by"]["default"]),
         refresh=values.get("refresh", properties["refresh"]["default"]),
         replan_after=seconds(values["replan_after"]) if "replan_after" in values else None,
     )
@@ -125,18 +128,25 @@ def load_config(path: Path, environ: Mapping[str, str] | None = None) -> Config:
     """Read config.yaml. See `Config.from_mapping`, whose messages then name the lines as well.
 
     Raises:
-        SeriesportError: file-unreadable, or config-invalid.
+        SeriesportError: config-missing, file-unreadable, or config-invalid.
     """
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
     except OSError as error:
+        if path == CONFIG and isinstance(error, FileNotFoundError):
+            raise missing() from None
         raise SeriesportError("file-unreadable", f"{path}: {error.strerror}") from None
     if len(content) > _MAX_BYTES:
         raise SeriesportError(_CODE, f"{path} {_TOO_LARGE}")
     loaded = load_yaml(content, str(path), _CODE)
     data: object = {} if loaded is None else loaded
     return _checked(data, Problems(str(path)), lambda where: line_of(data, where), environ)
+
+
+def missing() -> SeriesportError:
+    """Return the error for a working directory without its config file."""
+    return SeriesportError("config-missing", f"{CONFIG} does not exist")
 
 
 def _plain(value: object) -> object:

@@ -10,16 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from seriesport.access import file_mode, make_folder, set_mode
 from seriesport.errors import SeriesportError
 from seriesport.formats.streams import is_compressed, reading
-from seriesport.store.files import (
-    PART_SUFFIX,
-    make_folder,
-    move,
-    sync_folder,
-    unreadable,
-    unwritable,
-)
+from seriesport.store.files import PART_SUFFIX, move, sync_folder, unreadable, unwritable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -218,6 +212,7 @@ def _publish(room: Path, folder: Path) -> list[Path]:
     made: list[Path] = []
     for path in sorted(room.iterdir()):
         with path.open("rb") as stream:
+            set_mode(stream.fileno(), file_mode())
             os.fsync(stream.fileno())
         move(path, folder / path.name)
         made.append(folder / path.name)

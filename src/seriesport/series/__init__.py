@@ -103,7 +103,8 @@ class Series(ArrayLike, OtherNames):
 
         DICOM goes to archives, XNATs, ZIPs and folders, as new instances: the same series at the
         same target has the same UIDs, so that a second write sends nothing. Other formats go to
-        files and folders, and to XNAT as a resource of the scan.
+        files and folders, and to XNAT as a resource of the scan. New files and folders are
+        readable by their owner alone, whatever the umask.
 
         Args:
             url: Address or path; in a path `%p` stands for the name of the format.

@@ -11,6 +11,7 @@ from threading import Lock, Thread
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
+from seriesport.access import make_folder
 from seriesport.errors import SeriesportError
 from seriesport.privacy import where
 from seriesport.serve.catalog import Catalog
@@ -80,7 +81,7 @@ class Archive:
     def start(self) -> None:
         """List the folder and listen."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             self.catalog = Catalog(self.folder)
         except OSError as error:
             raise SeriesportError(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
 from isal.isal_zlib import crc32_combine
 
 from seriesport import __version__
+from seriesport.access import make_folder
 from seriesport.config.settings import ZipLimits
 from seriesport.dicom.part10 import encode_file_meta, load_instance
 from seriesport.errors import SeriesportError
@@ -22,7 +23,6 @@ from seriesport.store.digest import Digest, chunks, crc32, digest_member
 from seriesport.store.files import (
     COPY_CHUNK,
     copy_range,
-    make_folder,
     unreadable,
     unwritable,
     write_all,

@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from itertools import zip_longest
 from typing import TYPE_CHECKING, BinaryIO
 
+from seriesport.access import file_mode, make_folder, set_mode
 from seriesport.errors import SeriesportError
 from seriesport.store.lease import confirm, lease
 
@@ -45,7 +46,7 @@ def writing(
 
     Args:
         path: The final name. Its folder is made when it is missing.
-        private: Mode 0600, instead of what the umask allows.
+        private: For its owner alone, also where a group may read the rest.
         replace: False refuses a name that is taken.
         sync_name: False leaves it to the caller to call `sync_folder` after many files.
 
@@ -102,7 +103,7 @@ def move(source: Path, target: Path) -> None:
 
 
 def write_bytes(path: Path, data: bytes, *, private: bool = False) -> None:
-    """Write a small file whole or not at all; `private` gives it mode 0600.
+    """Write a small file whole or not at all; `private` as for `writing`.
 
     Raises:
         SeriesportError: file-unwritable.
@@ -112,7 +113,7 @@ def write_bytes(path: Path, data: bytes, *, private: bool = False) -> None:
 
 
 def write_text(path: Path, text: str, *, private: bool = False) -> None:
-    """Write a small UTF-8 file whole or not at all; `private` gives it mode 0600.
+    """Write a small UTF-8 file whole or not at all; `private` as for `writing`.
 
     Raises:
         SeriesportError: file-unwritable.
@@ -226,12 +227,6 @@ def remove_parts(folder: Path, name: str = "") -> None:
             path.unlink(missing_ok=True)
 
 
-def make_folder(folder: Path, *, private: bool = False) -> None:
-    """Make a folder and those above it; `private` gives new ones mode 0700."""
-    if not folder.is_dir():
-        folder.mkdir(mode=0o700 if private else 0o777, parents=True, exist_ok=True)
-
-
 def check_writable(folder: Path) -> None:
     """Check that files may be made in a folder, or that it may be made; nothing is.
 
@@ -271,7 +266,7 @@ def unreadable(error: OSError, what: str = "the file") -> SeriesportError:
 
 
 def _open_part(part: Path, turn: ExitStack, *, private: bool) -> int:
-    mode = 0o600 if private else 0o666
+    mode = file_mode(private=private)
     fd = _open_locked(part, mode)
     if fd is None:  # a file system without locks
         name = f"{part.name.removesuffix(PART_SUFFIX)}.lease{PART_SUFFIX}"
@@ -279,8 +274,7 @@ def _open_part(part: Path, turn: ExitStack, *, private: bool) -> int:
         _remove(part)  # who was stopped in the midst of it may go on writing into it
         fd = os.open(part, _OPEN | os.O_EXCL, mode)
     os.ftruncate(fd, 0)
-    if private:
-        os.fchmod(fd, 0o600)
+    set_mode(fd, mode)
     return fd
 
 

@@ -10,8 +10,9 @@ import secrets
 import stat
 from typing import TYPE_CHECKING
 
+from seriesport.access import make_folder
 from seriesport.errors import SeriesportError
-from seriesport.store.files import make_folder, unreadable, write_all, writing
+from seriesport.store.files import unreadable, write_all, writing
 from seriesport.store.sealed import read_sealed, write_sealed
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def note_secret(secret: bytes, note: Path) -> None:
     Raises:
         SeriesportError: file-unwritable.
     """
-    write_sealed(note, lambda: [f"{keyed_hash(secret)}\n".encode()])
+    write_sealed(note, lambda: [f"{keyed_hash(secret)}\n".encode()], private=True)
 
 
 def check_secret(path: Path, note: Path) -> None:

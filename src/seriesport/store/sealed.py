@@ -72,7 +72,7 @@ def write_sealed(
     Args:
         path: Its suffix chooses the form of the seal.
         lines: Gives the lines, each with its end; it is called twice where the file is written.
-        private: Mode 0600, instead of what the umask allows.
+        private: As for `files.writing`.
 
     Raises:
         SeriesportError: file-unwritable.

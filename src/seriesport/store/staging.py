@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
+from seriesport.access import make_folder
 from seriesport.dicom.part10 import load_instance
 from seriesport.dicom.whole import check_elements
 from seriesport.errors import SeriesportError
@@ -63,8 +64,7 @@ class Staging:
         self._checker = ThreadPoolExecutor(1, "check")
 
     def __enter__(self) -> Self:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.spool.mkdir(mode=0o700, exist_ok=True)
+        make_folder(self.spool, private=True)
         for path in self.spool.iterdir():
             if path.suffix != PART_SUFFIX:
                 path.unlink()
@@ -236,7 +236,7 @@ class Staging:
         self._refused[token] = code
         if item.location is not None:
             quarantine = self._folder / "quarantine"
-            quarantine.mkdir(mode=0o700, exist_ok=True)
+            make_folder(quarantine, private=True)
             # What a source sends again at every attempt is kept once.
             for other in quarantine.glob(f"*-{code}.dcm"):
                 if filecmp.cmp(other, item.location, shallow=False):

@@ -1,4 +1,4 @@
-"""Before the first job of a run: damaged files are put aside, uploads that are due are ordered."""
+"""Before the first job: results are closed and mended, uploads that are due are ordered."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import time
 from itertools import chain, count
 from typing import TYPE_CHECKING
 
+from seriesport.access import restrict, share_with
 from seriesport.config.ages import seconds
 from seriesport.errors import SeriesportError
+from seriesport.privacy import tracked_by_git
+from seriesport.store.files import unwritable
 from seriesport.store.keys import check_secret
 from seriesport.store.sealed import check_sealed
 from seriesport.workflow.ledger import Status, read_ledger
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
 
+    from seriesport.config.config_yaml import Config
     from seriesport.workflow.shard import Results
 
 ALONE = {
@@ -27,6 +31,23 @@ ALONE = {
     "sent.jsonl": "what was delivered before cannot be taken back by seriesport prune",
 }
 """Files that cannot be made again, and what is lost with them."""
+
+
+def guard(results: Results, config: Config) -> list[str]:
+    """Let nobody read the results who is not meant to; give a line where git has the cohort.
+
+    Raises:
+        SeriesportError: file-unwritable.
+    """
+    share_with(config.readable_by)
+    try:
+        restrict(results.folder, results.alone)
+    except OSError as error:
+        raise unwritable(error) from error
+    if not tracked_by_git(config.cohort):
+        return []
+    what = f"git tracks {config.cohort}, so that a commit publishes its identifiers"
+    return [f"{what}; run: git rm --cached {config.cohort} [cohort-tracked]"]
 
 
 def mend(results: Results) -> list[str]:

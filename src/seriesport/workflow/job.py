@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seriesport.access import adopt, file_mode, set_mode, share_with
 from seriesport.config.config_yaml import Config
 from seriesport.errors import SeriesportError
 from seriesport.privacy import quiet_log, where
@@ -46,11 +47,14 @@ def job(
     stop_as_by_ctrl_c()
     try:
         read = Config.from_mapping(config)
-        folder = read.results if results is None else Path(results)
+        folder = Results(read.results if results is None else Path(results))
+        share_with(read.readable_by)
+        adopt(Path(log).parent, folder.folder)
+        set_mode(Path(log), file_mode())
         if resources is not None:
             read = replace(read, settings=granted(read.settings, dict(resources.items())))
         with _noting(log, resources):
-            yield Results(folder), read
+            yield folder, read
     except KeyboardInterrupt:
         _log.error("stopped from outside [interrupted]")
         leave(130)

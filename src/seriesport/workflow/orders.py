@@ -43,7 +43,7 @@ def ordered_at(results: Results, step: str, shard: str) -> float:
 def _place(order: Path, than: Path) -> None:
     # The text changes as well as the time, since Snakemake does not run again for an input that
     # is younger but the same.
-    write_text(order, f"{time.time_ns()}\n")
+    write_text(order, f"{time.time_ns()}\n", private=True)
     # Younger also where times are counted in steps of 2 seconds.
     with suppress(FileNotFoundError):
         least = than.stat().st_mtime_ns + _COARSE_NS

@@ -7,12 +7,12 @@ import time
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from seriesport.access import make_folder
 from seriesport.cohort import read_cohort
 from seriesport.cohort.asked import NEVER, Asked, is_older, read_asked, write_asked
 from seriesport.cohort.plan import make_plan
 from seriesport.cohort.resolve import fingerprint
 from seriesport.config.schema import Problems
-from seriesport.store.files import make_folder
 from seriesport.store.keys import check_secret, load_secret, note_secret
 from seriesport.store.lease import lease
 from seriesport.workflow.destinations import check_destinations

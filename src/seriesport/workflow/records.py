@@ -15,6 +15,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
+from seriesport.access import file_mode, set_mode
 from seriesport.errors import SeriesportError
 from seriesport.store.sealed import NO_CONTENT, parse_json, read_sealed, write_sealed
 
@@ -68,8 +69,9 @@ class Records:
             line = _line(key, kept)
             # Not synced: a record that a crash loses costs work, and nothing else.
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-            fd = os.open(_journal_of(self._path), flags, 0o666)
+            fd = os.open(_journal_of(self._path), flags, file_mode())
             try:
+                set_mode(fd, file_mode())
                 # Begins anew, since the line before may be one that a kill cut short.
                 os.write(fd, b"\n" + _digest(line.rstrip(b"\n")) + line)
             finally:

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seriesport.access import adopt, make_folder
 from seriesport.cohort.plan import PlanFolder
 from seriesport.errors import SeriesportError
 from seriesport.privacy import where
 from seriesport.store.bundle import Manifest, read_manifest, verify_bundle
-from seriesport.store.files import make_folder, remove_parts, unwritable
+from seriesport.store.files import remove_parts, unwritable
 from seriesport.store.lease import lease
 from seriesport.transports.registry import open_transport
 from seriesport.transports.served import REFUSALS
@@ -61,6 +62,11 @@ class Results:
     def table(self) -> Path:
         """The table of all series, with the user's labels."""
         return self.folder / "cohort.tsv"
+
+    @property
+    def alone(self) -> list[Path]:
+        """What nobody but its owner may read, whoever may read the rest."""
+        return [self.secret, self.table, self.plan.folder, self.folder / "staging"]
 
     def log(self, rule: str, shard: str) -> Path:
         """The log of a rule's job for a shard."""
@@ -145,6 +151,7 @@ def run_shard(
     folder = ledger.parent
     try:
         make_folder(folder)
+        adopt(folder, folder.parent)
         with lease(folder / "lease", wait=0, busy="another job is at work on this shard"):
             remove_parts(folder)  # of a job that was killed, perhaps on another node
             several = workers > 1
