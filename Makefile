@@ -1,4 +1,5 @@
-# `make demo` runs the main job, `make test` passes the tests; each sets up what it needs.
+# `make install` sets up Seriesport, `make demo` runs the main job, `make test` passes the tests;
+# each installs what it needs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,14 +8,16 @@ CLIENTS := xnatpy pyxnat yaxil
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-annotate \
 	--no-header --python-version 3.11 --quiet --extra build --extra workflow
 
-.PHONY: demo test everyday check compiled peers bench-smoke lock clean
+.PHONY: install demo test everyday check compiled peers bench-smoke lock clean
+
+install: $(VENV)/run.stamp  ## Seriesport and the workflow in .venv, in the versions of the lock file.
 
 demo: $(VENV)/run.stamp $(if $(XNAT),$(VENV)/test.stamp)  ## The main job on public images; XNAT=1 adds a leg with a test XNAT.
 	$(BIN)/python -m seriesport.cli.demo demo
-	-@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --unlock --quiet all
+	-@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --unlock --quiet all --directory demo
 	PATH="$(CURDIR)/$(BIN):$$PATH" seriesport serve demo/archive --aet ARCHIVE --name demo -- \
-		snakemake --quiet all
-	@echo "The table is results/cohort.tsv; images and previews lie below results/converted."
+		snakemake --quiet all --directory demo
+	@echo "The table is demo/results/cohort.tsv; images and previews lie below demo/results/converted."
 ifdef XNAT
 	-@[ ! -f demo/xnat/config/config.yaml ] || \
 		PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --unlock --quiet all --directory demo/xnat
@@ -80,5 +83,5 @@ lock:  ## New lock files from pyproject.toml.
 	$(COMPILE) --output-file requirements.lock
 	$(COMPILE) --extra slurm --extra test --constraint requirements.lock --output-file requirements-test.lock
 
-clean:
-	rm -rf $(VENV) results demo .snakemake
+clean:  ## Remove the environment and the demo; results stay.
+	rm -rf $(VENV) demo

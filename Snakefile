@@ -1,5 +1,7 @@
 # `snakemake` in the root of a clone runs workflow/Snakefile.
-configfile: "config/config.yaml"
+if exists("config/config.yaml"):
+
+    configfile: "config/config.yaml"
 
 
 module seriesport:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 _PARTS = ("Snakefile", "workflow", "scripts", "profiles", "config", "environment.yml")
-SERVE = ("seriesport", "serve", "demo/archive", "--aet", "ARCHIVE", "--name", "demo", "--")
+SERVE = ("seriesport", "serve", "archive", "--aet", "ARCHIVE", "--name", "demo", "--")
 SNAKEMAKE = ("snakemake", "--cores", "2")
 
 
@@ -33,7 +33,7 @@ class Project:
 
     @classmethod
     def clone(cls, folder: Path, *, demo: bool = True) -> Project:
-        """Copy what `git clone` would give, and lay out the demo's sources."""
+        """Copy what `git clone` would give, and make the demo of it: its config and sources."""
         folder.mkdir(parents=True, exist_ok=True)
         for name in _PARTS:
             source = ROOT / name
@@ -41,8 +41,11 @@ class Project:
                 shutil.copytree(source, folder / name, symlinks=True)
             else:
                 shutil.copy(source, folder / name, follow_symlinks=False)
+        for path in (folder / "config").iterdir():  # git ignores a developer's own
+            if path.name != "README.md" and ".example." not in path.name:
+                path.unlink()
         if demo:
-            lay_out(folder / "demo")
+            lay_out(folder)
         return cls(folder)
 
     @property
@@ -65,6 +68,7 @@ class Project:
             text=True,
             timeout=timeout,
             check=False,
+            umask=0o022,
         )
 
     def snakemake(self, *options: str) -> subprocess.CompletedProcess[str]:
@@ -76,7 +80,7 @@ class Project:
         return self.run(*SERVE, *SNAKEMAKE, *options)
 
     def write_cohort(self, text: str) -> None:
-        """Put another cohort file in place of the demo's, readable by its owner alone."""
+        """Put a cohort file in place, readable by its owner alone."""
         path = self.folder / "config" / "cohort.yaml"
         path.write_text(text)
         path.chmod(0o600)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from seriesport.cli.demo import lay_out
 from seriesport.cohort import Entry, read_cohort
 from seriesport.config.schema import load_schema
 from seriesport.errors import SeriesportError
@@ -182,9 +184,12 @@ def test_a_series_below_the_least_number_of_instances_is_too_small(desk: Desk):
     assert not not_asking.too_small(0)
 
 
-def test_the_demos_cohort_is_read(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(ROOT)
-    assert len(read_cohort(Path("config/cohort.yaml"))) >= 4
+def test_the_example_and_the_demos_cohort_are_read(tmp_path: Path):
+    lay_out(tmp_path)
+    example = shutil.copy(ROOT / "config" / "cohort.example.yaml", tmp_path / "cohort.yaml")
+    example.chmod(0o600)
+    for path in (example, tmp_path / "config" / "cohort.yaml"):
+        assert len(read_cohort(path)) >= 4
 
 
 # Identifiers are text

@@ -84,8 +84,8 @@ def test_the_steps_of_a_definition_install_what_runs_the_workflow(tmp_path: Path
     )
     assert done.returncode == 0, done.stderr[-3000:]
     shutil.rmtree(home)  # nothing of it is needed once it is installed
-    (project.folder / "demo" / "archive").rename(project.folder / "images")
-    project.write_cohort("cohort: [{source: demo/folder, destinations: [out]}]")
+    (project.folder / "archive").rename(project.folder / "images")
+    project.write_cohort("cohort: [{source: folder, destinations: [out]}]")
     ran = subprocess.run(
         ["snakemake", "--cores", "1"],
         cwd=project.folder,

@@ -29,7 +29,7 @@ NOT_RESULTS = ("logs", "retry", "again", "asked.tsv", "seen.jsonl")
 
 
 def _delivered(project: Project) -> dict[str, object]:
-    demo = project.folder / "demo"
+    demo = project.folder
     with zipfile.ZipFile(demo / "delivered.zip") as archive:
         members = {info.filename: info.CRC for info in archive.infolist()}
     # The archive numbers its files as they arrive.
@@ -43,10 +43,10 @@ def _start_anew(project: Project, archive: Path) -> None:
     project.results.mkdir()
     (project.results / "secret").write_bytes(secret)
     (project.results / "secret").chmod(0o600)
-    shutil.rmtree(project.folder / "demo" / "archive")
-    shutil.copytree(archive, project.folder / "demo" / "archive")
-    shutil.rmtree(project.folder / "demo" / "delivered", ignore_errors=True)
-    (project.folder / "demo" / "delivered.zip").unlink(missing_ok=True)
+    shutil.rmtree(project.folder / "archive")
+    shutil.copytree(archive, project.folder / "archive")
+    shutil.rmtree(project.folder / "delivered", ignore_errors=True)
+    (project.folder / "delivered.zip").unlink(missing_ok=True)
     shutil.rmtree(project.folder / ".snakemake", ignore_errors=True)
 
 
@@ -75,7 +75,7 @@ def _run_and_kill(project: Project, after: float) -> bool:
 def test_a_run_killed_at_random_moments_ends_with_the_same_results(tmp_path: Path) -> None:
     project = Project.clone(tmp_path / "clone")
     archive = tmp_path / "archive"
-    shutil.copytree(project.folder / "demo" / "archive", archive)
+    shutil.copytree(project.folder / "archive", archive)
 
     started = time.monotonic()
     whole = project.demo()

@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("privacy")]
 
 NAME, PATIENT, ACCESSION = "CANARYNAME^QUITE", "0047CANARY11", "CANARYACC22"
 LABEL = "canarylabel33"
+SOURCES = ("archive", "canaries", "broken")
 
 
 def _cohort(project: Project) -> list[str]:
@@ -31,10 +32,10 @@ def _cohort(project: Project) -> list[str]:
         "privacy", patient_id=PATIENT, patient_name=NAME, accession_number=ACCESSION
     )
     other = who.series(2)
-    made = data.mr(project.folder / "demo" / "archive" / "canaries", who, slices=3)
-    data.mr(project.folder / "demo" / "canaries", other, slices=3)
+    made = data.mr(project.folder / "archive" / "canaries", who, slices=3)
+    data.mr(project.folder / "canaries", other, slices=3)
     bad = who.series(3)
-    broken = data.mr(project.folder / "demo" / "broken", bad, slices=2).paths[0]
+    broken = data.mr(project.folder / "broken", bad, slices=2).paths[0]
     broken.write_bytes(broken.read_bytes()[:-50])
     project.write_cohort(
         f"""
@@ -47,9 +48,9 @@ cohort:
     patient: "{PATIENT}"
     accession: "{ACCESSION}"
     series: "{who.series_instance_uid}"
-  - source: demo/canaries
+  - source: canaries
     series: "{other.series_instance_uid}"
-  - source: demo/broken
+  - source: broken
     series: "{bad.series_instance_uid}"
   - source: dicom://demo/ARCHIVE
     patient: "{PATIENT}"
@@ -70,7 +71,7 @@ def _may_carry(path: Path) -> bool:
     """The sources, the cohort file, the plan, bundles (also in the making), images, deliveries."""
     parts = path.parts
     return (
-        parts[0] in ("demo", "delivered", "delivered.zip", "cache")
+        parts[0] in (*SOURCES, "delivered", "delivered.zip", "cache")
         or path.match("config/cohort.yaml")
         or path.match("results/cohort.tsv")
         or parts[:2] in (("results", "plan"), ("results", "staging"))
@@ -94,7 +95,7 @@ def leaks(project: Project, canaries: list[str]) -> list[str]:
     for path in sorted(project.folder.rglob("*")):
         relative = path.relative_to(project.folder)
         names = str(relative) + " " + " ".join(map(_decoded, relative.parts))
-        if pattern.search(names.encode()) and relative.parts[0] != "demo":
+        if pattern.search(names.encode()) and relative.parts[0] not in SOURCES:
             leaks.append(f"name {relative}")
         if path.is_file() and not _may_carry(relative) and pattern.search(path.read_bytes()):
             leaks.append(str(relative))

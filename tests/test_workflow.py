@@ -28,16 +28,16 @@ defaults:
   formats: [preview]
 cohort:
   - label: one
-    source: demo/archive
+    source: archive
     patient: "98890234"
     study: "1.3.6.1.4.1.5962.1.1.0.0.0.1194734704.16302.0.1"
     series_number: "5"
   - label: two
-    source: demo/folder
+    source: folder
 """
 THIRD = """
   - label: three
-    source: demo/images.zip?CT_small.dcm
+    source: images.zip?CT_small.dcm
 """
 
 
@@ -79,12 +79,14 @@ def test_receipts_say_how_far_each_instance_is_proven(demo: Project) -> None:
     assert proofs["file"] == {"digest"}
 
 
-def test_files_with_identifiers_are_readable_by_their_owner_alone(demo: Project) -> None:
-    private = [demo.results / "cohort.tsv", demo.results / "secret"]
-    private += (demo.results / "plan").glob("*.jsonl")
-    private += (demo.results / "plan" / "shards").iterdir()
-    assert len(private) > 4
-    assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
+def _modes(*places: Path) -> set[int]:
+    found = (path for place in places for path in (place, *place.rglob("*")))
+    return {stat.S_IMODE(path.stat().st_mode) for path in found}
+
+
+def test_results_and_deliveries_are_readable_by_their_owner_alone(demo: Project) -> None:
+    assert _modes(demo.results, demo.folder / "delivered") == {0o700, 0o600}
+    assert _modes(demo.folder / "delivered.zip") == {0o600}
 
 
 def _rules_run(text: str) -> set[str]:
@@ -100,14 +102,14 @@ def test_a_second_run_does_nothing_but_say_so_again(demo: Project) -> None:
 
 def test_lost_ledgers_are_written_again_without_fetching_or_sending(demo: Project) -> None:
     before = demo.bundles()
-    delivered = demo.folder.joinpath("demo/delivered.zip").stat()
+    delivered = demo.folder.joinpath("delivered.zip").stat()
     for ledger in demo.results.glob("*/*/ledger.tsv"):
         ledger.unlink()
     again = demo.snakemake()  # no archive is up: whatever asks one would fail
     assert again.returncode == 0, again.stderr
     assert {"fetch", "convert", "upload"} <= _rules_run(again.stderr)
     assert demo.bundles() == before
-    now = demo.folder.joinpath("demo/delivered.zip").stat()
+    now = demo.folder.joinpath("delivered.zip").stat()
     assert (now.st_ino, now.st_mtime_ns) == (delivered.st_ino, delivered.st_mtime_ns)
 
 
@@ -117,6 +119,39 @@ def test_the_report_shows_the_summary_and_no_label(demo: Project) -> None:
     html = demo.folder.joinpath("report.html").read_text()
     assert "summary.tsv" in html
     assert "lesion" not in html
+
+
+def test_the_group_can_read_results_where_config_says_so(demo: Project) -> None:
+    config = demo.folder / "config" / "config.yaml"
+    config.write_text(config.read_text() + "readable_by: group\n")
+    [*converted] = demo.results.glob("converted/*")
+    shutil.rmtree(converted[0])  # Snakemake makes a new one
+    done = demo.snakemake()
+    assert done.returncode == 0, done.stdout + done.stderr
+    names = ("dicom", "converted", "uploaded", "logs", "summary.tsv")
+    assert _modes(*(demo.results / name for name in names)) == {0o750, 0o640}
+    assert stat.S_IMODE(demo.results.stat().st_mode) == 0o750
+    alone = ("secret", "cohort.tsv", "plan")
+    assert _modes(*(demo.results / name for name in alone)) == {0o700, 0o600}
+
+
+def test_a_fresh_clone_can_be_linted_and_says_what_to_copy(tmp_path: Path) -> None:
+    clone = Project.clone(tmp_path / "clone", demo=False)
+    assert clone.run("snakemake", "--lint").returncode == 0
+    done = clone.snakemake()
+    assert done.returncode != 0
+    [said] = [line for line in done.stderr.splitlines() if "[config-missing]" in line]
+    assert said.startswith("config/config.yaml does not exist [config-missing] Run: cp -n ")
+    assert "Traceback" not in done.stderr
+    for name in re.findall(r"cp -n (\S+) (\S+)", said):
+        shutil.copy(clone.folder / name[0], clone.folder / name[1])
+    clone.run("git", "init", "--quiet")
+    clone.run("git", "add", "--force", "config")
+    planned = clone.snakemake("--dry-run")
+    assert planned.returncode == 0, planned.stdout + planned.stderr
+    warned = [line for line in planned.stdout.splitlines() if "[cohort-tracked]" in line]
+    assert len(warned) == 1
+    assert warned[0].startswith("git tracks config/cohort.yaml, so that a commit publishes")
 
 
 @pytest.fixture
@@ -174,13 +209,13 @@ def test_an_edited_rule_makes_nothing_run_again(project: Project) -> None:
 
 
 def test_one_bad_series_holds_up_nothing_and_is_retried_alone(project: Project) -> None:
-    bad = project.folder / "demo" / "bad"
+    bad = project.folder / "bad"
     bad.mkdir()
-    whole = project.folder.joinpath("demo/folder/MR_small.dcm").read_bytes()
+    whole = project.folder.joinpath("folder/MR_small.dcm").read_bytes()
     (bad / "a").write_bytes(whole[:-100])
     config = project.folder / "config" / "config.yaml"
     config.write_text(config.read_text() + "\nshard_size: 10\n")
-    project.write_cohort(LOCAL_COHORT + "  - label: bad\n    source: demo/bad\n" + THIRD)
+    project.write_cohort(LOCAL_COHORT + "  - label: bad\n    source: bad\n" + THIRD)
 
     first = project.snakemake()
     assert first.returncode != 0
@@ -204,7 +239,7 @@ def test_one_bad_series_holds_up_nothing_and_is_retried_alone(project: Project) 
 def test_an_entry_that_finds_nothing_is_named_by_its_line_and_asked_for_again(
     project: Project,
 ) -> None:
-    entry = '  - label: absent\n    source: demo/later\n    patient: "4MR1"\n'
+    entry = '  - label: absent\n    source: later\n    patient: "4MR1"\n'
     project.write_cohort(LOCAL_COHORT + entry)
     first = project.snakemake()
     assert first.returncode != 0
@@ -212,7 +247,7 @@ def test_an_entry_that_finds_nothing_is_named_by_its_line_and_asked_for_again(
     assert (row["status"], row["cohort_line"]) == ("failed", "13")
     assert {r["status"] for r in project.table() if r["label"] != "absent"} == {"complete"}
 
-    project.folder.joinpath("demo/folder").rename(project.folder / "demo/later")
+    project.folder.joinpath("folder").rename(project.folder / "later")
     before = project.bundles()
     second = project.snakemake()
     assert second.returncode == 0, second.stdout + second.stderr
@@ -284,10 +319,10 @@ def test_a_cohort_that_becomes_wrong_fails_in_every_run(project: Project) -> Non
 
 def test_a_config_that_breaks_the_schema_is_refused_with_its_key(project: Project) -> None:
     config = project.folder / "config" / "config.yaml"
-    config.write_text(config.read_text().replace("associations: 4", "associations: many"))
+    config.write_text(config.read_text().replace("port: 11112", "port: many"))
     done = project.snakemake()
     assert done.returncode != 0
-    assert "associations" in done.stdout + done.stderr
+    assert "servers.demo.port" in done.stdout + done.stderr
 
 
 def test_a_limit_that_the_jobs_of_a_cluster_would_not_hear_of_is_refused(project: Project) -> None:
@@ -302,7 +337,8 @@ def user(project: Project, tmp_path: Path) -> Project:
     """A workflow of somebody's own that brings two cohorts."""
     own = Project(tmp_path / "user")
     (own.folder / "config").mkdir(parents=True)
-    (project.folder / "demo").rename(own.folder / "demo")
+    for place in ("archive", "folder"):
+        (project.folder / place).rename(own.folder / place)
     modules = ""
     for name, place, more in (
         ("one", {"results": "images/one"}, ""),
@@ -338,7 +374,8 @@ def test_two_cohorts_are_brought_side_by_side_by_a_workflow_of_one_s_own(user: P
         names = {path.name for path in folder.iterdir()}
         assert {"cohort.tsv", "summary.tsv", "plan", "dicom", "logs", "secret"} <= names
     assert {path.name for path in user.folder.iterdir() if path.is_dir()} == {
-        ".snakemake", "cache", "config", "delivered-one", "delivered-two", "demo", "images", "sub",
+        ".snakemake", "archive", "cache", "config", "delivered-one", "delivered-two", "folder",
+        "images", "sub",
     }  # fmt: skip
     assert {path.name for path in (user.folder / "sub").iterdir()} == {"results"}
     # On a cluster these are not sent to a node, which may not reach the archive.
@@ -417,11 +454,11 @@ def test_a_study_that_grew_is_asked_for_again_and_a_row_that_left_is_taken_back(
     project: Project,
 ) -> None:
     who = data.identity("workflow prune")
-    study = project.folder / "demo" / "study"
+    study = project.folder / "study"
     data.mr(study / "a", who, times=1, slices=2)
     entry = f"""
   - label: grows
-    source: demo/study
+    source: study
     study: "{who.study_instance_uid}"
     destinations: [delivered, all.zip]
 """
