@@ -189,6 +189,7 @@ def test_a_copy_that_is_stopped_says_how_far_it_is_and_goes_on_from_there(
     assert sum(one == of for one, of in zip(there, SIZES, strict=False)) >= int(said[1]) >= 1
     assert not list((tmp_path / "out").rglob(".*"))  # no partial file, no lock
     cp(ADDRESS, "out", servers(archive), as_json=True)
+    assert len(archive.sent) < COUNT + 10  # what is there is not fetched again
     assert copied(tmp_path / "out") == list(SIZES)
     assert [p.name for p in (tmp_path / "cache" / "seriesport").iterdir()] == ["secret"]
 

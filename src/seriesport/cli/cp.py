@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any
 
+from seriesport.cli.arrived import arrived, forget, note
 from seriesport.cli.ls import find
 from seriesport.cli.output import print_json, print_table, progress
 from seriesport.errors import SeriesportError
@@ -54,9 +55,12 @@ def cp(source_text: str, destination_text: str, settings: Settings, *, as_json: 
         found, lost = find(reader, source)
         transports.lend()
         with progress(_instances(found)) as bar:
-            outcomes = _Copy(found, source, destination, transports, bar).run()
+            copy = _Copy(found, source, destination, transports, bar)
+            outcomes = copy.run()
     rows = [outcome for outcome in outcomes if not isinstance(outcome, SeriesportError)]
     failures = [outcome for outcome in outcomes if isinstance(outcome, SeriesportError)]
+    if not failures:
+        copy.forget()
     _report(rows, as_json=as_json)
     told = "\n".join(error.message for error in failures)
     failures += [error for error in lost if error.message not in told]
@@ -107,6 +111,11 @@ class _Copy:
             what = f"stopped at {self._state}; what has come of the others waits in {_cache()}"
             raise KeyboardInterrupt(what) from None
 
+    def forget(self) -> None:
+        """Remove the notes of what was delivered, once nothing is left to do."""
+        for series in self._found:
+            forget(self._bundle(series))
+
     @property
     def _state(self) -> str:
         text = f"{len(self._complete)} of {len(self._found)} series complete"
@@ -123,11 +132,11 @@ class _Copy:
 
     def _copy(self, number: int) -> _Row | SeriesportError:
         series = self._found[number]
-        room = self._room(series)
+        bundle = self._bundle(series)
         outcome: _Row | SeriesportError
         try:
-            with reasoned(), locked(room.with_suffix(".lock")):  # of two copies, one waits
-                outcome = self._fetch_and_store(number, series, room)
+            with reasoned(), locked(bundle.parent.with_suffix(".lock")):  # of two copies, one waits
+                outcome = self._fetch_and_store(number, series, bundle)
         except SeriesportError as error:
             label = f"series {number + 1} of {len(self._found)}"
             outcome = SeriesportError(error.code, f"{label}: {error.message}")
@@ -143,24 +152,17 @@ class _Copy:
             there = sum(self._found[number].instances or 0 for number in self._complete)
             self._bar.tell(self._state, there)
 
-    def _fetch_and_store(self, number: int, series: SeriesReference, room: Path) -> _Row:
-        room.mkdir(mode=0o700, parents=True, exist_ok=True)
-        bundle = room / "bundle.zip"
-        reader = self._open(self._source, self._destination)
-        if not _is_cached(reader, series, bundle):
-            fetch_series(
-                reader,
-                series,
-                bundle,
-                room / "staging",
-                patience=patience(series.address, self._settings),
-                flow=self._flows.get(series.address),
-            )
-        if number and server_of(self._destination, self._settings) is None:
-            # Folders are numbered, and a ZIP grows, in the order of the listing.
-            self._tried[number - 1].wait()
-        receipt = self._store(series, bundle)
-        shutil.rmtree(room)
+    def _fetch_and_store(self, number: int, series: SeriesReference, bundle: Path) -> _Row:
+        bundle.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        receipt = arrived(bundle, series, self._destination, self._reader, self._writer)
+        if receipt is None:
+            self._fetch(series, bundle)
+            if number and server_of(self._destination, self._settings) is None:
+                # Folders are numbered, and a ZIP grows, in the order of the listing.
+                self._tried[number - 1].wait()
+            receipt = self._store(series, bundle)
+            shutil.rmtree(bundle.with_name("staging"), ignore_errors=True)  # what was put aside
+            note(bundle)
         return {
             "series": series.series_instance_uid,
             "modality": series.modality,
@@ -170,9 +172,21 @@ class _Copy:
             "proof": weakest(receipt),
         }
 
+    def _fetch(self, series: SeriesReference, bundle: Path) -> None:
+        reader = self._reader()
+        if not _is_cached(reader, series, bundle):
+            fetch_series(
+                reader,
+                series,
+                bundle,
+                bundle.with_name("staging"),
+                patience=patience(series.address, self._settings),
+                flow=self._flows.get(series.address),
+            )
+
     def _store(self, series: SeriesReference, bundle: Path) -> Receipt:
         destination = self._destination
-        writer = self._open(destination, self._source)
+        writer = self._writer()
         flow = self._flows.get(destination)
 
         def attempt() -> Receipt:
@@ -185,6 +199,12 @@ class _Copy:
 
         return patience(destination, self._settings).retrying(flow)(attempt)
 
+    def _reader(self) -> Transport:
+        return self._open(self._source, self._destination)
+
+    def _writer(self) -> Transport:
+        return self._open(self._destination, self._source)
+
     def _open(self, address: Address, other: Address) -> Transport:
         """Return this thread's transport for one of the two addresses.
 
@@ -196,8 +216,8 @@ class _Copy:
             self._transports.get(others).close()
         return self._transports.get(mine)
 
-    def _room(self, series: SeriesReference) -> Path:
-        return _cache() / series_key(self._secret, series.address.url, series)
+    def _bundle(self, series: SeriesReference) -> Path:
+        return _cache() / series_key(self._secret, series.address.url, series) / "bundle.zip"
 
 
 def _instances(found: Sequence[SeriesReference]) -> int | None:
