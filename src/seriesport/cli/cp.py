@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("series", "modality", "instances", "sent", "there_already", "proof")
 _NAMED = 10
+_WITHOUT_SERVER = 2
+"""Series at a time: one is read while another is written."""
 _Row = dict[str, Any]
 
 
@@ -98,11 +100,13 @@ class _Copy:
         """Copy the series, and return a row of the report or the failure of each, in order."""
         self._bar.tell(self._state, 0)
         ends = (self._source, self._destination)
+        served = any(server_of(end, self._settings) for end in ends)
+        at_once = workers(ends, self._settings, len(self._found)) if served else _WITHOUT_SERVER
         try:
             return in_parallel(
                 range(len(self._found)),
                 self._copy,
-                workers(ends, self._settings, len(self._found)),
+                at_once,
                 refused=lambda one: isinstance(one, SeriesportError) and one.code in REFUSALS,
                 let_go=self._transports.close_own,
                 stopping=self._stopping,
