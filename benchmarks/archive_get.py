@@ -2,12 +2,14 @@
 
 Every way receives the same series of CT slices (0.5 MB each) into files. `engine` only receives;
 `proven` lists what is expected before and after, checks every data set to its last element, and
-takes SHA-256 and CRC-32 of each; `bundle` writes the series as bundles besides.
+takes SHA-256 and CRC-32 of each; `bundle` writes the series as bundles besides; `cp` is the
+command, which writes folders. `--delay 20` puts the archive 20 ms of round-trip time away.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 import tempfile
@@ -16,6 +18,7 @@ from pathlib import Path
 import archives
 import data
 import peers
+from delay import delayed
 from peers.process import program
 
 RECEIVING = Path(__file__).with_name("receiving.py")
@@ -25,6 +28,7 @@ REFERENCE = "getscu -B, TCP_NODELAY=1"
 def main() -> None:
     """Fill each archive, measure, print a table."""
     options = archives.parser(str(__doc__), 20, ["Orthanc", "Dcmqrscp"], "getscu")
+    options.add_argument("--delay", type=float, default=0.0, help="round-trip time in ms")
     arguments = options.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="seriesport-bench-", dir=arguments.folder))
     try:
@@ -42,7 +46,8 @@ def main() -> None:
         for name in arguments.archives:
             with getattr(peers, name)(folder / name) as peer:
                 peer.store(paths)
-                _measure(arguments, peer, who, folder, megabytes)
+                with delayed(peer.port, arguments.delay / 1000) as port:
+                    _measure(arguments, peer, port, who, folder, megabytes)
             shutil.rmtree(folder / name)
     finally:
         shutil.rmtree(folder)
@@ -51,6 +56,7 @@ def main() -> None:
 def _measure(
     arguments: argparse.Namespace,
     peer: peers.Orthanc | peers.Dcmqrscp,
+    port: int,
     who: data.Identity,
     folder: Path,
     mb: float,
@@ -60,8 +66,8 @@ def _measure(
     count = arguments.series * arguments.slices
     getscu = [program("getscu"), "-B", "-od", str(out), "-aec", peer.aet, "-S"]
     getscu += ["-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={study}"]
-    getscu += [peer.host, str(peer.port)]
-    address = f"{peer.url}//{study}"
+    getscu += [peer.host, str(port)]
+    address = f"dicom://{peer.host}:{port}/{peer.aet}//{study}"
 
     def way(command: list[str], environment: dict[str, str] | None = None) -> archives.Run:
         out.mkdir()
@@ -77,6 +83,14 @@ def _measure(
         me = [sys.executable, str(RECEIVING), mode, pool, str(workers), address, str(out)]
         return way(me)
 
+    def cp(associations: int) -> archives.Run:
+        config = folder / "config.yaml"
+        server = {"host": peer.host, "port": port, "associations": associations}
+        config.write_text(json.dumps({"servers": {"far": server}}))
+        copy = [str(Path(sys.executable).with_name("seriesport")), "cp", "--config", str(config)]
+        copy += [f"dicom://far/{peer.aet}//{study}", str(out)]
+        return way(copy, {"XDG_CACHE_HOME": str(folder / "cache")})
+
     n = arguments.parallel
     ways = {
         REFERENCE: lambda: way(getscu, {"TCP_NODELAY": "1"}),
@@ -90,10 +104,14 @@ def _measure(
             "proven, 2 threads": lambda: ours("proven", "threads", 2),
             f"proven, {n} processes": lambda: ours("proven", "processes", n),
             "proven, 2 processes": lambda: ours("proven", "processes", 2),
+            f"cp, {n} associations": lambda: cp(n),
+            "cp, 2 associations": lambda: cp(2),
+            "cp, 1 association": lambda: cp(1),
         }
     if arguments.nagle:
         ways["getscu -B, as shipped"] = lambda: way(getscu)
     title = f"{type(peer).__name__}: {arguments.series} series of {arguments.slices}, {mb:.0f} MB"
+    title += f", {arguments.delay:g} ms away" if arguments.delay else ""
     archives.table(title, archives.alternate(ways, arguments.rounds), REFERENCE, mb)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import atexit
 import os
 import signal
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
 _callbacks: list[Callable[[], None]] = []
 
@@ -33,7 +35,20 @@ def stop_as_by_ctrl_c() -> None:
 
 
 def leave(status: int) -> NoReturn:
-    """End the process at once, without waiting for threads that listen to a server."""
+    """End the process at once, without waiting for threads that listen to a server.
+
+    Another Ctrl-C does not wait for servers either.
+    """
+
+    def at_once(_: int, __: FrameType | None) -> None:
+        os._exit(status)
+
+    signal.signal(signal.SIGINT, at_once)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
     _call()
     os._exit(status)
 

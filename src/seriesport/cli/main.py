@@ -31,7 +31,12 @@ AddressArgument = Annotated[
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="config.yaml with servers: and limits.")
 ]
-_STATUS = {"missing-here": 3, "missing-there": 4, "missing-both": 5}
+_STATUS = {
+    "missing-here": 3,
+    "missing-there": 4,
+    "missing-both": 5,
+    "internal": 70,
+}
 """Exit codes of failures that a script may want to tell apart; all others are 1."""
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
@@ -195,22 +200,33 @@ def _fail(message: str, status: int) -> NoReturn:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a failure that a user can cause is one line and exit code 1."""
-    from seriesport.privacy import silence_libraries, where
-    from seriesport.shutdown import stop_as_by_ctrl_c
+    from seriesport.privacy import silence_libraries
+    from seriesport.shutdown import leave, stop_as_by_ctrl_c
 
-    stop_as_by_ctrl_c()
-    silence_libraries()
+    try:
+        stop_as_by_ctrl_c()
+        silence_libraries()
+        _run(arguments)
+    except KeyboardInterrupt as stop:
+        what = str(stop) or "stopped"
+        typer.echo(f"seriesport: {what} [interrupted] {REASONS['interrupted'].advice}", err=True)
+        leave(130)
+
+
+def _run(arguments: Sequence[str] | None) -> None:
+    from seriesport.privacy import where
+
     try:
         app(arguments)
     except SeriesportError as error:
         status = _STATUS.get(error.code, 1)
         _fail(f"{error.message} [{error.code}] {error.reason.advice}", status)
     except SystemExit as end:
-        if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):
-            # typer makes a wordless exit of it
-            _fail("interrupted; run again: what is complete is kept", 130)
+        stop = getattr(end.__context__, "__cause__", None)
+        if isinstance(stop, KeyboardInterrupt):  # typer makes a wordless exit of it
+            raise stop from None
         raise
     except BrokenPipeError:
         sys.exit(141)
     except Exception as error:  # noqa: BLE001 - a traceback may quote identifiers
-        _fail(f"{where(error)} [internal] {REASONS['internal'].advice}", 70)
+        _fail(f"{where(error)} [internal] {REASONS['internal'].advice}", _STATUS["internal"])

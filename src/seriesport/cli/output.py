@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import contextmanager
+from functools import partial
+from math import inf
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -19,8 +22,12 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from seriesport.shutdown import before_leaving
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Generator, Sequence
+
+    from rich.progress import TaskID
 
 
 def print_json(value: Any) -> None:
@@ -53,12 +60,49 @@ def printable(cell: object) -> str:
     return "".join(c if c.isprintable() else "?" for c in str(cell))
 
 
-@contextmanager
-def progress(label: str, instances: int | None) -> Generator[Callable[[int], None]]:
-    """A progress bar on a terminal, nothing in a log; gives a function that counts an instance.
+class Bar:
+    """A progress bar over all series of a copy; nothing in a log. Safe to use from several threads.
 
-    The bar shows instances, their rate in bytes, and the time left.
+    An instance counts half when it is fetched and half when it is stored; so do its bytes.
     """
+
+    def __init__(self, bars: Progress, task: TaskID, instances: int | None) -> None:
+        self._bars = bars
+        self._task = task
+        self._most = inf if instances is None else instances
+        self._text = ""
+        self._moved = self._least = self._bytes = 0.0
+        self._guard = Lock()
+
+    def step(self, size: int) -> None:
+        """Count an instance of `size` bytes that was fetched, or that is being stored."""
+        with self._guard:
+            self._moved += 0.5
+            self._bytes += size / 2
+            self._show()
+
+    def tell(self, text: str, instances: int) -> None:
+        """Say how it goes, and that so many instances at least are where they belong."""
+        with self._guard:
+            self._least = max(self._least, instances)
+            self._text = text
+            self._show()
+
+    def _show(self) -> None:
+        # What was there already is counted at the end of its series, what came twice not at all.
+        done = min(max(self._moved, self._least), self._most)
+        speed = self._bytes / max(self._bars.tasks[0].elapsed or 0.0, 1e-3)
+        size = f"{self._bytes / 1e6:.1f} MB, {speed / 1e6:.1f} MB/s"
+        self._bars.update(self._task, completed=done, description=self._text, size=size)
+
+
+def _show_cursor(console: Console) -> None:
+    console.show_cursor()
+
+
+@contextmanager
+def progress(instances: int | None) -> Generator[Bar]:
+    """Draw a progress bar on a terminal: text, instances, their rate in bytes, the time left."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -69,14 +113,7 @@ def progress(label: str, instances: int | None) -> Generator[Callable[[int], Non
         TextColumn("{task.fields[size]}"),
         TimeRemainingColumn(),
     )
+    if console.is_terminal:
+        before_leaving(partial(_show_cursor, console))
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        task = bars.add_task(label, total=instances, size="")
-        sizes = [0]
-
-        def seen(size: int) -> None:
-            sizes[0] += size
-            speed = sizes[0] / max(bars.tasks[0].elapsed or 0.0, 1e-3)
-            text = f"{sizes[0] / 1e6:.1f} MB, {speed / 1e6:.1f} MB/s"
-            bars.update(task, advance=1, size=text)
-
-        yield seen
+        yield Bar(bars, bars.add_task("", total=instances, size=""), instances)

@@ -13,9 +13,10 @@ from seriesport.model.address import source_root
 from seriesport.store.bundle import read_bundle, read_files, read_manifest, verify_bundle
 from seriesport.store.staging import belongs, discard_staging
 from seriesport.transports.fetch import fetch_series
+from seriesport.transports.parallel import Transports
 from seriesport.transports.served import Flows, patience, server_of, workers
 from seriesport.workflow.ledger import LedgerLine, Status
-from seriesport.workflow.shard import FETCHED, Results, Transports, run_shard
+from seriesport.workflow.shard import FETCHED, Results, run_shard
 from seriesport.workflow.shares import check_granted
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def fetch_shard(results: Results, shard: str, settings: Settings) -> list[Ledger
             )
 
         ledger = results.ledger(FETCHED, shard)
-        return run_shard(ledger, rows, work, at_once, make_room=transports.close)
+        return run_shard(ledger, rows, work, at_once, let_go=transports.close_own)
 
 
 def _wait_for_windows(rows: Sequence[PlannedSeries], folder: Path, settings: Settings) -> None:

@@ -22,6 +22,7 @@ from seriesport.store.bundle import read_bundle, read_files, read_manifest
 from seriesport.store.files import unwritable, write_bytes
 from seriesport.store.keys import check_secret, load_secret
 from seriesport.store.lease import lease
+from seriesport.transports.parallel import Transports
 from seriesport.workflow.beginning import ALONE, put_aside
 from seriesport.workflow.ledger import read_ledger, write_ledger
 from seriesport.workflow.orders import plan_again
@@ -36,7 +37,7 @@ from seriesport.workflow.remnants import (
     standing,
 )
 from seriesport.workflow.sent import record_sent, sent_of
-from seriesport.workflow.shard import CONVERTED, FETCHED, STEPS, UPLOADED, Transports
+from seriesport.workflow.shard import CONVERTED, FETCHED, STEPS, UPLOADED
 from seriesport.workflow.upload import resource_of
 
 if TYPE_CHECKING:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +15,7 @@ from seriesport.privacy import where
 from seriesport.store.bundle import Manifest, read_manifest, verify_bundle
 from seriesport.store.files import remove_parts, unwritable
 from seriesport.store.lease import lease
-from seriesport.transports.registry import open_transport
+from seriesport.transports.parallel import in_parallel
 from seriesport.transports.served import REFUSALS
 from seriesport.workflow.ledger import LedgerLine, Status, write_ledger
 
@@ -25,9 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from seriesport.cohort.plan import PlannedSeries
-    from seriesport.config.settings import Settings
-    from seriesport.model.address import Address
-    from seriesport.transports.contract import Transport
     from seriesport.workflow.records import Records
 
 _log = logging.getLogger("seriesport")
@@ -98,52 +93,17 @@ class Results:
         return self.step(UPLOADED, shard) / "sent.jsonl"
 
 
-class Transports:
-    """Transports that are open in this process: one per thread and address. A context manager."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self._lock = threading.Lock()
-        self._open: dict[tuple[int, Address], Transport] = {}
-
-    def __enter__(self) -> Transports:
-        return self
-
-    def __exit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
-        if exc_type is None or issubclass(exc_type, Exception):
-            self.close()
-        # An interrupted process leaves them to its end: other threads are still at work on them.
-
-    def close(self) -> None:
-        """Close what no thread is at work with; it opens again where it is asked for."""
-        with self._lock:
-            transports = list(self._open.values())
-            self._open.clear()
-        for transport in transports:
-            transport.close()
-
-    def get(self, address: Address) -> Transport:
-        """The transport of the calling thread for an address."""
-        place = (threading.get_ident(), address)
-        if place not in self._open:
-            transport = open_transport(address, self.settings)
-            with self._lock:
-                self._open[place] = transport
-        return self._open[place]
-
-
 def run_shard(
     ledger: Path,
     rows: Sequence[PlannedSeries],
     work: Callable[[PlannedSeries], LedgerLine],
     workers: int = 1,
     records: Sequence[Records] = (),
-    make_room: Callable[[], None] = lambda: None,
+    let_go: Callable[[], None] = lambda: None,
 ) -> list[LedgerLine]:
     """Bring every series of a shard to an end, good or bad, and write `records` and the ledger.
 
-    A server may bear fewer connections than it is said to: series that it refused have another
-    turn, one at a time, once `make_room` has closed the connections of the others.
+    Several series are worked on at a time, and fewer once a server refuses: see `in_parallel`.
 
     Raises:
         SeriesportError: shard-busy, where another job is at the same step of the same shard.
@@ -154,37 +114,18 @@ def run_shard(
         adopt(folder, folder.parent)
         with lease(folder / "lease", wait=0, busy="another job is at work on this shard"):
             remove_parts(folder)  # of a job that was killed, perhaps on another node
-            several = workers > 1
-            lines = (
-                _in_threads(rows, work, workers) if several else [guarded(r, work) for r in rows]
+            lines = in_parallel(
+                rows,
+                lambda row: guarded(row, work),
+                workers,
+                refused=lambda line: line.code in REFUSALS,
+                let_go=let_go,
             )
-            if several and any(line.code in REFUSALS for line in lines):
-                _log.info("once more, one at a time, what the server refused")
-                make_room()
-                lines = [
-                    guarded(row, work) if line.code in REFUSALS else line
-                    for row, line in zip(rows, lines, strict=True)
-                ]
             for kept in records:
                 kept.write(line.key for line in lines)
             write_ledger(ledger, lines)
     except OSError as error:
         raise unwritable(error) from error
-    return lines
-
-
-def _in_threads(
-    rows: Sequence[PlannedSeries], work: Callable[[PlannedSeries], LedgerLine], workers: int
-) -> list[LedgerLine]:
-    pool = ThreadPoolExecutor(workers)
-    try:
-        ending = [pool.submit(guarded, row, work) for row in rows]
-        lines = [line.result() for line in ending]
-    except BaseException:
-        # Ctrl-C does not wait for the rest of the shard.
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    pool.shutdown()
     return lines
 
 

@@ -20,6 +20,7 @@ from seriesport.store.bundle import check_hash, read_bundle, read_files, read_ma
 from seriesport.store.digest import digest_member
 from seriesport.store.files import unreadable
 from seriesport.store.keys import is_key, keyed_hash, load_secret
+from seriesport.transports.parallel import Transports
 from seriesport.transports.served import Flow, Flows, patience, server_of, workers
 from seriesport.workflow.fetch import content_of
 from seriesport.workflow.ledger import LedgerLine, Status, read_ledger
@@ -34,7 +35,6 @@ from seriesport.workflow.shard import (
     FETCHED,
     UPLOADED,
     Results,
-    Transports,
     line_of,
     not_attempted,
     run_shard,
@@ -143,7 +143,7 @@ def upload_shard(
 
         records = (shared.receipts, shared.seen, shared.sent)
         return run_shard(
-            results.ledger(UPLOADED, shard), rows, work, at_once, records, transports.close
+            results.ledger(UPLOADED, shard), rows, work, at_once, records, transports.close_own
         )
 
 
