@@ -609,7 +609,7 @@ def test_a_syntax_of_40_kb_and_a_file_that_is_gone_end_one_request_and_nothing_e
             (series,) = transport.find(address)
             with pytest.raises(SeriesportError) as caught:
                 fetch_series(transport, series, tmp_path / "b.zip", tmp_path / "staging")
-        assert "1 of 3 instances missing (numbers 2)" in caught.value.message
+        assert "1 of 3 instances missing (number 2)" in caught.value.message
         assert echo(archive.port, archive.aet)
     assert "Traceback" not in capfd.readouterr().err
 

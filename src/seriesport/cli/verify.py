@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from seriesport.cli.ls import NOTHING, left_out
 from seriesport.cli.output import print_json, print_table
 from seriesport.cohort.resolve import kind, word
+from seriesport.counts import counted, part
 from seriesport.errors import SeriesportError
 from seriesport.model.address import (
     DicomAddress,
@@ -223,8 +224,8 @@ def _compare(identity: Hashable, here: _Side, there: _Side) -> tuple[str, str]:
 
 def _lacks(absent: set[str], present: set[str], which: str, side: str) -> str:
     if absent == present:
-        return f"none of its {len(present)} instances is {side}"
-    return f"{len(absent)} of {len(present)} instances are not {side}{which}"
+        return f"none of its {counted(len(present), 'instance')} is {side}"
+    return f"{part(len(absent), len(present), 'instance', 'is', 'are')} not {side}{which}"
 
 
 def _only_there(there: _Side, identity: Hashable) -> _Row:
@@ -251,8 +252,9 @@ def _require_whole(transport: Transport, series: SeriesReference) -> int:
         missing = [expected[name] for name in expected if name not in have]
         if missing:
             codes = stage.refusals(missing)
-            what = f"{len(missing)} of {len(expected)} instances are not whole ({numbers(missing)})"
-            raise SeriesportError(codes[0] if codes else "incomplete", what)
+            what = part(len(missing), len(expected), "instance", "is", "are")
+            problem = f"{what} not whole ({numbers(missing)})"
+            raise SeriesportError(codes[0] if codes else "incomplete", problem)
     return len(expected)
 
 
