@@ -364,6 +364,8 @@ def test_a_label_stands_once(desk: Desk):
         ("cohort:\n- source: a\n  source: b", "line 3: this key stands here a second time"),
         ("cohort:\n- source: a\n  1: b", "line 3: this key is not text"),
         ("cohort:\n- source: a\n patient: b", "line 3: YAML cannot be read"),
+        ("cohort:\n  - label: a\n\tpatient: CANARY", "line 3: this line is indented with a tab"),
+        ("cohort:\n\t- label: CANARY", "line 2: this line is indented with a tab; use spaces"),
         ("cohort:\n- patient: *CANARY", "line 2: a text that begins with '*' needs quotes"),
         ("cohort:\n- patient: !CANARY", "line 2: a text that begins with '!' needs quotes"),
         ("cohort:\n- patient: @CANARY", "needs quotes"),

@@ -130,6 +130,7 @@ def _decode(content: bytes, name: str, code: str) -> str:
 class _Reader:
     def __init__(self, text: str, name: str, code: str) -> None:
         self._loader = _Loader(text)
+        self._text = text
         self._name = name
         self._code = code
         self._anchors: dict[str, tuple[object, int]] = {}
@@ -140,9 +141,16 @@ class _Reader:
             return self._document()
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            raise self._error(mark.line + 1 if mark else 1, _plain(error.problem)) from None
+            line = mark.line + 1 if mark else 1
+            raise self._error(line, self._tab(line) or _plain(error.problem)) from None
         finally:
             self._loader.dispose()
+
+    def _tab(self, number: int) -> str:
+        """Say that a line is indented with a tab, which YAML refuses; empty where it is not."""
+        line = "".join(self._text.split("\n")[number - 1 : number])
+        indented = "\t" in line[: len(line) - len(line.lstrip())]
+        return "this line is indented with a tab; use spaces" if indented else ""
 
     def _document(self) -> object:
         self._next()
