@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,12 +431,19 @@ class SeriesportError(Exception):
     """A failure with a stable reason code and one line for the person at the terminal.
 
     The message names a series by its key or number, never by the patient.
+
+    Args:
+        code: One of `REASONS`.
+        message: What happened, in one line.
+        matches: Lines with identifiers, of what was found instead: for a file that its owner alone
+            can read and for the user's own terminal, never for a log.
     """
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, matches: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.code = code
         self.reason = REASONS[code]
+        self.matches = tuple(matches)
 
     @property
     def message(self) -> str:

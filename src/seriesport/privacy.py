@@ -24,6 +24,11 @@ def where(error: Exception) -> str:
     return f"{type(error).__name__}{cause} at {places}"
 
 
+def printable(value: object) -> str:
+    """Return a text for a screen, whose cursor a server's text must not move."""
+    return "".join(c if c.isprintable() else "?" for c in str(value))
+
+
 @contextmanager
 def reasoned() -> Generator[None]:
     """Raise what nobody foresaw as SeriesportError: internal, without its text."""

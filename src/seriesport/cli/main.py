@@ -201,7 +201,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         app(arguments)
     except SeriesportError as error:
         status = _STATUS.get(error.code, 1)
-        _fail(f"{error.message} [{error.code}] {error.reason.advice}", status)
+        matches = error.matches if sys.stderr.isatty() else ()
+        _fail("\n    ".join([f"{error} {error.reason.advice}", *matches]), status)
     except SystemExit as end:
         if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):
             # typer makes a wordless exit of it

@@ -19,6 +19,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from seriesport.privacy import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
@@ -30,27 +32,22 @@ def print_json(value: Any) -> None:
 
 def say(line: str) -> None:
     """Say something on stderr that is no failure."""
-    print(f"seriesport: {_plain(line)}", file=sys.stderr)
+    print(f"seriesport: {printable(line)}", file=sys.stderr)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table; on a pipe, as tab-separated values."""
-    printable = [[_plain(cell) for cell in row] for row in rows]
+    shown = [[printable(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
-        for row in [columns, *printable]:
+        for row in [columns, *shown]:
             sys.stdout.write("\t".join(row) + "\n")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
         table.add_column(name, overflow="fold")
-    for row in printable:
+    for row in shown:
         table.add_row(*map(Text, row))
     Console().print(table)
-
-
-def _plain(cell: object) -> str:
-    # What a server says must not move the cursor.
-    return "".join(c if c.isprintable() else "?" for c in str(cell))
 
 
 @contextmanager
