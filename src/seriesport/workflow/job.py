@@ -26,7 +26,7 @@ _log = logging.getLogger("seriesport")
 def job(
     log: str, config: Mapping[str, object], resources: Mapping[str, object] | None = None
 ) -> Generator[tuple[Results, Config]]:
-    """Run a job's work: what it raises becomes one line in its log and on the terminal.
+    """Run a job's work: what it raises becomes one line in its log, which `Closing` shows.
 
     `resources` are what Snakemake granted: they limit the associations with each archive.
 
@@ -43,12 +43,8 @@ def job(
         _log.error("stopped from outside [interrupted]")
         leave(130)
     except SeriesportError as error:
-        _fail(str(error))
+        _log.error(error)
+        sys.exit(1)
     except Exception as error:  # noqa: BLE001 - a traceback may quote identifiers
-        _fail(f"{where(error)} [internal]")
-
-
-def _fail(message: str) -> None:
-    _log.error(message)
-    print(f"seriesport: {message}", file=sys.stderr)  # noqa: T201 - the person at the terminal
-    raise SystemExit(1)
+        _log.error("%s [internal]", where(error))
+        sys.exit(1)

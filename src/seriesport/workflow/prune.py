@@ -14,7 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seriesport.closing import LOCKED
 from seriesport.cohort.plan import DICOM, LOCAL, Plan, server_name
+from seriesport.counts import counted
 from seriesport.errors import SeriesportError
 from seriesport.model.address import parse, source_root
 from seriesport.model.series import SeriesReference, Written
@@ -163,8 +165,7 @@ def _remove_empty_folders(results: Results, found: Sequence[Remnant]) -> None:
 
 def _refuse_beside_a_run() -> None:
     if _LOCKS.is_dir() and any(_LOCKS.iterdir()):
-        what = "Snakemake has locked this folder; if no run is under way: snakemake --unlock"
-        raise SeriesportError("shard-busy", what)
+        raise SeriesportError("shard-busy", LOCKED)
 
 
 def _listed(remnant: Remnant) -> list[Done]:
@@ -251,9 +252,10 @@ class _Pruning:
         gone = len(one.sent.sha256) - removal.removed
         told = f"removed {removal.removed}"
         if removal.left:
-            what = f"{told}; {removal.left} others are there: they are not what was delivered"
+            others = counted(removal.left, "other file stays", "other files stay")
+            what = f"{told}; {others}: not what was delivered"
             return _kept(row, _left(what)) if gone > 0 else _ended(row, what)
-        return _ended(row, f"{told}, {gone} were gone" if gone > 0 else told)
+        return _ended(row, f"{told}, gone before: {gone}" if gone > 0 else told)
 
     def _why_not(self, remnant: Remnant, one: Delivered) -> str:
         """Say why a delivery is not even looked for; empty where it is."""

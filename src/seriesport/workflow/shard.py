@@ -57,6 +57,16 @@ class Results:
         """The table of all series, with the user's labels."""
         return self.folder / "cohort.tsv"
 
+    @property
+    def verdict(self) -> Path:
+        """The table as the last run showed it."""
+        return self.folder / "verdict.txt"
+
+    @property
+    def logs(self) -> Path:
+        """The logs of the jobs."""
+        return self.folder / "logs"
+
     def staging(self, key: str) -> Path:
         """Where the instances of a series wait for their bundle."""
         return self.folder / "staging" / key
@@ -142,11 +152,11 @@ def run_shard(
             lines = (
                 _in_threads(rows, work, workers) if several else [guarded(r, work) for r in rows]
             )
-            if several and any(line.code in REFUSALS for line in lines):
+            if several and any(REFUSALS.intersection(line.codes) for line in lines):
                 _log.info("once more, one at a time, what the server refused")
                 make_room()
                 lines = [
-                    guarded(row, work) if line.code in REFUSALS else line
+                    guarded(row, work) if REFUSALS.intersection(line.codes) else line
                     for row, line in zip(rows, lines, strict=True)
                 ]
             for kept in records:
