@@ -422,7 +422,7 @@ def test_stopping_ends_associations_and_frees_the_port(archive: Archive, tmp_pat
 def test_a_port_that_is_taken_is_an_error(archive: Archive, tmp_path: Path) -> None:
     with pytest.raises(SeriesportError) as caught:
         Archive(tmp_path, port=archive.port).start()
-    assert caught.value.code == "archive-unreachable"
+    assert caught.value.code == "port-taken"
 
 
 def test_many_at_once_are_served(archive: Archive, tmp_path: Path) -> None:

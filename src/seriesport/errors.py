@@ -35,11 +35,12 @@ REASONS: dict[str, Reason] = {
     ),
     "cohort-not-private": Reason(
         "The cohort file, or another file with identifiers or secrets, can be read by others.",
-        "Run: chmod 0600 FILE",
+        "It holds identifiers or secrets, which its owner alone may read.",
     ),
     "identifier-not-text": Reason(
-        "An identifier was written without quotes, and YAML made a number, date or truth value of it.",
-        'Put the identifier in quotes, as in patient: "0012345".',
+        "An identifier is no text any more: YAML without quotes, or a spreadsheet, made a number, date or truth value of it.",
+        'In YAML put identifiers in quotes, as in patient: "0012345"; in a spreadsheet format their'
+        " columns as text.",
     ),
     "identifier-wildcard": Reason(
         "An identifier contains '*', '?' or '\\', which an archive would read as a pattern.",
@@ -124,6 +125,10 @@ REASONS: dict[str, Reason] = {
         "No connection to the archive.",
         "Check host, port and firewall; try: seriesport echo ADDRESS",
         transient=True,
+    ),
+    "port-taken": Reason(
+        "The port to serve at cannot be used.",
+        "Choose another one, or 0 for any that is free.",
     ),
     "association-rejected": Reason(
         "The archive refused the association.",

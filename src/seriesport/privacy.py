@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import traceback
 import warnings
 from contextlib import contextmanager
@@ -27,6 +28,11 @@ def where(error: Exception) -> str:
 def printable(value: object) -> str:
     """Return a text for a screen, whose cursor a server's text must not move."""
     return "".join(c if c.isprintable() else "?" for c in str(value))
+
+
+def with_matches(error: SeriesportError, text: str) -> str:
+    """Return a text about an error for stderr; on a terminal with the identifiers of matches."""
+    return "\n    ".join([text, *(error.matches if sys.stderr.isatty() else ())])
 
 
 @contextmanager

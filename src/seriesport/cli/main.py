@@ -151,7 +151,9 @@ def serve(
         list[str] | None, typer.Argument(help="Command to run while the archive is up.")
     ] = None,
     aet: Annotated[str, typer.Option(help="AE title.")] = "SERIESPORT",
-    port: Annotated[int, typer.Option(help="Port on loopback; 0 for a free one.")] = 0,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port on loopback; 0 for a free one.")
+    ] = 0,
     name: Annotated[
         str, typer.Option(help="Server of the config that this stands for while COMMAND runs.")
     ] = "demo",
@@ -192,7 +194,7 @@ def _fail(message: str, status: int) -> NoReturn:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a failure that a user can cause is one line and exit code 1."""
-    from seriesport.privacy import silence_libraries, where
+    from seriesport.privacy import silence_libraries, where, with_matches
     from seriesport.shutdown import stop_as_by_ctrl_c
 
     stop_as_by_ctrl_c()
@@ -201,8 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         app(arguments)
     except SeriesportError as error:
         status = _STATUS.get(error.code, 1)
-        matches = error.matches if sys.stderr.isatty() else ()
-        _fail("\n    ".join([f"{error} {error.reason.advice}", *matches]), status)
+        _fail(with_matches(error, f"{error} {error.reason.advice}"), status)
     except SystemExit as end:
         if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):
             # typer makes a wordless exit of it

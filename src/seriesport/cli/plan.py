@@ -10,6 +10,7 @@ from seriesport.cli.output import print_json, print_table, say
 from seriesport.cohort.resolve import kind
 from seriesport.config.config_yaml import load_config
 from seriesport.errors import REASONS, SeriesportError
+from seriesport.privacy import with_matches
 from seriesport.workflow.plan import plan_cohort
 from seriesport.workflow.shard import Results
 
@@ -69,9 +70,7 @@ def _failure(errors: Sequence[SeriesportError]) -> SeriesportError:
     if len(errors) == 1:
         return errors[0]
     for error in errors[:_MOST_SHOWN]:
-        say(str(error))
-        for match in error.matches if sys.stderr.isatty() else ():
-            say(f"    {match}")
+        print(with_matches(error, f"seriesport: {error}"), file=sys.stderr)
     if len(errors) > _MOST_SHOWN:
         say(f"and {len(errors) - _MOST_SHOWN} more; see --json")
     code, *others = dict.fromkeys(error.code for error in errors)

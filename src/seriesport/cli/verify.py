@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from seriesport.cli.ls import NOTHING, left_out
 from seriesport.cli.output import print_json, print_table
 from seriesport.cohort.resolve import kind, word
-from seriesport.counts import counted, part
+from seriesport.counts import part
 from seriesport.errors import SeriesportError
 from seriesport.model.address import (
     DicomAddress,
@@ -106,7 +106,8 @@ def _raise_failure(rows: list[_Row]) -> None:
     first = next((row for row in failed if row.code not in absent), failed[0])
     codes = {row.code for row in failed}
     code = first.code if first.code not in absent or len(codes) == 1 else "missing-both"
-    what = f"{len(failed)} of {len(rows)} series failed; the first: {first.sentence}"
+    others = "; the first" if len(failed) > 1 else ""
+    what = f"{len(failed)} of {len(rows)} series failed{others}: {first.sentence}"
     raise SeriesportError(code, what)
 
 
@@ -224,7 +225,9 @@ def _compare(identity: Hashable, here: _Side, there: _Side) -> tuple[str, str]:
 
 def _lacks(absent: set[str], present: set[str], which: str, side: str) -> str:
     if absent == present:
-        return f"none of its {counted(len(present), 'instance')} is {side}"
+        if len(present) == 1:
+            return f"its only instance is not {side}"
+        return f"none of its {len(present)} instances is {side}"
     return f"{part(len(absent), len(present), 'instance', 'is', 'are')} not {side}{which}"
 
 

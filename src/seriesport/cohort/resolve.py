@@ -6,6 +6,7 @@ import hashlib
 import logging
 import re
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -151,13 +152,14 @@ def resolve(transport: Transport, entry: Entry) -> list[SeriesReference]:
         _log.warning("passed over %s [%s]", one.error.message, one.error.code)
     found = [_counted(transport, _addressable(r)) for r in every if entry.accepts(r)]
     if not found:
-        raise SeriesportError("not-found", _nothing(entry, every))
+        raise SeriesportError("not-found", _nothing(entry, every or _beside_it(transport, source)))
     one = entry.names_series or _is_single(entry)
     enough = [r for r in found if not entry.too_small(r.instances)]
     if not enough:
         counts = ", ".join(str(r.instances) for r in found[:5])
+        few = f"the series {'has' if len(found) == 1 else 'have'} {counts}"
         raise SeriesportError(
-            "too-few-instances", f"min_instances is {entry.min_instances}, but there are {counts}"
+            "too-few-instances", f"min_instances is {entry.min_instances}, but {few}"
         )
     studies = {r.study_instance_uid for r in enough}
     if len(studies) > 1 and (entry.accession or one):
@@ -179,6 +181,15 @@ def _is_single(entry: Entry) -> bool:
         and not chosen
         and entry.max_series is None
     )
+
+
+def _beside_it(transport: Transport, source: Address) -> list[SeriesReference]:
+    """Return the other series of the study that an archive's address names."""
+    if not isinstance(source, DicomAddress) or not source.series:
+        return []
+    with suppress(SeriesportError):
+        return transport.find(replace(source, series=""))
+    return []
 
 
 def _nothing(entry: Entry, listed: Sequence[SeriesReference]) -> str:
@@ -238,7 +249,7 @@ def _ambiguous(what: str, found: Sequence[SeriesReference]) -> SeriesportError:
         numbers = [studies.index(r.study_instance_uid) + 1 for r in shown]
         rows = [f"study {n}, {row}" for n, row in zip(numbers, rows, strict=True)]
     more = f" and {len(found) - len(shown)} more" if len(found) > len(shown) else ""
-    matches = [f"{row}: {_named(r)}" for row, r in zip(rows, shown, strict=True)]
+    matches = [f"{row.partition(' (')[0]}: {_named(r)}" for row, r in zip(rows, shown, strict=True)]
     return SeriesportError("ambiguous", f"{what}: {'; '.join(rows)}{more}", matches)
 
 

@@ -30,6 +30,7 @@ _HINTS = {
     "cannot start any token": "; a text that begins with this character needs quotes",
     "mapping values": "; a text with ': ' in it needs quotes",
     "end of stream": "; a quote is never closed",
+    "expected key": "; look for a quote that is not closed, or for lines that do not begin alike",
 }
 
 
@@ -119,7 +120,9 @@ def _decode(content: bytes, name: str, code: str) -> str:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise SeriesportError(code, f"{name}, line {line}: this is not UTF-8 text") from None
+        raise SeriesportError(
+            code, f"{name}, line {line}: this is not UTF-8 text; save it as UTF-8"
+        ) from None
     bad = yaml.reader.Reader.NON_PRINTABLE.search(text)
     if bad is not None:
         line = text.count("\n", 0, bad.start()) + 1
