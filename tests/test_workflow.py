@@ -220,7 +220,7 @@ def test_a_failed_run_ends_with_the_verdict_by_label_and_its_record_has_none(
     piped = project.snakemake("--quiet", "all")
     assert "several-there" not in piped.stdout + piped.stderr
     assert "2 of 3 proven complete" in piped.stdout
-    assert piped.stderr.splitlines()[-1].startswith("seriesport: 1 of 3 failed; ")
+    assert piped.stderr.splitlines()[-1].startswith("seriesport: 1 of 3 failed [cohort-failed] ")
 
     project.write_cohort(LOCAL_COHORT + "  - label: several-there\n")
     refused = project.on_terminal(*SNAKEMAKE)
@@ -295,9 +295,11 @@ def test_a_cohort_that_becomes_wrong_fails_in_every_run(project: Project) -> Non
 def test_a_config_that_breaks_the_schema_is_refused_with_its_key(project: Project) -> None:
     config = project.folder / "config" / "config.yaml"
     config.write_text(config.read_text().replace("associations: 4", "associations: many"))
-    done = project.snakemake()
+    done = project.snakemake("--quiet", "all")
     assert done.returncode != 0
-    assert "associations" in done.stdout + done.stderr
+    advice = REASONS["config-invalid"].advice
+    what = "servers.demo.associations must be a whole number, not text; leave out the quotes"
+    assert done.stderr.splitlines()[1:] == [f"seriesport: config: {what} [config-invalid] {advice}"]
 
 
 def test_a_limit_that_the_jobs_of_a_cluster_would_not_hear_of_is_refused(project: Project) -> None:

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
     from seriesport.workflow.shard import Results
 
-LOCKED = "Snakemake has locked this folder; if no run is under way: snakemake --unlock"
+LOCKED = (
+    "Snakemake has locked this folder: a run is under way, or one was killed; if none is, type:"
+    " snakemake --unlock"
+)
 _RECORD = re.compile(r"^[0-9-]{10} [0-9:,]{12} ([A-Z]+) ", re.MULTILINE)
 """How a record of a job's log begins; see `privacy.quiet_log`."""
 

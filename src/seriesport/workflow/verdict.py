@@ -95,8 +95,7 @@ def judge(results: Results, looks: Looks | None = None) -> None:
     failed = sum(not outcome.ok for outcome in found)
     if failed:
         _retry_next_time(results, plan, found)
-        what = f"{failed} of {len(found)} failed; run again to retry just that"
-        raise SeriesportError("cohort-failed", what)
+        raise SeriesportError("cohort-failed", f"{failed} of {len(found)} failed")
 
 
 def show(found: Sequence[Outcome], console: Console, *, private: bool = False) -> None:
