@@ -5,9 +5,13 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import pty
+import re
 import shutil
 import subprocess
 import sys
+import termios
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +74,30 @@ class Project:
             check=False,
             umask=0o022,
         )
+
+    def on_terminal(self, *command: str) -> str:
+        """Run a command on a terminal of its own; give what stands on it, without colours."""
+        ours, theirs = pty.openpty()
+        termios.tcsetwinsize(theirs, (50, 100))
+        run = subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=self.environment(),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        )
+        os.close(theirs)
+        screen = b""
+        try:
+            with suppress(OSError):  # once nobody has it open any more
+                while chunk := os.read(ours, 1 << 16):
+                    screen += chunk
+        finally:
+            os.close(ours)
+            run.kill()
+            run.wait()
+        return re.sub(r"\x1b\[[0-9;]*m|\r", "", screen.decode())
 
     def snakemake(self, *options: str) -> subprocess.CompletedProcess[str]:
         """Run the workflow, without an archive beside it."""

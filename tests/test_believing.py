@@ -322,9 +322,9 @@ def test_what_an_archive_has_is_compared_where_that_is_asked_for(
         assert "destination-conflict" in Path("results/summary.tsv").read_text()
 
 
-def test_the_verdict_says_when_deliveries_were_last_seen(
-    cohort: Cohort, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_verdict_says_when_deliveries_were_last_seen(cohort: Cohort) -> None:
     assert cohort.run() == "complete"
     today = datetime.now(UTC).date().isoformat()
-    assert f"deliveries last seen at their destinations: {today}" in capsys.readouterr().out
+    assert (
+        f"deliveries last seen at their destinations: {today}" in cohort.results.verdict.read_text()
+    )

@@ -127,7 +127,7 @@ def test_a_mistake_is_shown_with_its_line_and_what_was_expected(tmp_path: Path):
     text = server + "shard_size: -1\nformats: [nfti]\n"
     assert problems(tmp_path, text) == [
         f", line 3: servers.pacs.host must be {HOST}",
-        ", line 4: servers.pacs.port must be a whole number, not text",
+        ", line 4: servers.pacs.port must be a whole number, not text; leave out the quotes",
         ", line 5: servers.pacs: the key 'asociations' is unknown; did you mean 'associations'?",
         ", line 6: shard_size must be at least 0",
         ", line 7: formats must be one of: dicom, nifti, metaimage, npz, mat, preview",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from project import SERVE, SNAKEMAKE, Project, tree
+from seriesport.workflow.closing import LOCKED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,13 +85,17 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_results(tmp_path: Pat
     results, delivered = tree(project.results, NOT_RESULTS), _delivered(project)
 
     moments = random.Random(2026)
-    killed, left = 0, seconds
+    killed, left, explained = 0, seconds, False
     _start_anew(project, archive)
     while killed < KILLS:
         moment = moments.uniform(1, left)
         began = time.monotonic()
         if _run_and_kill(project, moment):
             killed += 1
+            if not explained and any(project.folder.glob(".snakemake/locks/*")):
+                told = project.snakemake("--quiet", "all").stderr
+                explained = told.endswith(f"seriesport: {LOCKED}\n")
+                assert explained
             project.snakemake("--unlock")
             partial = project.results.glob("*/*/*")
             assert not [p for p in partial if p.suffix == ".zip" and not zipfile.is_zipfile(p)]

@@ -118,6 +118,6 @@ def test_a_header_alone_among_images_is_a_cut_image(tmp_path: Path) -> None:
     dataset.save_as(path)
     (line,), _ = fetched("source: source")
     assert (line.status, line.code) == (Status.FAILED, "instance-truncated")
-    assert "1 of 3 instances missing (numbers 2)" in line.detail
+    assert "1 of 3 instances missing (number 2)" in line.detail
     with pytest.raises(SeriesportError, match="instance-truncated"):
         Series("source")

@@ -110,6 +110,49 @@ def test_a_folder_with_several_series_is_refused_with_a_list() -> None:
     assert WHO.patient_id not in message
 
 
+def test_matches_are_listed_by_study_and_identified_only_where_their_owner_reads() -> None:
+    two = f"source: ., patient: '{WHO.patient_id}', max_series: 1"
+    data.mr(Path("second"), replace(WHO, study_instance_uid=WHO.study_instance_uid + ".2"))
+    plan = _plan(two)
+    (problem,) = plan.problems
+    assert "study 1, series" in problem.message
+    assert "study 2, series" in problem.message
+    assert not any(uid in problem.message for uid in (WHO.study_instance_uid, WHO.patient_id))
+    assert [WHO.study_instance_uid in line for line in problem.matches] == [True] * 4
+    folder = PlanFolder(Path("plan"))
+    folder.write(plan)
+    assert folder.read() == plan
+    assert all(
+        WHO.patient_id not in path.read_text() or path.stat().st_mode & 0o077 == 0
+        for path in Path("plan").rglob("*.*")
+    )
+
+
+@pytest.mark.parametrize("key", ["patient", "accession"])
+def test_an_identifier_that_lost_its_zeros_in_a_spreadsheet_is_told_so(key: str) -> None:
+    data.mr(
+        Path("zeros"),
+        data.identity("zeros", patient_id="0012345", accession_number="0012345"),
+        times=1,
+        slices=1,
+    )
+
+    def message(source: str, text: str) -> str:
+        path = Path("cohort.tsv")
+        path.write_text(f"source\t{key}\n{source}\t{text}\n")
+        path.chmod(0o600)
+        plan = make_plan(read_cohort(path), Settings(), SECRET)
+        return plan.problems[0].message if plan.problems else ""
+
+    assert message("zeros", "0012345") == ""
+    assert f"{key} lacks zeros in front, which spreadsheets take away" in message("zeros", "12345")
+    assert "zeros" not in message("zeros", "54321")
+    with Archive(Path("zeros"), "ARCHIVE") as archive:
+        assert message(archive.url, "0012345") == ""
+        assert f"{key} may lack zeros in front" in message(archive.url, "12345")
+        assert "zeros" not in message(archive.url, "A12345")
+
+
 def test_more_series_than_an_entry_may_have_are_refused() -> None:
     assert _problem(f"{STUDY}, max_series: 2")[0] == "ambiguous"
 
@@ -130,7 +173,7 @@ def test_a_filter_that_no_series_passes_says_how_many_there_were() -> None:
 def test_a_series_with_too_few_instances_is_refused_with_its_count() -> None:
     code, message = _problem("source: other, min_instances: 3")
     assert code == "too-few-instances"
-    assert "there are 2" in message
+    assert message == "min_instances is 3, but the series has 2"
 
 
 def test_two_entries_for_one_series_are_one_row_with_both_destinations() -> None:

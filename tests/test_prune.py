@@ -541,7 +541,7 @@ def test_what_was_added_to_a_folder_of_other_results_is_taken_back_from_there(
     cohort(entries[1])
     here, there = pruned(results, DELIVERED)
     assert here.result == "removed"
-    assert there.result.startswith("removed 1; 2 others are there")
+    assert there.result.startswith("removed 1; 2 other files stay")
     if place == "out":
         assert len(list((room / "out" / old).iterdir())) == 2
     else:

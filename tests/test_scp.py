@@ -422,7 +422,7 @@ def test_stopping_ends_associations_and_frees_the_port(archive: Archive, tmp_pat
 def test_a_port_that_is_taken_is_an_error(archive: Archive, tmp_path: Path) -> None:
     with pytest.raises(SeriesportError) as caught:
         Archive(tmp_path, port=archive.port).start()
-    assert caught.value.code == "archive-unreachable"
+    assert caught.value.code == "port-taken"
 
 
 def test_many_at_once_are_served(archive: Archive, tmp_path: Path) -> None:
@@ -609,7 +609,7 @@ def test_a_syntax_of_40_kb_and_a_file_that_is_gone_end_one_request_and_nothing_e
             (series,) = transport.find(address)
             with pytest.raises(SeriesportError) as caught:
                 fetch_series(transport, series, tmp_path / "b.zip", tmp_path / "staging")
-        assert "1 of 3 instances missing (numbers 2)" in caught.value.message
+        assert "1 of 3 instances missing (number 2)" in caught.value.message
         assert echo(archive.port, archive.aet)
     assert "Traceback" not in capfd.readouterr().err
 

@@ -26,7 +26,7 @@ from seriesport.cohort.plan import Plan
 from seriesport.config.hours import Hours
 from seriesport.config.settings import DicomServer, Settings
 from seriesport.dicom.part10 import load_instance
-from seriesport.errors import SeriesportError
+from seriesport.errors import REASONS, SeriesportError
 from seriesport.model.address import FileAddress, parse
 from seriesport.model.series import Proof, Receipt, ReceiptEntry
 from seriesport.serve.archive import Archive
@@ -222,6 +222,22 @@ def judged(results: Results) -> set[str]:
     with suppress(SeriesportError):
         judge(results)
     return {step for step in STEPS if results.plan.retry(step, SHARD).exists()}
+
+
+def test_two_destinations_that_fail_are_both_explained(results: Results, room: Path) -> None:
+    (room / "file").write_text("")
+    closed = DicomServer("pacs", host="127.0.0.1", port=1, attempts=1)
+    settings = Settings({"pacs": closed})
+    plan(results, "source: source, destinations: [file, 'dicom://pacs/AE', out]", settings=settings)
+    fetch(results)
+    convert_shard(results, SHARD, [], ["dicom"])
+    upload_shard(results, SHARD, ["dicom"], settings)
+    assert judged(results) == {UPLOADED}
+    told = results.verdict.read_text()
+    for number, code in ((1, "destination-conflict"), (2, "archive-unreachable")):
+        assert f"destination {number}: " in told
+        assert f"{code}: {REASONS[code].advice}" in told
+    assert "destination 3" not in told
 
 
 def test_a_damaged_bundle_is_fetched_again_on_the_next_run(results: Results) -> None:

@@ -571,7 +571,7 @@ def test_a_digest_of_a_files_first_content_does_not_keep_the_new_one_away(
     digests = any(one.md5 for one in place.transport().expect(place.series()).values())
     assert place.fetch(attempts=2).compared == "sizes"
     assert place.is_complete()
-    assert ("the server's digests of 1 files are out of date" in caplog.text) is digests
+    assert ("out of date at the server: the digests of 1 file" in caplog.text) is digests
 
 
 def test_images_of_no_bytes_are_named(place: Place):
@@ -579,7 +579,7 @@ def test_images_of_no_bytes_are_named(place: Place):
     place.server.add_scan(place.project, "S1", f"{place.project}_E1", "4", lost)
     error = failing(place, place.series())
     assert error.code == "instance-truncated"
-    assert "1 have no bytes at the server: files 2 of the listing" in error.message
+    assert "1 file has no bytes at the server (in its listing: 2)" in error.message
 
 
 def test_a_header_is_read_without_waiting_behind_the_files_end(place: Place):

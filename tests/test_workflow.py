@@ -15,6 +15,7 @@ import yaml
 import data
 from faulty import FaultyArchive
 from project import ROOT, SNAKEMAKE, Project, tree
+from seriesport.errors import REASONS
 
 if TYPE_CHECKING:
     import subprocess
@@ -254,6 +255,38 @@ def test_an_entry_that_finds_nothing_is_named_by_its_line_and_asked_for_again(
     assert before.items() <= project.bundles().items()
 
 
+def test_a_failed_run_ends_with_the_verdict_by_label_and_its_record_has_none(
+    project: Project,
+) -> None:
+    project.write_cohort(LOCAL_COHORT + "  - label: several-there\n    source: demo/archive\n")
+    screen = project.on_terminal(*SNAKEMAKE)
+    table = screen[screen.index("line label") :]
+    assert "Error" not in table
+    assert "Exception" not in table
+    assert ".snakemake" not in table
+    assert re.search(r"^6 +one +[a-z0-9]{16}", table, re.MULTILINE)
+    assert "line 13 (several-there): " in table
+    assert 'patient "98890234", study "1.3.6.1.4.1.5962.1.1.0.0.0.1194734704.16302.0.1"' in table
+    assert table.rstrip().endswith(f"[cohort-failed] {REASONS['cohort-failed'].advice}")
+    kept = [*project.results.glob("logs/**/*.log"), *project.folder.glob(".snakemake/log/*")]
+    assert len(kept) > 4
+    for path in (*kept, project.results / "summary.tsv"):
+        text = path.read_text()
+        assert not [word for word in ("several-there", "98890234", "16302.0.1") if word in text]
+    assert stat.S_IMODE((project.results / "verdict.txt").stat().st_mode) == 0o600
+
+    piped = project.snakemake("--quiet", "all")
+    assert "several-there" not in piped.stdout + piped.stderr
+    assert "2 of 3 proven complete" in piped.stdout
+    assert piped.stderr.splitlines()[-1].startswith("seriesport: 1 of 3 failed [cohort-failed] ")
+
+    project.write_cohort(LOCAL_COHORT + "  - label: several-there\n")
+    refused = project.on_terminal(*SNAKEMAKE)
+    line = "config/cohort.yaml, line 13: the entry has no source [cohort-invalid]"
+    assert refused.count(line) == 1
+    assert refused.rstrip().endswith(f"seriesport: {line} {REASONS['cohort-invalid'].advice}")
+
+
 def test_deliveries_that_were_removed_are_never_called_proven(project: Project) -> None:
     assert project.snakemake().returncode == 0
     delivered = project.folder / "delivered"
@@ -262,7 +295,7 @@ def test_deliveries_that_were_removed_are_never_called_proven(project: Project) 
     plain = project.snakemake()
     assert plain.returncode == 1
     assert "0 of 2 proven complete" in plain.stdout
-    assert "5 of 5 are not there [delivery-lost]" in plain.stdout
+    assert "5 of 5 files are not there [delivery-lost]" in plain.stdout
     again = project.snakemake()
     assert again.returncode == 0, again.stderr
     assert tree(delivered) == whole
@@ -320,9 +353,11 @@ def test_a_cohort_that_becomes_wrong_fails_in_every_run(project: Project) -> Non
 def test_a_config_that_breaks_the_schema_is_refused_with_its_key(project: Project) -> None:
     config = project.folder / "config" / "config.yaml"
     config.write_text(config.read_text().replace("port: 11112", "port: many"))
-    done = project.snakemake()
+    done = project.snakemake("--quiet", "all")
     assert done.returncode != 0
-    assert "servers.demo.port" in done.stdout + done.stderr
+    advice = REASONS["config-invalid"].advice
+    what = "servers.demo.port must be a whole number, not text; leave out the quotes"
+    assert done.stderr.splitlines()[1:] == [f"seriesport: config: {what} [config-invalid] {advice}"]
 
 
 def test_a_limit_that_the_jobs_of_a_cluster_would_not_hear_of_is_refused(project: Project) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +41,16 @@ REASONS: dict[str, Reason] = {
     ),
     "cohort-not-private": Reason(
         "The cohort file, or another file with identifiers or secrets, can be read by others.",
-        "Run: chmod 0600 FILE",
+        "It holds identifiers or secrets, which its owner alone may read.",
     ),
     "cohort-tracked": Reason(
         "git tracks the cohort file, so that a commit publishes the identifiers in it.",
         "Run: git rm --cached FILE, and add it to .gitignore.",
     ),
     "identifier-not-text": Reason(
-        "An identifier was written without quotes, and YAML made a number, date or truth value of it.",
-        'Put the identifier in quotes, as in patient: "0012345".',
+        "An identifier is no text any more: YAML without quotes, or a spreadsheet, made a number, date or truth value of it.",
+        'In YAML put identifiers in quotes, as in patient: "0012345"; in a spreadsheet format their'
+        " columns as text.",
     ),
     "identifier-wildcard": Reason(
         "An identifier contains '*', '?' or '\\', which an archive would read as a pattern.",
@@ -130,6 +135,10 @@ REASONS: dict[str, Reason] = {
         "No connection to the archive.",
         "Check host, port and firewall; try: seriesport echo ADDRESS",
         transient=True,
+    ),
+    "port-taken": Reason(
+        "The port to serve at cannot be used.",
+        "Choose another one, or 0 for any that is free.",
     ),
     "association-rejected": Reason(
         "The archive refused the association.",
@@ -450,12 +459,19 @@ class SeriesportError(Exception):
     """A failure with a stable reason code and one line for the person at the terminal.
 
     The message names a series by its key or number, never by the patient.
+
+    Args:
+        code: One of `REASONS`.
+        message: What happened, in one line.
+        matches: Lines with identifiers, of what was found instead: for a file that its owner alone
+            can read and for the user's own terminal, never for a log.
     """
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, matches: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.code = code
         self.reason = REASONS[code]
+        self.matches = tuple(matches)
 
     @property
     def message(self) -> str:

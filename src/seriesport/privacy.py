@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import subprocess
+import sys
 import traceback
 import warnings
 from contextlib import contextmanager
@@ -24,6 +25,16 @@ def where(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     places = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames))
     return f"{type(error).__name__}{cause} at {places}"
+
+
+def printable(value: object) -> str:
+    """Return a text for a screen, whose cursor a server's text must not move."""
+    return "".join(c if c.isprintable() else "?" for c in str(value))
+
+
+def with_matches(error: SeriesportError, text: str) -> str:
+    """Return a text about an error for stderr; on a terminal with the identifiers of matches."""
+    return "\n    ".join([text, *(error.matches if sys.stderr.isatty() else ())])
 
 
 @contextmanager

@@ -156,7 +156,9 @@ def serve(
         list[str] | None, typer.Argument(help="Command to run while the archive is up.")
     ] = None,
     aet: Annotated[str, typer.Option(help="AE title.")] = "SERIESPORT",
-    port: Annotated[int, typer.Option(help="Port on loopback; 0 for a free one.")] = 0,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port on loopback; 0 for a free one.")
+    ] = 0,
     name: Annotated[
         str, typer.Option(help="Server of the config that this stands for while COMMAND runs.")
     ] = "demo",
@@ -214,13 +216,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: Sequence[str] | None) -> None:
-    from seriesport.privacy import where
+    from seriesport.privacy import where, with_matches
 
     try:
         app(arguments)
     except SeriesportError as error:
         status = _STATUS.get(error.code, 1)
-        _fail(f"{error.message} [{error.code}] {error.reason.advice}", status)
+        _fail(with_matches(error, f"{error} {error.reason.advice}"), status)
     except SystemExit as end:
         stop = getattr(end.__context__, "__cause__", None)
         if isinstance(stop, KeyboardInterrupt):  # typer makes a wordless exit of it

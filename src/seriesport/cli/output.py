@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from seriesport.privacy import printable
 from seriesport.shutdown import before_leaving
 
 if TYPE_CHECKING:
@@ -53,11 +54,6 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     for row in cells:
         table.add_row(*map(Text, row))
     Console().print(table)
-
-
-def printable(cell: object) -> str:
-    """Return a text in which nothing moves the cursor, whatever a server says."""
-    return "".join(c if c.isprintable() else "?" for c in str(cell))
 
 
 class Bar:

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import typer
-
-from seriesport.cli.output import print_json, print_table
+from seriesport.cli.output import print_json, print_table, say
 from seriesport.cohort.resolve import kind
 from seriesport.config.config_yaml import load_config
-from seriesport.errors import SeriesportError
+from seriesport.errors import REASONS, SeriesportError
+from seriesport.privacy import with_matches
 from seriesport.workflow.beginning import guard
 from seriesport.workflow.plan import plan_cohort
 from seriesport.workflow.shard import Results
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seriesport.cohort.plan import Problem
+
+_MOST_SHOWN = 60
+
 
 def plan(config_path: Path, *, refresh: bool, as_json: bool) -> None:
-    """Plan a cohort and show what its entries mean.
+    """Plan a cohort, show what its entries mean, and each problem on stderr.
+
+    On a terminal, a problem has the entry's label and the identifiers of what matches instead.
 
     Raises:
-        SeriesportError: the first problem, where an entry could not be resolved.
+        SeriesportError: with the code of the first problem, where an entry could not be resolved.
     """
     config = load_config(config_path)
     results = Results(config.results)
     for line in guard(results, config):
-        typer.echo(f"seriesport: {line}", err=True)
+        say(line)
     made = plan_cohort(
         results,
         config.cohort,
@@ -50,9 +60,24 @@ def plan(config_path: Path, *, refresh: bool, as_json: bool) -> None:
     elif rows:
         print_table(list(rows[0]), [list(row.values()) for row in rows])
     if made.problems:
-        first = made.problems[0]
-        raise SeriesportError(
-            first.code,
-            f"{len(made.problems)} entries of {config.cohort} were not resolved;"
-            f" line {first.line}: {first.message}",
-        )
+        raise _failure([_error(problem, config.cohort) for problem in made.problems])
+
+
+def _error(problem: Problem, cohort: Path) -> SeriesportError:
+    label = f" ({problem.label})" if problem.label and sys.stderr.isatty() else ""
+    what = f"{cohort}, line {problem.line}{label}: {problem.message}"
+    return SeriesportError(problem.code, what, problem.matches)
+
+
+def _failure(errors: Sequence[SeriesportError]) -> SeriesportError:
+    """Return the one failure; of several, show each and return their number."""
+    if len(errors) == 1:
+        return errors[0]
+    for error in errors[:_MOST_SHOWN]:
+        print(with_matches(error, f"seriesport: {error}"), file=sys.stderr)
+    if len(errors) > _MOST_SHOWN:
+        say(f"and {len(errors) - _MOST_SHOWN} more; see --json")
+    code, *others = dict.fromkeys(error.code for error in errors)
+    for other in others:
+        say(f"{other}: {REASONS[other].advice}")
+    return SeriesportError(code, f"{len(errors)} entries were not resolved")

@@ -38,7 +38,8 @@ def prune_cohort(config_path: Path, asked: Asked, *, as_json: bool) -> None:
         print_table(["nothing is left of what was taken out of the cohort"], [])
     failed = [done.error for done in found if done.error is not None and _matters(done, asked)]
     if failed:
-        what = f"{len(failed)} of {len(found)} stay; the first: {failed[0].message}"
+        stay = "stays" if len(failed) == 1 else "stay; the first"
+        what = f"{len(failed)} of {len(found)} {stay}: {failed[0].message}"
         raise SeriesportError(failed[0].code, what)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from seriesport.cli.ls import NOTHING, left_out
 from seriesport.cli.output import print_json, print_table
 from seriesport.cohort.resolve import kind, word
+from seriesport.counts import part
 from seriesport.errors import SeriesportError
 from seriesport.model.address import (
     DicomAddress,
@@ -105,7 +106,8 @@ def _raise_failure(rows: list[_Row]) -> None:
     first = next((row for row in failed if row.code not in absent), failed[0])
     codes = {row.code for row in failed}
     code = first.code if first.code not in absent or len(codes) == 1 else "missing-both"
-    what = f"{len(failed)} of {len(rows)} series failed; the first: {first.sentence}"
+    others = "; the first" if len(failed) > 1 else ""
+    what = f"{len(failed)} of {len(rows)} series failed{others}: {first.sentence}"
     raise SeriesportError(code, what)
 
 
@@ -223,8 +225,10 @@ def _compare(identity: Hashable, here: _Side, there: _Side) -> tuple[str, str]:
 
 def _lacks(absent: set[str], present: set[str], which: str, side: str) -> str:
     if absent == present:
+        if len(present) == 1:
+            return f"its only instance is not {side}"
         return f"none of its {len(present)} instances is {side}"
-    return f"{len(absent)} of {len(present)} instances are not {side}{which}"
+    return f"{part(len(absent), len(present), 'instance', 'is', 'are')} not {side}{which}"
 
 
 def _only_there(there: _Side, identity: Hashable) -> _Row:
@@ -251,8 +255,9 @@ def _require_whole(transport: Transport, series: SeriesReference) -> int:
         missing = [expected[name] for name in expected if name not in have]
         if missing:
             codes = stage.refusals(missing)
-            what = f"{len(missing)} of {len(expected)} instances are not whole ({numbers(missing)})"
-            raise SeriesportError(codes[0] if codes else "incomplete", what)
+            what = part(len(missing), len(expected), "instance", "is", "are")
+            problem = f"{what} not whole ({numbers(missing)})"
+            raise SeriesportError(codes[0] if codes else "incomplete", problem)
     return len(expected)
 
 

@@ -137,7 +137,8 @@ def read_cohort(path: Path, *, demo: bool = False, may_be_empty: bool = False) -
         rows = (Row(line, values) for line, values in table)
     else:
         known = ", ".join(_YAML + _TABLES)
-        raise SeriesportError(CODE, f"{path}: the name of a cohort file ends in one of {known}")
+        what = "save a spreadsheet as 'CSV UTF-8'"
+        raise SeriesportError(CODE, f"{path}: a cohort file's name ends in one of {known}; {what}")
     if not private and not demo:
         raise SeriesportError(
             "cohort-not-private", f"{path} is open to others; run: chmod 0600 {path}"
@@ -182,7 +183,10 @@ def _yaml_rows(root: object, checker: Checker, places: Places, problems: Problem
         return
     if not isinstance(listed, Sequence):
         line = root.key_lines.get("cohort", 1)
-        problems.add(CODE, line, "the file must have the key 'cohort' with a list below it")
+        text = "the file must have the key 'cohort' with a list below it"
+        if "cohort" in root:
+            text = "below 'cohort' stands a list: each entry begins with '- '"
+        problems.add(CODE, line, text)
         return
     for line, item in zip(listed.item_lines, listed, strict=True):
         if isinstance(item, Mapping):

@@ -77,6 +77,8 @@ class Problem:
     label: str
     code: str
     message: str
+    matches: tuple[str, ...] = ()
+    """Lines with identifiers, of what matches instead; see `SeriesportError`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,8 @@ def make_plan(
         if isinstance(answer, SeriesportError):
             kept = known.get(name, [])
             message = f"{answer.message}; what was planned before stays" if kept else answer.message
-            problems.append(Problem(entry.line, entry.label, answer.code, message))
+            problem = Problem(entry.line, entry.label, answer.code, message, answer.matches)
+            problems.append(problem)
             answer = kept
         for found_series in answer:
             row = _row(entry, name, found_series, secret)
@@ -321,7 +324,7 @@ class PlanFolder:
         if not all(path.exists() for path in paths):
             return None
         series = _load(paths[0], _from_json)
-        problems = _load(paths[1], lambda row: Problem(**row))
+        problems = _load(paths[1], _problem)
         return Plan(tuple(series), tuple(problems))
 
     def places(self) -> dict[str, str]:
@@ -471,6 +474,11 @@ def _load(path: Path, read: Callable[[dict[str, Any]], _Row]) -> list[_Row]:
         SeriesportError: file-damaged, or file-unreadable where there is none.
     """
     return read_sealed(path, lambda lines: [read(parse_json(line)) for line in lines])
+
+
+def _problem(row: dict[str, Any]) -> Problem:
+    matches = tuple(row.pop("matches", ()))
+    return Problem(**row, matches=matches)
 
 
 def _to_json(row: PlannedSeries) -> dict[str, Any]:

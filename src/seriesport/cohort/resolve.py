@@ -6,9 +6,11 @@ import hashlib
 import logging
 import re
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from seriesport.counts import counted
 from seriesport.errors import SeriesportError
 from seriesport.model.address import (
     DicomAddress,
@@ -19,12 +21,12 @@ from seriesport.model.address import (
     source_root,
 )
 from seriesport.model.series import Harm, SeriesReference
-from seriesport.privacy import where
+from seriesport.privacy import printable, where
 from seriesport.transports.registry import open_transport
 from seriesport.transports.served import workers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from seriesport.cohort import Entry
     from seriesport.config.settings import Settings
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from seriesport.transports.contract import Transport
 
 _MOST_THREADS = 16
+_MOST_LISTED = 10
 _log = logging.getLogger("seriesport")
 
 
@@ -123,9 +126,9 @@ def _beside(address: Address, what: str, settings: Settings) -> SeriesReference:
             if len(found) == 1:
                 return _counted(transport, _addressable(found[0]))
     except SeriesportError as error:
-        raise SeriesportError(error.code, f"{what}: {error.message}") from None
+        raise SeriesportError(error.code, f"{what}: {error.message}", error.matches) from None
     if found:
-        raise SeriesportError("ambiguous", f"{what}: {len(found)} series match: {_list(found)}")
+        raise _ambiguous(f"{what}: {len(found)} series match", found)
     raise SeriesportError("not-found", f"{what}: no series is there")
 
 
@@ -149,24 +152,23 @@ def resolve(transport: Transport, entry: Entry) -> list[SeriesReference]:
         _log.warning("passed over %s [%s]", one.error.message, one.error.code)
     found = [_counted(transport, _addressable(r)) for r in every if entry.accepts(r)]
     if not found:
-        raise SeriesportError("not-found", _nothing(len(every)))
+        raise SeriesportError("not-found", _nothing(entry, every or _beside_it(transport, source)))
     one = entry.names_series or _is_single(entry)
     enough = [r for r in found if not entry.too_small(r.instances)]
     if not enough:
         counts = ", ".join(str(r.instances) for r in found[:5])
+        few = f"the series {'has' if len(found) == 1 else 'have'} {counts}"
         raise SeriesportError(
-            "too-few-instances", f"min_instances is {entry.min_instances}, but there are {counts}"
+            "too-few-instances", f"min_instances is {entry.min_instances}, but {few}"
         )
     studies = {r.study_instance_uid for r in enough}
     if len(studies) > 1 and (entry.accession or one):
-        raise SeriesportError("ambiguous", f"{len(studies)} studies match: {_list(enough)}")
+        raise _ambiguous(f"{len(studies)} studies match", enough)
     if one and len(enough) > 1:
-        raise SeriesportError("ambiguous", f"{len(enough)} series match: {_list(enough)}")
+        raise _ambiguous(f"{len(enough)} series match", enough)
     if entry.max_series is not None and len(enough) > entry.max_series:
-        raise SeriesportError(
-            "ambiguous",
-            f"{len(enough)} series match and max_series is {entry.max_series}: {_list(enough)}",
-        )
+        match = "series matches" if len(enough) == 1 else "series match"
+        raise _ambiguous(f"{len(enough)} {match} and max_series is {entry.max_series}", enough)
     return enough
 
 
@@ -181,10 +183,37 @@ def _is_single(entry: Entry) -> bool:
     )
 
 
-def _nothing(unfiltered: int) -> str:
-    if unfiltered:
-        return f"{unfiltered} series are there, but the entry's filters accept none"
-    return "the source has nothing that matches"
+def _beside_it(transport: Transport, source: Address) -> list[SeriesReference]:
+    """Return the other series of the study that an archive's address names."""
+    if not isinstance(source, DicomAddress) or not source.series:
+        return []
+    with suppress(SeriesportError):
+        return transport.find(replace(source, series=""))
+    return []
+
+
+def _nothing(entry: Entry, listed: Sequence[SeriesReference]) -> str:
+    there = counted(len(listed), "series is", "series are")
+    what = f"{there} there, but the entry accepts none" if listed else "the source has no match"
+    known = {
+        "patient": (entry.patient, [one.patient_id for one in listed]),
+        "accession": (entry.accession, [one.accession_number for one in listed]),
+    }
+    cut = [key for key, (text, others) in known.items() if _may_lack_zeros(text, others)]
+    if not cut:
+        return what
+    lacks = "lacks" if listed else "may lack"
+    return f"{what}; {' or '.join(cut)} {lacks} zeros in front, which spreadsheets take away"
+
+
+def _may_lack_zeros(text: str, others: Sequence[str]) -> bool:
+    """Return True for a number that another one is like but for zeros in front.
+
+    An archive lists none but what it is asked for: any number may then have lost its zeros.
+    """
+    if not text.isdigit() or text.startswith("0"):
+        return False
+    return not others or (text not in others and text in {one.lstrip("0") for one in others})
 
 
 def _addressable(reference: SeriesReference) -> SeriesReference:
@@ -208,13 +237,37 @@ def _counted(transport: Transport, reference: SeriesReference) -> SeriesReferenc
     return replace(reference, instances=len(transport.expect(reference)))
 
 
-def _list(references: Iterable[SeriesReference]) -> str:
-    # By modality, number and count: descriptions and UIDs may identify.
-    rows = [
-        f"series {word(r.series_number)} ({kind(r)}, {r.instances} instances)" for r in references
-    ]
-    more = f" and {len(rows) - 10} more" if len(rows) > 10 else ""
-    return "; ".join(rows[:10]) + more
+def _ambiguous(what: str, found: Sequence[SeriesReference]) -> SeriesportError:
+    """Return the error that lists what matches: by study, number, modality and count.
+
+    Several studies are numbered in it; its `matches` say which they are.
+    """
+    studies = list(dict.fromkeys(r.study_instance_uid for r in found))
+    shown = found[:_MOST_LISTED]
+    rows = [_shown(r) for r in shown]
+    if len(studies) > 1:
+        numbers = [studies.index(r.study_instance_uid) + 1 for r in shown]
+        rows = [f"study {n}, {row}" for n, row in zip(numbers, rows, strict=True)]
+    more = f" and {len(found) - len(shown)} more" if len(found) > len(shown) else ""
+    matches = [f"{row.partition(' (')[0]}: {_named(r)}" for row, r in zip(rows, shown, strict=True)]
+    return SeriesportError("ambiguous", f"{what}: {'; '.join(rows)}{more}", matches)
+
+
+def _shown(series: SeriesReference) -> str:
+    instances = "" if series.instances is None else f", {counted(series.instances, 'instance')}"
+    return f"series {word(series.series_number)} ({kind(series)}{instances})"
+
+
+def _named(series: SeriesReference) -> str:
+    """Name a series as an entry of the cohort can."""
+    named = {
+        "patient": series.patient_id,
+        "study": series.study_instance_uid,
+        "accession": series.accession_number,
+        "series": series.series_instance_uid,
+        "description": series.series_description,
+    }
+    return printable(", ".join(f'{key} "{text}"' for key, text in named.items() if text))
 
 
 def kind(series: SeriesReference) -> str:

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 CODE = "cohort-invalid"
 _LISTS = ("modality", "quality", "destinations", "formats", "upload")
+_WORDS = ("modality", "formats", "upload")
+"""Lists whose items have no comma or semicolon in them, as paths may."""
 _NUMBERS = ("min_instances", "max_series")
 _ITEM_END = re.compile(r"\s*\|\s*")
+_ZIPPED = b"PK\x03\x04"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _FORMULA = re.compile('="(.*)"')
 _ROUNDED = re.compile(r"-?[0-9]+([.,][0-9]+)?E\+[0-9]+")
@@ -57,6 +60,9 @@ def read_table(
 
 
 def _decode(content: bytes, name: str) -> str:
+    if content.startswith(_ZIPPED):
+        what = "this is a spreadsheet program's own file; save the table as 'CSV UTF-8'"
+        raise SeriesportError(CODE, f"{name}: {what}")
     encoding = "utf-16" if content.startswith(_UTF16) else "utf-8-sig"
     try:
         return content.decode(encoding)
@@ -110,6 +116,9 @@ def _row(
     line: int, header: list[str], cells: list[str], identifiers: Collection[str], problems: Problems
 ) -> dict[str, object]:
     values: dict[str, object] = {}
+    if len(cells) == 1 < len(header) and re.search("[\t;,]", cells[0]):
+        problems.add(CODE, line, "the cells are separated in another way than in the first line")
+        return values
     if len(cells) > len(header) and any(cell.strip() for cell in cells[len(header) :]):
         problems.add(CODE, line, "the row has more cells than the header has columns")
     for column, raw in zip(header, cells, strict=False):
@@ -119,6 +128,8 @@ def _row(
         if column in identifiers:
             suspect = cell[0] in "='#" or "E+" in cell
             values[column] = _identifier(line, column, cell, problems) if suspect else cell
+        elif column in _WORDS and re.search("[,;]", cell):
+            problems.add(CODE, line, f"{column}: put '|' between items, as in CT|MR")
         elif column in _LISTS:
             values[column] = [] if cell == "none" else _ITEM_END.split(cell)
         elif column in _NUMBERS:

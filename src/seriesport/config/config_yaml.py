@@ -133,6 +133,9 @@ def load_config(path: Path, environ: Mapping[str, str] | None = None) -> Config:
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
+    except FileNotFoundError:
+        what = f"{path} does not exist; type this in the project's folder, or name it with --config"
+        raise SeriesportError("file-unreadable", what) from None
     except OSError as error:
         if path == CONFIG and isinstance(error, FileNotFoundError):
             raise missing() from None

@@ -134,7 +134,7 @@ def explain(error: ValidationError) -> str:
     expected = schema.get("x-expected")
     rule = str(error.validator)
     if rule == "type":
-        return f"must be {expected or _TYPES[wanted]}, not {_kind(error.instance)}"
+        return f"must be {expected or _TYPES[wanted]}, not {_kind(error.instance)}{_mend(error)}"
     if rule == "enum":
         return f"must be one of: {', '.join(wanted)}"
     if rule == "required":
@@ -143,6 +143,19 @@ def explain(error: ValidationError) -> str:
     if rule in _RULES:
         return _RULES[rule].format(wanted)
     return f"must be {expected or 'as config/README.md describes it'}"
+
+
+def _mend(error: ValidationError) -> str:
+    """Say how text becomes what it should be, where that is a matter of brackets or quotes."""
+    if not isinstance(error.instance, str):
+        return ""
+    how = {
+        "array": "put it in [ ]",
+        "integer": "leave out the quotes",
+        "number": "leave out the quotes",
+    }
+    mend = how.get(str(error.validator_value), "")
+    return f"; {mend}" if mend else ""
 
 
 def _kind(value: object) -> str:

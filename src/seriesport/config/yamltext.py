@@ -30,6 +30,7 @@ _HINTS = {
     "cannot start any token": "; a text that begins with this character needs quotes",
     "mapping values": "; a text with ': ' in it needs quotes",
     "end of stream": "; a quote is never closed",
+    "expected key": "; look for a quote that is not closed, or for lines that do not begin alike",
 }
 
 
@@ -119,7 +120,9 @@ def _decode(content: bytes, name: str, code: str) -> str:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise SeriesportError(code, f"{name}, line {line}: this is not UTF-8 text") from None
+        raise SeriesportError(
+            code, f"{name}, line {line}: this is not UTF-8 text; save it as UTF-8"
+        ) from None
     bad = yaml.reader.Reader.NON_PRINTABLE.search(text)
     if bad is not None:
         line = text.count("\n", 0, bad.start()) + 1
@@ -130,6 +133,7 @@ def _decode(content: bytes, name: str, code: str) -> str:
 class _Reader:
     def __init__(self, text: str, name: str, code: str) -> None:
         self._loader = _Loader(text)
+        self._text = text
         self._name = name
         self._code = code
         self._anchors: dict[str, tuple[object, int]] = {}
@@ -140,9 +144,16 @@ class _Reader:
             return self._document()
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            raise self._error(mark.line + 1 if mark else 1, _plain(error.problem)) from None
+            line = mark.line + 1 if mark else 1
+            raise self._error(line, self._tab(line) or _plain(error.problem)) from None
         finally:
             self._loader.dispose()
+
+    def _tab(self, number: int) -> str:
+        """Say that a line is indented with a tab, which YAML refuses; empty where it is not."""
+        line = "".join(self._text.split("\n")[number - 1 : number])
+        indented = "\t" in line[: len(line) - len(line.lstrip())]
+        return "this line is indented with a tab; use spaces" if indented else ""
 
     def _document(self) -> object:
         self._next()

@@ -353,11 +353,13 @@ def check_response(command: Command, kind: int, message_id: int) -> None:
 
 
 def _connect(server: DicomServer) -> socket.socket:
+    where = f"{server.host} port {server.port}"
     try:
         return socket.create_connection((server.host, server.port), server.connect_timeout)
     except TimeoutError as error:
-        problem = f"no connection within {server.connect_timeout:g} s"
+        problem = f"no connection to {where} within {server.connect_timeout:g} s"
         raise SeriesportError("archive-unreachable", problem) from error
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or "the host name cannot be resolved"
-        raise SeriesportError("archive-unreachable", f"no connection: {why}") from error
+        problem = f"no connection to {where}: {why}"
+        raise SeriesportError("archive-unreachable", problem) from error

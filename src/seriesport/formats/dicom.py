@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from seriesport.counts import counted
 from seriesport.errors import SeriesportError
 from seriesport.formats import dicom_modules as modules
 from seriesport.formats import dicom_series as series
@@ -129,7 +130,7 @@ class _Plan:
         self._image, self._header, self._options = image, header, options
         self._slices = slices_of(image)
         if len(self._slices) != len(header):
-            raise mismatch(f"{len(self._slices)} slices with a header for {len(header)}")
+            raise mismatch(f"{counted(len(self._slices), 'slice')} with a header for {len(header)}")
         self._template = header.template
         self._geometry = Geometry(image, header, options.opts)
         first = header.original(0)

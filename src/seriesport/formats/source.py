@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pydicom
 from pydicom.uid import ExplicitVRLittleEndian
 
+from seriesport.counts import counted
 from seriesport.dicom.elements import Syntax
 from seriesport.errors import SeriesportError
 from seriesport.images.frames import BAD_DATA, holds_pixels, quiet, read_frames, read_header
@@ -96,7 +97,7 @@ class Source:
         """
         if not self.images:
             raise SeriesportError(
-                "not-an-image", f"none of {len(self.files)} instances holds an image"
+                "not-an-image", f"none of {counted(len(self.files), 'instance')} holds an image"
             )
 
     @property

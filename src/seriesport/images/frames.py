@@ -22,6 +22,7 @@ import pydicom
 from pydicom.datadict import keyword_for_tag
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
+from seriesport.counts import counted
 from seriesport.dicom.part10 import load_instance
 from seriesport.dicom.whole import pixels_length
 from seriesport.errors import SeriesportError
@@ -166,7 +167,9 @@ def read_frames(files: Sequence[Path]) -> list[Frame]:
 def require_images(frames: list[Frame], instances: int) -> list[Frame]:
     """Frames, if there are any. Raises SeriesportError: not-an-image."""
     if not frames:
-        raise SeriesportError("not-an-image", f"none of {instances} instances holds an image")
+        raise SeriesportError(
+            "not-an-image", f"none of {counted(instances, 'instance')} holds an image"
+        )
     return frames
 
 
@@ -255,7 +258,8 @@ def _frames(header: Header | Dataset, origin: _Origin) -> list[Frame]:
     if per_frame and len(per_frame) != count:
         raise SeriesportError(
             "instance-invalid",
-            f"instance {instance} has {count} frames and functional groups for {len(per_frame)}",
+            f"instance {instance} has {counted(count, 'frame')} and functional groups for"
+            f" {len(per_frame)}",
         )
     if count > 1 and count > path.stat().st_size:  # no frame takes less than a byte
         raise SeriesportError(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from seriesport.counts import counted
 from seriesport.errors import SeriesportError
 from seriesport.store.digest import crc32
 
@@ -105,7 +106,10 @@ def tags_of(image: Image) -> tuple[tuple[Any, ...], ...]:
     for name in names:
         values, length = image.tags.get(name), image.array.shape[image.axes.index(name)]
         if values is not None and len(values) != length:
-            raise mismatch(f"the axis {name!r} has {length} indices and {len(values)} values")
+            raise mismatch(
+                f"the axis {name!r} has {counted(length, 'index', 'indices')} and"
+                f" {counted(len(values), 'value')}"
+            )
     found: list[tuple[Any, ...]] = []
     for index in np.ndindex(shape):
         at = dict(zip(image.axes, index, strict=False))

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from seriesport.counts import counted
 from seriesport.errors import SeriesportError
 from seriesport.images.automatic import explain
 from seriesport.images.diffusion import NOWHERE
@@ -178,6 +179,6 @@ def _problem(positions: list[Group], keys: tuple[Key, ...]) -> str:
             return f"not all images have a value to order them by ({key.name})"
     names = ", ".join(k.name for k in keys)
     return (
-        f"{len(positions[0])} images at each of {len(positions)} positions are no grid of"
-        f" ({names}); those of one value need another tag, or accept_duplicate_tag"
+        f"{counted(len(positions[0]), 'image')} at each of {counted(len(positions), 'position')}"
+        f" make no grid of ({names}); those of one value need another tag, or accept_duplicate_tag"
     )

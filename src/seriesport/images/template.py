@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seriesport.counts import counted
 from seriesport.errors import SeriesportError
 from seriesport.images.encoded import (
     TEXT,
@@ -180,7 +181,7 @@ class Header:
         """
         count = len(slices_of(image))
         if count != len(self):
-            raise mismatch(f"{count} slices with a header for {len(self)}")
+            raise mismatch(f"{counted(count, 'slice')} with a header for {len(self)}")
         return replace(self, seal=Seal.of(image))
 
     # Looking
@@ -272,7 +273,8 @@ class Header:
         """
         if len(values) != len(self):
             raise SeriesportError(
-                "header-invalid", f"{len(values)} values of {keyword} for {len(self)} slices"
+                "header-invalid",
+                f"{counted(len(values), 'value')} of {keyword} for {counted(len(self), 'slice')}",
             )
         return self._changed(keyword, values)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydicom.values import convert_SQ
 
+from seriesport.counts import counted
 from seriesport.errors import SeriesportError
 from seriesport.images.lookup import number, triple
 from seriesport.images.mosaic import Tile
@@ -48,7 +49,9 @@ def tiles(look: Lookup, plane: Plane | None, rows: int, columns: int) -> list[Ti
         raise _irregular("cannot be divided into its slices")
     positions = _positions(look)
     if len(positions) != count:
-        raise _irregular(f"tells {len(positions)} positions for {int(count)} slices")
+        raise _irregular(
+            f"tells {counted(len(positions), 'position')} for {counted(int(count), 'slice')}"
+        )
     height, width = rows // down, columns // across
     return [
         Tile(i // across * height, i % across * width, height, width, replace(plane, position=p))

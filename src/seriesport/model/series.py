@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
+from seriesport.counts import part
 from seriesport.errors import SeriesportError
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class Receipt:
             return self
         code, _ = Counter(entry.code or "store-unverified" for entry in lost).most_common(1)[0]
         details = "; ".join(sorted({entry.detail for entry in lost if entry.detail})[:3])
-        what = f"{len(lost)} of {len(self.entries)} were not delivered"
+        what = f"{part(len(lost), len(self.entries), 'instance', 'was', 'were')} not delivered"
         raise SeriesportError(code, f"{what} ({details})" if details else what)
 
 

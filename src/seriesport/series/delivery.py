@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seriesport import formats as files
+from seriesport.counts import counted
 from seriesport.errors import SeriesportError
 from seriesport.formats import dicom
 from seriesport.images.sealing import Seal
@@ -157,8 +158,8 @@ def _require_same(image: Image, header: Header, receipt: Receipt) -> None:
     there = sum(not entry.sent for entry in receipt.entries)
     if there and (header.changes or header.seal != Seal.of(image)):
         problem = (
-            f"the archive has {there} of {len(receipt.entries)} instances by their old UIDs, and"
-            " what is written differs from what was read"
+            f"the archive has {there} of {counted(len(receipt.entries), 'instance')} by their old"
+            " UIDs, and what is written differs from what was read"
         )
         raise SeriesportError("destination-conflict", problem)
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from seriesport.cohort.resolve import kind, word
 from seriesport.config.config_yaml import CONFIG, load_config
 from seriesport.config.settings import Settings
+from seriesport.counts import counted
 from seriesport.dicom.part10 import load_instance, read_path
 from seriesport.errors import SeriesportError
 from seriesport.model.address import DicomAddress, FileAddress, XnatAddress, ZipAddress, source_root
@@ -163,7 +164,7 @@ def _one(
         raise SeriesportError("not-found", problem)
     rows = [
         f"series {word(r.series_number)} ({kind(r)}"
-        + (")" if r.instances is None else f", {r.instances} instances)")
+        + (")" if r.instances is None else f", {counted(r.instances, 'instance')})")
         for r in images[:_LISTED]
     ]
     more = f" and {len(images) - _LISTED} more" if len(images) > _LISTED else ""

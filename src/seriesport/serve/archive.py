@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import resource
 import socket
 import time
@@ -91,7 +92,7 @@ class Archive:
             self._listener = socket.create_server((self.host, self.port), backlog=64)
         except OSError as error:
             raise SeriesportError(
-                "archive-unreachable", f"cannot listen on port {self.port}: {error.strerror}"
+                "port-taken", f"cannot listen on port {self.port}: {os.strerror(error.errno or 0)}"
             ) from error
         self.port = int(self._listener.getsockname()[1])
         Thread(target=self._accept, args=(self._listener,), name="archive", daemon=True).start()

@@ -56,7 +56,7 @@ def _read_secret(path: Path) -> bytes:
         raise unreadable(error, str(path)) from error
     if stat.S_IMODE(mode) & 0o077:
         raise SeriesportError(
-            "cohort-not-private", f"{path} can be read by others: chmod 0600 {path}"
+            "cohort-not-private", f"{path} is open to others; run: chmod 0600 {path}"
         )
     try:
         secret = bytes.fromhex(text.decode("ascii").strip())

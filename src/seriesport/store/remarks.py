@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from seriesport.counts import part
 from seriesport.dicom.whole import IMAGE_CLASSES
 from seriesport.model.instance import Instance
 
@@ -53,4 +54,4 @@ def remarks(items: Sequence[Item], without_pixels: Collection[str]) -> Iterator[
 
 def _counted(what: str, count: int, total: int) -> Iterator[str]:
     if count:
-        yield f"{count} of {total} instances have {what}"
+        yield f"{part(count, total, 'instance', 'has', 'have')} {what}"

@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
+from seriesport.counts import counted
 from seriesport.errors import SeriesportError
 from seriesport.store.files import COPY_CHUNK, write_lines_if_changed
 
@@ -146,7 +147,7 @@ def _length(stream: BinaryIO, form: Form) -> int:
     count, digest = _count(stream, length)
     written = int(found[1])
     if count != written:
-        raise _BrokenSealError(f"it has {count} lines instead of {written}")
+        raise _BrokenSealError(f"it has {counted(count, 'line')} instead of {written}")
     if digest.encode() != found[2]:
         raise _BrokenSealError("its digest is another than when it was written")
     return length

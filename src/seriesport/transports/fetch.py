@@ -6,6 +6,7 @@ from collections import Counter
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from seriesport.counts import counted
 from seriesport.errors import SeriesportError
 from seriesport.model.address import scheme
 from seriesport.store.bundle import Manifest, write_bundle
@@ -13,7 +14,7 @@ from seriesport.store.staging import Staging
 from seriesport.transports.served import Flow, Patience
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from seriesport.model.series import Expected, SeriesReference
@@ -83,10 +84,11 @@ def _attempt(
     have = stage.held(after)
     missing = [after[name] for name in after if name not in have]
     if changed:
+        listed = counted(len(expected), "instance")
         raise SeriesportError(
             "changed-during-fetch",
-            f"the source listed {len(expected)} instances before the fetch and {len(after)} after"
-            f" it, of which {len(missing)} are missing",
+            f"the source listed {listed} before the fetch and {len(after)} after it, of which"
+            f" {len(missing)} {'is' if len(missing) == 1 else 'are'} missing",
         )
     if missing:
         raise _why_missing(missing, len(after), stage, broken)
@@ -118,8 +120,8 @@ def _listed(transport: Transport, series: SeriesReference) -> Mapping[str, Expec
     if len(expected) < (series.instances or 0):
         raise SeriesportError(
             "incomplete",
-            f"the source lists {len(expected)} instances, but counted {series.instances} before;"
-            " if some were removed there, run: seriesport plan --refresh",
+            f"the source lists {counted(len(expected), 'instance')}, but counted {series.instances}"
+            " before; if some were removed there, run: seriesport plan --refresh",
         )
     return expected
 
@@ -127,7 +129,7 @@ def _listed(transport: Transport, series: SeriesReference) -> Mapping[str, Expec
 def _why_missing(
     missing: list[Expected], total: int, stage: Staging, broken: SeriesportError | None
 ) -> SeriesportError:
-    what = f"{len(missing)} of {total} instances missing ({numbers(missing)})"
+    what = f"{len(missing)} of {counted(total, 'instance')} missing ({numbers(missing)})"
     reasons = Counter(stage.refusals(missing))
     if reasons:
         code, count = reasons.most_common(1)[0]
@@ -139,7 +141,7 @@ def _why_missing(
 
 
 def numbers(missing: Iterable[Expected]) -> str:
-    """Which are missing: `numbers 7, 12-14`, `files 3-5 of the listing`, `2 without a number`."""
+    """Format missing instances, e.g. `numbers 7, 12-14` or `file 3 of the listing`."""
     known: list[int] = []
     places: list[int] = []
     unnumbered = 0
@@ -150,12 +152,16 @@ def numbers(missing: Iterable[Expected]) -> str:
             places.append(one.place)
         else:
             unnumbered += 1
-    parts = [f"numbers {_ranges(sorted(known))}"] if known else []
+    parts = [f"{_noun('number', known)} {_ranges(sorted(known))}"] if known else []
     if places:
-        parts.append(f"files {_ranges(sorted(places))} of the listing")
+        parts.append(f"{_noun('file', places)} {_ranges(sorted(places))} of the listing")
     if unnumbered:
         parts.append(f"{unnumbered} without a number")
     return " and ".join(parts)
+
+
+def _noun(one: str, several: Sequence[int]) -> str:
+    return one if len(several) == 1 else f"{one}s"
 
 
 def _ranges(ordered: list[int]) -> str:

@@ -15,7 +15,7 @@ from seriesport.store.bundle import unpack, write_bundle
 from seriesport.store.files import remove_parts
 from seriesport.store.scratch import scratch
 from seriesport.workflow.fetch import content_of
-from seriesport.workflow.ledger import LedgerLine, Status, read_ledger
+from seriesport.workflow.ledger import LedgerLine, Status, read_ledger, told
 from seriesport.workflow.outputs import made_of, record_of
 from seriesport.workflow.records import Records
 from seriesport.workflow.shard import (
@@ -160,10 +160,10 @@ def _line(
 ) -> LedgerLine:
     outputs = [output for name in wanted for output in made.get(name, [])]
     shown = [name for name in wanted if made.get(name)]
-    status, code = (Status.COMPLETE if outputs else Status.NOTHING), ""
-    detail = "; ".join(failure.message for failure in failures)
+    status = Status.COMPLETE if outputs else Status.NOTHING
+    code, detail = told(failures)
     if failures:
-        status, code = Status.FAILED, failures[0].code
+        status = Status.FAILED
     elif len(shown) < len(wanted):
         code = "not-an-image"
         names = ", ".join(name for name in wanted if name not in shown)

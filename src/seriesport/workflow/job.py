@@ -33,7 +33,7 @@ def job(
     *,
     results: str | None = None,
 ) -> Generator[tuple[Results, Config]]:
-    """Run a job's work: what it raises becomes one line in its log and on the terminal.
+    """Run a job's work: what it raises becomes one line in its log, which `Closing` shows.
 
     `resources` are what Snakemake granted: they limit the connections to each server. By their
     run time a job that is stopped knows what it ran out of, for its next attempt.
@@ -59,17 +59,13 @@ def job(
         _log.error("stopped from outside [interrupted]")
         leave(130)
     except SeriesportError as error:
-        _fail(str(error))
+        _log.error(error)
+        sys.exit(1)
     except Exception as error:  # noqa: BLE001 - a traceback may quote identifiers
-        _fail(f"{where(error)} [internal]")
+        _log.error("%s [internal]", where(error))
+        sys.exit(1)
 
 
 def _noting(log: str, resources: Mapping[str, object] | None) -> AbstractContextManager[None]:
     minutes = resources.get("runtime") if resources else None
     return noting(Path(log), minutes) if isinstance(minutes, int | float) else nullcontext()
-
-
-def _fail(message: str) -> None:
-    _log.error(message)
-    print(f"seriesport: {message}", file=sys.stderr)  # noqa: T201 - the person at the terminal
-    raise SystemExit(1)

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from seriesport.store.sealed import read_sealed, write_sealed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
+
+    from seriesport.errors import SeriesportError
 
 
 class Status(StrEnum):
@@ -31,7 +33,7 @@ class LedgerLine:
     key: str
     status: Status
     code: str = ""
-    """Reason code of a failure."""
+    """Reason code of a failure; of several, each once, with spaces between."""
     detail: str = ""
     """One line for a person."""
     expected: int = 0
@@ -47,9 +49,21 @@ class LedgerLine:
     """SHA-256 of the first of the files."""
 
     @property
+    def codes(self) -> tuple[str, ...]:
+        """The reason codes."""
+        return tuple(self.code.split())
+
+    @property
     def ok(self) -> bool:
         """Whether the series may go on."""
         return self.status is not Status.FAILED
+
+
+def told(failures: Sequence[SeriesportError]) -> tuple[str, str]:
+    """Return `code` and `detail` of a series that failed in several ways, or in none."""
+    codes = dict.fromkeys(failure.code for failure in failures)
+    details = dict.fromkeys(failure.message for failure in failures)
+    return " ".join(codes), "; ".join(details)
 
 
 _COLUMNS = [field.name for field in fields(LedgerLine)]

@@ -13,6 +13,7 @@ from seriesport.cohort.asked import NEVER, Asked, is_older, read_asked, write_as
 from seriesport.cohort.plan import make_plan
 from seriesport.cohort.resolve import fingerprint
 from seriesport.config.schema import Problems
+from seriesport.counts import counted
 from seriesport.store.keys import check_secret, load_secret, note_secret
 from seriesport.store.lease import lease
 from seriesport.workflow.destinations import check_destinations
@@ -88,10 +89,13 @@ def plan_cohort(
             last.pop(name, None)
         write_asked(results.plan.asked, _asked(entries, plan, last))
     _log.info(
-        "%d entries, %d series, %d problems", len(entries), len(plan.series), len(plan.problems)
+        "%s, %d series, %s",
+        counted(len(entries), "entry", "entries"),
+        len(plan.series),
+        counted(len(plan.problems), "problem"),
     )
-    for problem in plan.problems:
-        _log.error("cohort line %d: %s [%s]", problem.line, problem.message, problem.code)
+    for problem in plan.problems:  # which the verdict and `seriesport plan` show
+        _log.info("cohort line %d: %s [%s]", problem.line, problem.message, problem.code)
     return plan
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seriesport.cohort.plan import DICOM, LOCAL, Plan, server_name
+from seriesport.counts import counted
 from seriesport.errors import SeriesportError
 from seriesport.model.address import parse, source_root
 from seriesport.model.series import SeriesReference, Written
@@ -24,6 +25,7 @@ from seriesport.store.keys import check_secret, load_secret
 from seriesport.store.lease import lease
 from seriesport.transports.parallel import Transports
 from seriesport.workflow.beginning import ALONE, put_aside
+from seriesport.workflow.closing import LOCKED
 from seriesport.workflow.ledger import read_ledger, write_ledger
 from seriesport.workflow.orders import plan_again
 from seriesport.workflow.receipts import deliveries, receipts
@@ -164,8 +166,7 @@ def _remove_empty_folders(results: Results, found: Sequence[Remnant]) -> None:
 
 def _refuse_beside_a_run() -> None:
     if _LOCKS.is_dir() and any(_LOCKS.iterdir()):
-        what = "Snakemake has locked this folder; if no run is under way: snakemake --unlock"
-        raise SeriesportError("shard-busy", what)
+        raise SeriesportError("shard-busy", LOCKED)
 
 
 def _listed(remnant: Remnant) -> list[Done]:
@@ -252,9 +253,10 @@ class _Pruning:
         gone = len(one.sent.sha256) - removal.removed
         told = f"removed {removal.removed}"
         if removal.left:
-            what = f"{told}; {removal.left} others are there: they are not what was delivered"
+            others = counted(removal.left, "other file stays", "other files stay")
+            what = f"{told}; {others}: not what was delivered"
             return _kept(row, _left(what)) if gone > 0 else _ended(row, what)
-        return _ended(row, f"{told}, {gone} were gone" if gone > 0 else told)
+        return _ended(row, f"{told}, gone before: {gone}" if gone > 0 else told)
 
     def _why_not(self, remnant: Remnant, one: Delivered) -> str:
         """Say why a delivery is not even looked for; empty where it is."""

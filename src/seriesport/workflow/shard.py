@@ -59,13 +59,23 @@ class Results:
         return self.folder / "cohort.tsv"
 
     @property
+    def verdict(self) -> Path:
+        """The table as the last run showed it."""
+        return self.folder / "verdict.txt"
+
+    @property
     def alone(self) -> list[Path]:
         """What nobody but its owner may read, whoever may read the rest."""
-        return [self.secret, self.table, self.plan.folder, self.folder / "staging"]
+        return [self.secret, self.table, self.verdict, self.plan.folder, self.folder / "staging"]
+
+    @property
+    def logs(self) -> Path:
+        """The logs of the jobs."""
+        return self.folder / "logs"
 
     def log(self, rule: str, shard: str) -> Path:
         """The log of a rule's job for a shard."""
-        return self.folder / "logs" / rule / f"{shard}.log"
+        return self.logs / rule / f"{shard}.log"
 
     def staging(self, key: str) -> Path:
         """Where the instances of a series wait for their bundle."""
@@ -118,7 +128,7 @@ def run_shard(
                 rows,
                 lambda row: guarded(row, work),
                 workers,
-                refused=lambda line: line.code in REFUSALS,
+                refused=lambda line: not REFUSALS.isdisjoint(line.codes),
                 let_go=let_go,
             )
             for kept in records:

@@ -12,6 +12,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from seriesport.cohort.plan import DICOM, LOCAL, server_name
+from seriesport.counts import part
 from seriesport.errors import REASONS, SeriesportError
 from seriesport.model.address import DicomAddress, FileAddress, identity, parse, scheme, source_root
 from seriesport.model.instance import FileSlice, Instance, PlainFile
@@ -23,7 +24,7 @@ from seriesport.store.keys import is_key, keyed_hash, load_secret
 from seriesport.transports.parallel import Transports
 from seriesport.transports.served import Flow, Flows, patience, server_of, workers
 from seriesport.workflow.fetch import content_of
-from seriesport.workflow.ledger import LedgerLine, Status, read_ledger
+from seriesport.workflow.ledger import LedgerLine, Status, read_ledger, told
 from seriesport.workflow.orders import ordered_at
 from seriesport.workflow.outputs import made_of
 from seriesport.workflow.readback import read_back
@@ -177,7 +178,8 @@ class Looks:
             except OSError as error:
                 return f"destination {number}: {unreadable(error).message}"
             if absent:
-                return f"destination {number}: {absent} of {len(parcel.names)} are not there"
+                gone = part(absent, len(parcel.names), "file", "is", "are")
+                return f"destination {number}: {gone} not there"
         return ""
 
 
@@ -408,7 +410,7 @@ def _deliver(
             delivered = believed or _store(upload, row, address, parcel)
         except SeriesportError as error:
             expected += parcel.count
-            failures.append(SeriesportError(error.code, f"destination {number}: {error.message}"))
+            failures.append(_at(number, error))
             unsure += [old] if old else []
             seen[name] = ""
             continue
@@ -418,7 +420,7 @@ def _deliver(
         expected += delivered.expected
         size += parcel.size if delivered.complete else 0
         if not delivered.complete:
-            failures.append(_incomplete(delivered))
+            failures.append(_at(number, _incomplete(delivered)))
     if not parcels and not failures:
         return LedgerLine(row.key, Status.NOTHING)
     upload.receipts.put(row.key, receipts([*ended, *unsure]))
@@ -426,8 +428,7 @@ def _deliver(
     return LedgerLine(
         row.key,
         Status.FAILED if failures else Status.COMPLETE,
-        failures[0].code if failures else "",
-        "; ".join(failure.message for failure in failures),
+        *told(failures),
         expected=expected,
         done=sum(delivered.delivered for delivered in ended),
         size=size,
@@ -547,7 +548,13 @@ def _make_way(
     upload.sent.put(row.key, record_sent(every.values()))
 
 
+def _at(number: int, error: SeriesportError) -> SeriesportError:
+    return SeriesportError(error.code, f"destination {number}: {error.message}")
+
+
 def _incomplete(done: Delivery) -> SeriesportError:
     missing = done.expected - done.delivered
     code = done.codes[0] if done.codes else "store-unverified"
-    return SeriesportError(code, f"{missing} of {done.expected} instances were not delivered")
+    return SeriesportError(
+        code, f"{part(missing, done.expected, 'instance', 'was', 'were')} not delivered"
+    )

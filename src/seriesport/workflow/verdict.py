@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import os
+import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from rich.console import Console
 from rich.table import Table
@@ -17,7 +18,8 @@ from rich.text import Text
 from seriesport.cohort.asked import describe, read_asked
 from seriesport.cohort.resolve import kind
 from seriesport.errors import REASONS, SeriesportError
-from seriesport.store.files import write_if_changed
+from seriesport.privacy import printable
+from seriesport.store.files import write_bytes, write_if_changed
 from seriesport.store.sealed import check_sealed
 from seriesport.workflow.ledger import LedgerLine, Status, read_ledger
 from seriesport.workflow.orders import plan_again, repeat
@@ -50,6 +52,8 @@ class Outcome:
     steps: tuple[LedgerLine, ...]
     code: str = ""
     detail: str = ""
+    matches: tuple[str, ...] = ()
+    """Lines with identifiers, of what matches instead; see `SeriesportError`."""
     seen: str = ""
     """When its destinations were last seen to have it, in UTC; of several the longest ago."""
 
@@ -68,7 +72,10 @@ def summarise(results: Results) -> None:
 
 
 def judge(results: Results, looks: Looks | None = None) -> None:
-    """Print the table, and fail if anything failed; the next run then repeats just that.
+    """Write the table, and fail if anything failed; the next run then repeats just that.
+
+    The table is in `verdict.txt` (0600), which `Closing` shows: on a terminal with the user's
+    labels, and with what matches an entry instead.
 
     Files that a ledger names must be there still, in their size, manifests as they were written,
     and what was delivered as far as `looks` can tell.
@@ -79,28 +86,38 @@ def judge(results: Results, looks: Looks | None = None) -> None:
     plan = _plan(results)
     found = _outcomes(results, plan, looks)
     _write(results, found)
-    show(found, Console(), results)
+    console = Console(file=io.StringIO(), force_terminal=sys.stdout.isatty())
+    show(found, console, results, private=sys.stdout.isatty())
     for text in (*describe(read_asked(results.plan.asked)), *_left_over(results)):
-        _say(Console(), text)
+        _say(console, text)
+    text = cast("io.StringIO", console.file).getvalue()
+    write_bytes(results.verdict, text.encode("utf-8", "backslashreplace"), private=True)
     failed = sum(not outcome.ok for outcome in found)
     if failed:
         _retry_next_time(results, plan, found)
-        raise SeriesportError(
-            "cohort-failed",
-            f"{failed} of {len(found)} series or entries failed; run again to retry them",
-        )
+        raise SeriesportError("cohort-failed", f"{failed} of {len(found)} failed")
 
 
-def show(found: Sequence[Outcome], console: Console, results: Results) -> None:
-    """Print the table: every series of a small cohort, else those that failed."""
+def show(
+    found: Sequence[Outcome], console: Console, results: Results, *, private: bool = False
+) -> None:
+    """Print the table: every series of a small cohort, else those that failed.
+
+    Args:
+        found: The series, and the entries without any.
+        console: Where to.
+        results: Those that are shown.
+        private: Show the user's labels, and identifiers of what matches an entry instead.
+    """
     failed = [outcome for outcome in found if not outcome.ok]
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    for name in ("line", "key", "type"):
+    for name in ("line", *(("label",) if private else ()), "key", "type"):
         table.add_column(name, no_wrap=True)
     for name in ("instances", "fetched", "converted", "uploaded", "last seen"):
         table.add_column(name, justify="right", no_wrap=True)
     for outcome in found if len(found) <= _MOST_ROWS else failed[:_MOST_ROWS]:
-        table.add_row(*map(Text, _cells(outcome)), style=None if outcome.ok else "red")
+        cells = map(Text, _cells(outcome, private=private))
+        table.add_row(*cells, style=None if outcome.ok else "red")
     console.print(table)
     whole = len(found) - len(failed)
     _say(console, f"{whole} of {len(found)} proven complete in {results.folder}")
@@ -109,11 +126,14 @@ def show(found: Sequence[Outcome], console: Console, results: Results) -> None:
         when = first if first == last else f"between {first} and {last}"
         _say(console, f"deliveries last seen at their destinations: {when} UTC")
     for outcome in failed[:_MOST_ROWS]:
+        label = f" ({_labels(outcome)})" if private and outcome.labels else ""
         where = f"line {', '.join(map(str, outcome.lines))} {outcome.key}".rstrip()
-        _say(console, f"{where}: {outcome.detail} [{outcome.code}]")
+        _say(console, f"{where}{label}: {outcome.detail} [{outcome.code}]")
+        for match in outcome.matches if private else ():
+            _say(console, f"    {match}")
     if len(failed) > _MOST_ROWS:
         _say(console, f"and {len(failed) - _MOST_ROWS} more; see {results.summary}")
-    for code in dict.fromkeys(outcome.code for outcome in failed):
+    for code in dict.fromkeys(code for outcome in failed for code in outcome.code.split()):
         _say(console, f"{code}: {REASONS[code].advice}")
 
 
@@ -124,7 +144,7 @@ def _left_over(results: Results) -> Iterator[str]:
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
 
 
 def _write(results: Results, found: Sequence[Outcome]) -> None:
@@ -214,8 +234,9 @@ def _table(found: Sequence[Outcome], *, private: bool) -> str:
     writer = csv.writer(text, dialect="excel-tab", lineterminator="\n")
     writer.writerow((*(("label",) if private else ()), *_COLUMNS))
     for outcome in found:
-        label = (" ".join(outcome.labels),) if private else ()
-        writer.writerow((*label, *_row(outcome)))
+        label = (_labels(outcome),) if private else ()
+        matches = outcome.matches if private else ()
+        writer.writerow((*label, *_row(outcome, matches)))
     return text.getvalue()
 
 
@@ -238,7 +259,8 @@ def _to_repeat(outcome: Outcome) -> Iterator[str]:
 
 def _unplanned(problem: Problem) -> Outcome:
     labels = (problem.label,) if problem.label else ()
-    return Outcome(labels, (problem.line,), "", "", "", (), problem.code, problem.message)
+    told = problem.code, problem.message, problem.matches
+    return Outcome(labels, (problem.line,), "", "", "", (), *told)
 
 
 def _planned(row: PlannedSeries, steps: tuple[LedgerLine, ...]) -> Outcome:
@@ -249,7 +271,11 @@ def _planned(row: PlannedSeries, steps: tuple[LedgerLine, ...]) -> Outcome:
     return Outcome(row.labels, row.lines, row.key, row.shard, modality, steps, code, detail)
 
 
-def _row(outcome: Outcome) -> Iterator[str | int]:
+def _labels(outcome: Outcome) -> str:
+    return " ".join(outcome.labels)
+
+
+def _row(outcome: Outcome, matches: Sequence[str] = ()) -> Iterator[str | int]:
     yield " ".join(map(str, outcome.lines))
     yield outcome.key
     yield outcome.shard
@@ -258,15 +284,17 @@ def _row(outcome: Outcome) -> Iterator[str | int]:
     steps = outcome.steps or (None, None, None)
     yield from ("" if step is None else str(step.status) for step in steps)
     yield outcome.code
-    yield outcome.detail
+    yield "; ".join((outcome.detail, *matches))
     yield steps[0].done if steps[0] else ""
     for name, step in zip(STEPS, steps, strict=True):
         files = step.files.split() if step is not None else []
         yield " ".join(f"{name}/{outcome.shard}/{file}" for file in files)
 
 
-def _cells(outcome: Outcome) -> Iterator[str]:
+def _cells(outcome: Outcome, *, private: bool) -> Iterator[str]:
     yield ", ".join(map(str, outcome.lines))
+    if private:
+        yield printable(_labels(outcome))
     yield outcome.key or "-"
     yield outcome.modality
     if not outcome.steps:

@@ -9,6 +9,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from seriesport.counts import counted
 from seriesport.errors import SeriesportError
 from seriesport.store.zipfiles.records import (
     CENTRAL,
@@ -101,7 +102,7 @@ def read_directory(fd: int, limits: ZipLimits) -> Directory:
     """
     end = _read_end(fd)
     if end.count > limits.members:
-        problem = f"it has {end.count} members, and {limits.members} are allowed"
+        problem = f"it has {counted(end.count, 'member')}, more than the {limits.members} allowed"
         raise SeriesportError("zip-bomb", problem)
     if end.count * CENTRAL.size > end.size:
         raise _damaged("its directory is shorter than its number of members needs")
@@ -279,7 +280,7 @@ def name_problem(name: str) -> str:
 def _check_sizes(entries: list[_Entry], limits: ZipLimits) -> None:
     total = sum(entry.size for entry in entries)
     if total > limits.bytes:
-        text = f"its members expand to {total} bytes, and {limits.bytes} are allowed"
+        text = f"its members expand to {total} bytes, more than the {limits.bytes} allowed"
         raise SeriesportError("zip-bomb", text)
     for entry in entries:
         if entry.size > limits.member_bytes:

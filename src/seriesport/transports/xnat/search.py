@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from seriesport.counts import counted
 from seriesport.errors import SeriesportError
 from seriesport.http.answer import StatusError
 from seriesport.model.series import SeriesReference
@@ -60,7 +61,8 @@ def search(catalog: Catalog, place: XnatAddress) -> list[SeriesReference]:
     found = [r for r in _each(catalog, lambda c: _reference(catalog, place, c), candidates) if r]
     if len(found) < len(candidates):
         count = len(candidates) - len(found)
-        _log.warning("passed over %d of %d scans, without DICOM", count, len(candidates))
+        scans = counted(len(candidates), "scan")
+        _log.warning("passed over %d of %s, without DICOM", count, scans)
     return sorted(found, key=_order)
 
 
@@ -162,7 +164,10 @@ def _chosen(catalog: Catalog, experiment: Experiment, scans: list[Scan], name: s
         raise SeriesportError("not-found", what)
     if len(matching) > 1:
         counts = [len(resource_files(catalog.files(experiment, s.id), "")) for s in matching[:10]]
-        shown = (f"{_shown(s)} ({count} files)" for s, count in zip(matching, counts, strict=False))
+        shown = (
+            f"{_shown(s)} ({counted(count, 'file')})"
+            for s, count in zip(matching, counts, strict=False)
+        )
         more = f" and {len(matching) - 10} more" if len(matching) > 10 else ""
         what = f"{len(matching)} scans match: {'; '.join(shown)}{more}; name one by its ID"
         raise SeriesportError("ambiguous", what)

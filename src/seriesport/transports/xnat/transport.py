@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from seriesport.counts import counted
 from seriesport.errors import SeriesportError
 from seriesport.model.address import Address, XnatAddress
 from seriesport.model.series import (
@@ -125,10 +126,13 @@ class XnatTransport(Transport):
         finally:
             self._stale |= stale
             if stale:
-                _log.warning("the server's digests of %d files are out of date", len(stale))
+                _log.warning(
+                    "out of date at the server: the digests of %s", counted(len(stale), "file")
+                )
         if lost:
             shown = ", ".join(map(str, lost[:10])) + (" and more" if len(lost) > 10 else "")
-            what = f"{len(lost)} have no bytes at the server: files {shown} of the listing"
+            files = counted(len(lost), "file has", "files have")
+            what = f"{files} no bytes at the server (in its listing: {shown})"
             raise SeriesportError("instance-truncated", what)
 
     def store(
