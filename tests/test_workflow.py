@@ -357,7 +357,14 @@ def test_a_config_that_breaks_the_schema_is_refused_with_its_key(project: Projec
     assert done.returncode != 0
     advice = REASONS["config-invalid"].advice
     what = "servers.demo.port must be a whole number, not text; leave out the quotes"
-    assert done.stderr.splitlines()[1:] == [f"seriesport: config: {what} [config-invalid] {advice}"]
+    (line,) = done.stderr.splitlines()[1:]
+    assert re.fullmatch(r"seriesport: config/config\.yaml, line \d+: (.*)", line)[1] == (
+        f"{what} [config-invalid] {advice}"
+    )
+    config.write_text("cohort: config/cohort.yaml\nservers:\n\tdemo: {}\n")
+    assert "config.yaml, line 3: this line is indented with a tab; use spaces" in (
+        project.snakemake("--dry-run").stderr
+    )
 
 
 def test_a_limit_that_the_jobs_of_a_cluster_would_not_hear_of_is_refused(project: Project) -> None:

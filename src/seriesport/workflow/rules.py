@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from seriesport.cohort.plan import (
     resource_name,
     safe_name,
 )
+from seriesport.config.config_yaml import load_config
 from seriesport.config.hours import Begin
 from seriesport.config.settings import Server, Settings
 from seriesport.errors import SeriesportError
@@ -27,6 +29,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from seriesport.workflow.shard import Results
+
+
+def readable(path: str) -> str:
+    """Return the path of a config file that can be read, or is not there.
+
+    Raises:
+        SystemExit: with the line that cannot be read, which Snakemake does not name.
+    """
+    try:
+        if Path(path).exists():
+            load_config(Path(path))
+    except SeriesportError as error:
+        sys.exit(f"seriesport: {error} {error.reason.advice}")
+    return path
 
 
 @cache
