@@ -8,6 +8,9 @@ CLIENTS := xnatpy pyxnat yaxil
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-annotate \
 	--no-header --python-version 3.11 --quiet --extra build --extra workflow
 
+# Commands of libraries, which would stand in front of DCMTK's and GDCM's own.
+OTHERS := echoscp echoscu findscu getscu movescu qrscp storescp storescu gdcm*
+
 .PHONY: install demo test everyday check compiled peers bench-smoke lock clean
 
 install: $(VENV)/run.stamp  ## Seriesport and the workflow in .venv, in the versions of the lock file.
@@ -72,10 +75,12 @@ $(VENV)/run.stamp: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --require-hashes --requirement requirements.lock
 	$(PIP) install --no-deps --no-build-isolation --editable .
+	@cd $(BIN) && rm -f $(OTHERS)
 	@touch $@
 
 $(VENV)/test.stamp: $(VENV)/run.stamp requirements-test.lock
 	$(PIP) install --require-hashes --requirement requirements-test.lock
+	@cd $(BIN) && rm -f $(OTHERS)
 	@touch $@
 
 lock:  ## New lock files from pyproject.toml.

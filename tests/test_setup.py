@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import tomllib
 from importlib import metadata
 from typing import TYPE_CHECKING
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from project import ROOT, Project
+from project import BIN, ROOT, Project
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,3 +104,34 @@ def test_no_dependency_is_under_a_copyleft_licence() -> None:
     assert all(licences.values()), [name for name, text in licences.items() if not text]
     copyleft = {name for name, text in licences.items() if COPYLEFT.search(text)}
     assert copyleft == LOOKED_AT
+
+
+def test_an_installation_puts_no_command_in_front_of_dcmtks() -> None:
+    dcmtks = {f"{name}scu" for name in ("echo", "find", "get", "move", "store")} | {"storescp"}
+    assert not dcmtks & {path.name for path in BIN.iterdir()}, "as make install leaves it"
+
+
+def test_git_ignores_every_cohort_and_config_but_the_examples(tmp_path: Path) -> None:
+    shutil.copy(ROOT / ".gitignore", tmp_path)
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    for name in ("cohort.yaml", "cohort.tsv", "patients.csv", "config.yaml", "config.local.yaml"):
+        (tmp_path / "config" / name).touch()
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True, timeout=60)
+    status = ["git", "status", "--porcelain", "--untracked-files=all", "config"]
+    done = subprocess.run(
+        status, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert {line.split("/")[1] for line in done.stdout.splitlines()} == {
+        "README.md", "cohort.example.yaml", "config.example.yaml",
+    }  # fmt: skip
+
+
+def test_make_clean_leaves_results_where_they_are(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    kept = [tmp_path / "results" / "table", tmp_path / ".snakemake" / "metadata" / "one"]
+    for path in (*kept, tmp_path / ".venv" / "bin" / "python"):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    subprocess.run(["make", "--silent", "clean"], cwd=tmp_path, check=True, timeout=60)
+    assert all(path.exists() for path in kept)
+    assert not (tmp_path / ".venv").exists()
