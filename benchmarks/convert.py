@@ -40,7 +40,7 @@ OURS = """
 import os, sys, time
 from pathlib import Path
 from seriesport.store.bundle import unpack
-from seriesport.formats import convert
+from seriesport.workflow.conversion import convert
 bundle, out, scratch, names = sys.argv[1:]
 start, cpu = time.perf_counter(), sum(os.times()[:4])
 files = unpack(Path(bundle), Path(scratch, "in"))

@@ -21,9 +21,10 @@ from pydicom.encaps import encapsulate
 import data
 from seriesport import Series
 from seriesport.errors import SeriesportError
-from seriesport.formats import convert, read
+from seriesport.formats import read
 from seriesport.images import decoders, decoding
 from seriesport.images.decoders import DecoderError, decode
+from seriesport.workflow.conversion import convert
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,8 +11,8 @@ import SimpleITK
 import data
 from seriesport.config.schema import load_schema
 from seriesport.errors import SeriesportError
-from seriesport.formats import CONVERSIONS, convert
 from seriesport.images.image import Image
+from seriesport.workflow.conversion import CONVERSIONS, convert
 
 if TYPE_CHECKING:
     from pathlib import Path

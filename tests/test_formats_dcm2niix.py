@@ -16,8 +16,9 @@ import pytest
 import data
 import images
 from seriesport.errors import SeriesportError
-from seriesport.formats import Conversion, convert, dcm2niix
+from seriesport.formats import dcm2niix
 from seriesport.images.image import Image
+from seriesport.workflow.conversion import Conversion, convert
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -12,11 +12,12 @@ import data
 import images
 from seriesport import Series
 from seriesport.errors import SeriesportError
-from seriesport.formats import convert, read, write
+from seriesport.formats import read, write
 from seriesport.formats.nifti import read_sidecar
 from seriesport.images.geometry import lps_to_ras
 from seriesport.images.image import Image
 from seriesport.images.window import Window
+from seriesport.workflow.conversion import convert
 
 if TYPE_CHECKING:
     from pathlib import Path

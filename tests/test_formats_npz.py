@@ -10,8 +10,9 @@ import pytest
 import arrays
 import data
 from seriesport.errors import SeriesportError
-from seriesport.formats import convert, read, write
+from seriesport.formats import read, write
 from seriesport.images.image import Image
+from seriesport.workflow.conversion import convert
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,9 +8,9 @@ from PIL import Image
 
 import data
 import images
-from seriesport.formats import convert
 from seriesport.formats.preview import EDGE, to_grey
 from seriesport.images.frames import Window
+from seriesport.workflow.conversion import convert
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

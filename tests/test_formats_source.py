@@ -8,9 +8,9 @@ import pytest
 
 import data
 from seriesport.errors import SeriesportError
-from seriesport.formats import convert
 from seriesport.formats.source import Source, _look, _quick_look
 from seriesport.images.frames import BAD_DATA
+from seriesport.workflow.conversion import convert
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -25,8 +25,8 @@ from seriesport.cli import verify as verifying
 from seriesport.config.settings import Settings
 from seriesport.dicom.plain import after, element_head
 from seriesport.errors import SeriesportError
-from seriesport.formats import convert
 from seriesport.images.headers import quick_header
+from seriesport.workflow.conversion import convert
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,7 +20,7 @@ for module in pkgutil.walk_packages(seriesport.__path__, "seriesport."):
 from seriesport import Series, SeriesportError
 from seriesport.cli.main import main
 from seriesport.serve.archive import Archive
-from seriesport.formats import convert
+from seriesport.workflow.conversion import convert
 
 def run(*arguments):
     try:

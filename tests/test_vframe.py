@@ -17,7 +17,7 @@ import data
 import images
 from seriesport import Series
 from seriesport.errors import SeriesportError
-from seriesport.formats import convert
+from seriesport.workflow.conversion import convert
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -485,3 +486,15 @@ class SeriesportError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} [{self.code}]"
+
+
+def unwritable(error: OSError) -> SeriesportError:
+    """The error for a file that cannot be written; it names the cause and not the file."""
+    return SeriesportError("file-unwritable", f"cannot write: {os.strerror(error.errno or 0)}")
+
+
+def unreadable(error: OSError, what: str = "the file") -> SeriesportError:
+    """The error for a file that cannot be read; it names the cause and not the file."""
+    return SeriesportError(
+        "file-unreadable", f"cannot read {what}: {os.strerror(error.errno or 0)}"
+    )

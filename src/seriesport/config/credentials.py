@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from seriesport.config.config_yaml import environment_name
-from seriesport.errors import SeriesportError
-from seriesport.store.files import unreadable
+from seriesport.errors import SeriesportError, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

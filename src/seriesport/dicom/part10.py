@@ -22,9 +22,8 @@ from seriesport.dicom.readers import (
     stream_reader,
 )
 from seriesport.dicom.whole import check_whole
-from seriesport.errors import SeriesportError
+from seriesport.errors import SeriesportError, unreadable
 from seriesport.model.instance import OPAQUE_UID, FileSlice, Header, Instance
-from seriesport.store.files import unreadable
 
 if TYPE_CHECKING:
     from typing import BinaryIO

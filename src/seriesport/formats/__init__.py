@@ -1,20 +1,8 @@
-"""The formats: between files and an Image (`read`, `write`), and of a series in the workflow.
+"""The formats: between files and an Image. Knows no network, no credentials and no workflow.
 
-A new format is a module with `read` or `write` and a line in `registry.FORMATS`; what the workflow
-offers of them is `conversion.CONVERSIONS`.
+A new format is a module with `read` or `write` and a line in `registry.FORMATS`.
 """
 
 from seriesport.formats.registry import FORMATS, Format, detect, read, write
-from seriesport.workflow.conversion import CONVERSIONS, Conversion, Output, convert
 
-__all__ = [
-    "CONVERSIONS",
-    "FORMATS",
-    "Conversion",
-    "Format",
-    "Output",
-    "convert",
-    "detect",
-    "read",
-    "write",
-]
+__all__ = ["FORMATS", "Format", "detect", "read", "write"]

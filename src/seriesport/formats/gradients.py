@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seriesport.errors import SeriesportError
+from seriesport.errors import SeriesportError, unreadable
 from seriesport.formats.guard import damaged
 from seriesport.images.geometry import lps_to_ras
-from seriesport.store.files import unreadable
 
 if TYPE_CHECKING:
     from pathlib import Path

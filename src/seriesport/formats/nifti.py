@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from seriesport.errors import SeriesportError
+from seriesport.errors import SeriesportError, unreadable
 from seriesport.formats import gradients, nifti_header
 from seriesport.formats.axes import Axes, numbered, spatial_axes, tag_axes
 from seriesport.formats.guard import damaged, unfit
@@ -37,7 +37,6 @@ from seriesport.formats.streams import (
 )
 from seriesport.formats.values import image_of, native, rescale, storable
 from seriesport.images.room import check_room, room
-from seriesport.store.files import unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

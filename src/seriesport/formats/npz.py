@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from seriesport.config.settings import ZipLimits
-from seriesport.errors import SeriesportError
+from seriesport.errors import SeriesportError, unreadable
 from seriesport.formats.axes import (
     Axes,
     decode_values,
@@ -45,7 +45,6 @@ from seriesport.formats.streams import fill, pieces
 from seriesport.formats.values import image_of, native, storable
 from seriesport.images.geometry import lps_to_ras
 from seriesport.images.room import check_room, room
-from seriesport.store.files import unreadable
 from seriesport.store.zipfiles.read import check_stored, member_payload
 from seriesport.store.zipfiles.safe import read_directory
 

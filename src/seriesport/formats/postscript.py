@@ -20,10 +20,9 @@ import struct
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from seriesport.errors import SeriesportError
+from seriesport.errors import SeriesportError, unreadable
 from seriesport.formats import raster, sandbox
 from seriesport.images.room import MIB
-from seriesport.store.files import unreadable
 from seriesport.store.scratch import scratch
 
 if TYPE_CHECKING:

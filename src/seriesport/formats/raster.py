@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageOps
 
-from seriesport.errors import SeriesportError
+from seriesport.errors import SeriesportError, unreadable
 from seriesport.formats.axes import Axes, spatial_axes
 from seriesport.formats.guard import damaged, unfit
 from seriesport.formats.preview import percentiles, to_grey
@@ -33,7 +33,6 @@ from seriesport.images.decoders import DecoderError, decode
 from seriesport.images.decoding import limit_memory
 from seriesport.images.frames import BAD_DATA, quiet
 from seriesport.images.room import check_room, room
-from seriesport.store.files import unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence

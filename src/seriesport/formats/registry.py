@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from seriesport.access import file_mode, make_folder, set_mode
-from seriesport.errors import SeriesportError
+from seriesport.errors import SeriesportError, unreadable, unwritable
 from seriesport.formats.streams import is_compressed, reading
-from seriesport.store.files import PART_SUFFIX, move, sync_folder, unreadable, unwritable
+from seriesport.store.files import PART_SUFFIX, move, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 import numpy as np
 from isal import igzip, igzip_threaded, isal_zlib
 
+from seriesport.errors import unreadable
 from seriesport.formats.guard import damaged
-from seriesport.store.files import unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

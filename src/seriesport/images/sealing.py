@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from isal import isal_zlib
 
 from seriesport.counts import counted
 from seriesport.errors import SeriesportError
-from seriesport.store.digest import crc32
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +75,8 @@ def slices_of(image: Image) -> Array:
 
 def checksum(values: Array) -> int:
     """Of a slice's values."""
-    return crc32(cast("bytes", np.ascontiguousarray(values).data.cast("B")))
+    contiguous = np.ascontiguousarray(values).data.cast("B")
+    return isal_zlib.crc32(cast("bytes", contiguous))  # pyright: ignore[reportUnknownMemberType] - its stub leaves the buffer untyped
 
 
 def planes_of(image: Image) -> tuple[tuple[float, ...], ...]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from seriesport.dicom.elements import Syntax
 from seriesport.dicom.part10 import encode_file_meta
 from seriesport.dicom.whole import check_elements
-from seriesport.errors import SeriesportError
+from seriesport.errors import SeriesportError, unreadable, unwritable
 from seriesport.formats.source import inflate
 from seriesport.images.encoded import explicit_of
 from seriesport.images.frames import Frame, frames_of, quiet, readable_header, require_images
@@ -23,7 +23,7 @@ from seriesport.images.headers import Header, header_of
 from seriesport.images.records import Records
 from seriesport.model.instance import FileSlice
 from seriesport.store.digest import chunks
-from seriesport.store.files import copy_range, unreadable, unwritable
+from seriesport.store.files import copy_range
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,18 +17,10 @@ from seriesport import __version__
 from seriesport.access import make_folder
 from seriesport.config.settings import ZipLimits
 from seriesport.dicom.part10 import encode_file_meta, load_instance
-from seriesport.errors import SeriesportError
+from seriesport.errors import SeriesportError, unreadable, unwritable
 from seriesport.model.instance import FileSlice, PlainFile
 from seriesport.store.digest import Digest, chunks, crc32, digest_member
-from seriesport.store.files import (
-    COPY_CHUNK,
-    copy_range,
-    unreadable,
-    unwritable,
-    write_all,
-    write_bytes,
-    writing,
-)
+from seriesport.store.files import COPY_CHUNK, copy_range, write_all, write_bytes, writing
 from seriesport.store.sealed import DOCUMENT, parse_json, read_sealed, seal
 from seriesport.store.zipfiles.records import StoredMember, end_records
 from seriesport.store.zipfiles.safe import Directory, name_problem, read_directory

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from isal import isal_zlib
 
-from seriesport.errors import SeriesportError
-from seriesport.store.files import COPY_CHUNK, unreadable
+from seriesport.errors import SeriesportError, unreadable
+from seriesport.store.files import COPY_CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

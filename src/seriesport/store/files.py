@@ -14,7 +14,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, BinaryIO
 
 from seriesport.access import file_mode, make_folder, set_mode
-from seriesport.errors import SeriesportError
+from seriesport.errors import SeriesportError, unwritable
 from seriesport.store.lease import confirm, lease
 
 if TYPE_CHECKING:
@@ -251,18 +251,6 @@ def sync_folder(folder: Path) -> None:
             os.fsync(fd)
         finally:
             os.close(fd)
-
-
-def unwritable(error: OSError) -> SeriesportError:
-    """The error for a file that cannot be written; it names the cause and not the file."""
-    return SeriesportError("file-unwritable", f"cannot write: {os.strerror(error.errno or 0)}")
-
-
-def unreadable(error: OSError, what: str = "the file") -> SeriesportError:
-    """The error for a file that cannot be read; it names the cause and not the file."""
-    return SeriesportError(
-        "file-unreadable", f"cannot read {what}: {os.strerror(error.errno or 0)}"
-    )
 
 
 def _open_part(part: Path, turn: ExitStack, *, private: bool) -> int:

@@ -11,8 +11,8 @@ import stat
 from typing import TYPE_CHECKING
 
 from seriesport.access import make_folder
-from seriesport.errors import SeriesportError
-from seriesport.store.files import unreadable, write_all, writing
+from seriesport.errors import SeriesportError, unreadable
+from seriesport.store.files import write_all, writing
 from seriesport.store.sealed import read_sealed, write_sealed
 
 if TYPE_CHECKING:

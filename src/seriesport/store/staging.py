@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Self
 from seriesport.access import make_folder
 from seriesport.dicom.part10 import load_instance
 from seriesport.dicom.whole import check_elements
-from seriesport.errors import SeriesportError
+from seriesport.errors import SeriesportError, unreadable
 from seriesport.model.instance import FileSlice, PlainFile
 from seriesport.store.digest import Digest, digest_member
-from seriesport.store.files import PART_SUFFIX, move, unreadable
+from seriesport.store.files import PART_SUFFIX, move
 from seriesport.store.remarks import remarks
 
 if TYPE_CHECKING:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from seriesport.access import restrict, share_with
 from seriesport.config.ages import seconds
-from seriesport.errors import SeriesportError
+from seriesport.errors import SeriesportError, unwritable
 from seriesport.privacy import tracked_by_git
-from seriesport.store.files import unwritable
 from seriesport.store.keys import check_secret
 from seriesport.store.sealed import check_sealed
 from seriesport.workflow.ledger import Status, read_ledger

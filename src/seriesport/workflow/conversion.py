@@ -11,12 +11,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from seriesport.errors import SeriesportError
+from seriesport.errors import SeriesportError, unreadable, unwritable
 from seriesport.formats import dcm2niix, instances, preview
 from seriesport.formats.registry import FORMATS
 from seriesport.formats.source import Source
 from seriesport.privacy import reasoned
-from seriesport.store.files import COPY_CHUNK, unreadable, unwritable, write_all, writing
+from seriesport.store.files import COPY_CHUNK, write_all, writing
 from seriesport.workflow.outputs import Output
 
 if TYPE_CHECKING:

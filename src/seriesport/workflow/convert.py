@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from seriesport.cohort.plan import DICOM
 from seriesport.errors import SeriesportError
-from seriesport.formats import convert, dicom
+from seriesport.formats import dicom
 from seriesport.series import Series
 from seriesport.store.bundle import unpack, write_bundle
 from seriesport.store.files import remove_parts
 from seriesport.store.scratch import scratch
+from seriesport.workflow.conversion import convert
 from seriesport.workflow.fetch import content_of
 from seriesport.workflow.ledger import LedgerLine, Status, read_ledger, told
 from seriesport.workflow.outputs import made_of, record_of

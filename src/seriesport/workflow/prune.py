@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 from seriesport.cohort.plan import DICOM, LOCAL, Plan, server_name
 from seriesport.counts import counted
-from seriesport.errors import SeriesportError
+from seriesport.errors import SeriesportError, unwritable
 from seriesport.model.address import parse, source_root
 from seriesport.model.series import SeriesReference, Written
 from seriesport.store.bundle import read_bundle, read_files, read_manifest
-from seriesport.store.files import unwritable, write_bytes
+from seriesport.store.files import write_bytes
 from seriesport.store.keys import check_secret, load_secret
 from seriesport.store.lease import lease
 from seriesport.transports.parallel import Transports

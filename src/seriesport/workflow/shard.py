@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from seriesport.access import adopt, make_folder
 from seriesport.cohort.plan import PlanFolder
-from seriesport.errors import SeriesportError
+from seriesport.errors import SeriesportError, unwritable
 from seriesport.privacy import where
 from seriesport.store.bundle import Manifest, read_manifest, verify_bundle
-from seriesport.store.files import remove_parts, unwritable
+from seriesport.store.files import remove_parts
 from seriesport.store.lease import lease
 from seriesport.transports.parallel import in_parallel
 from seriesport.transports.served import REFUSALS

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 
 from seriesport.cohort.plan import DICOM, LOCAL, server_name
 from seriesport.counts import part
-from seriesport.errors import REASONS, SeriesportError
+from seriesport.errors import REASONS, SeriesportError, unreadable
 from seriesport.model.address import DicomAddress, FileAddress, identity, parse, scheme, source_root
 from seriesport.model.instance import FileSlice, Instance, PlainFile
 from seriesport.model.series import SeriesReference, Written
 from seriesport.store.bundle import check_hash, read_bundle, read_files, read_manifest
 from seriesport.store.digest import digest_member
-from seriesport.store.files import unreadable
 from seriesport.store.keys import is_key, keyed_hash, load_secret
 from seriesport.transports.parallel import Transports
 from seriesport.transports.served import Flow, Flows, patience, server_of, workers

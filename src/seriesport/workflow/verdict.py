@@ -112,7 +112,7 @@ def show(
     failed = [outcome for outcome in found if not outcome.ok]
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for name in ("line", *(("label",) if private else ()), "key", "type"):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, no_wrap=name != "label", overflow="fold")
     for name in ("instances", "fetched", "converted", "uploaded", "last seen"):
         table.add_column(name, justify="right", no_wrap=True)
     for outcome in found if len(found) <= _MOST_ROWS else failed[:_MOST_ROWS]:

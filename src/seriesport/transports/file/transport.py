@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from seriesport.dicom.part10 import encode_file_meta, read_path
-from seriesport.errors import SeriesportError
+from seriesport.errors import SeriesportError, unreadable, unwritable
 from seriesport.model.address import ZipAddress
 from seriesport.model.instance import FileSlice
 from seriesport.model.series import (
@@ -31,8 +31,6 @@ from seriesport.store.files import (
     check_writable,
     locked,
     sync_folder,
-    unreadable,
-    unwritable,
     write_all,
     writing,
 )

@@ -8,10 +8,9 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from seriesport.dicom.part10 import read_path
-from seriesport.errors import SeriesportError
+from seriesport.errors import SeriesportError, unwritable
 from seriesport.http.answer import PAGE
 from seriesport.model.instance import FileSlice, Instance, PlainFile
-from seriesport.store.files import unwritable
 from seriesport.transports.xnat.partial import Partial
 
 if TYPE_CHECKING:

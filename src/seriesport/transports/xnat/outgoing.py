@@ -8,11 +8,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from seriesport.dicom.part10 import encode_file_meta
-from seriesport.errors import SeriesportError
+from seriesport.errors import SeriesportError, unreadable
 from seriesport.model.address import XnatAddress, is_uid
 from seriesport.model.instance import Instance
 from seriesport.store.digest import chunks
-from seriesport.store.files import unreadable
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

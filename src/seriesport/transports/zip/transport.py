@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from seriesport.dicom.part10 import read_header
-from seriesport.errors import SeriesportError
+from seriesport.errors import SeriesportError, unreadable
 from seriesport.model.series import LeftOut, Receipt, Removal, unannounced
 from seriesport.store.digest import digest_payload
-from seriesport.store.files import PART_SUFFIX, check_writable, locked, unreadable
+from seriesport.store.files import PART_SUFFIX, check_writable, locked
 from seriesport.store.zipfiles.append import append
 from seriesport.store.zipfiles.leave_out import without
 from seriesport.store.zipfiles.read import check_stored, member_payload, member_reader
