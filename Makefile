@@ -34,10 +34,11 @@ test: check peers compiled  ## All tests, the slow ones too.
 everyday: check peers compiled  ## The tests without the slow ones.
 	$(BIN)/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
-check: $(VENV)/test.stamp  ## Format, lint and types.
+check: $(VENV)/test.stamp  ## Format, lint, types and layers.
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/basedpyright
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/snakefmt --check workflow Snakefile
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
 

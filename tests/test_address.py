@@ -14,10 +14,10 @@ from seriesport.model.address import (
     XnatAddress,
     ZipAddress,
     identity,
-    is_uid,
     parse,
     source_root,
 )
+from seriesport.model.identifiers import is_uid
 
 AWKWARD = ["00/12", "a#b", "a?b", "50%", "DOE^JOHN", "two words", "A*", "A\\B", "Müller-Ωß", "0012"]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from seriesport.version import __version__
+
 if sys.platform == "win32":
     raise ImportError("Seriesport does not run on Windows; install it in WSL, which is a Linux")
 
@@ -12,7 +14,6 @@ if TYPE_CHECKING:
     from seriesport.errors import SeriesportError as SeriesportError
     from seriesport.series import Series as Series
 
-__version__ = "0.1.0"
 __all__ = ["Series", "SeriesportError", "__version__"]
 
 

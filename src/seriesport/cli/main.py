@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from seriesport import __version__
 from seriesport.errors import REASONS, SeriesportError
+from seriesport.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

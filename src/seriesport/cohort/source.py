@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seriesport.cohort.table import CODE
 from seriesport.errors import SeriesportError
-from seriesport.model.address import Address, DicomAddress, XnatAddress, identity, is_uid, parse
+from seriesport.model.address import Address, DicomAddress, XnatAddress, identity, parse
+from seriesport.model.identifiers import is_uid
 from seriesport.model.instance import OPAQUE_UID
 
 if TYPE_CHECKING:

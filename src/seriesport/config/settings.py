@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 from seriesport.config.hours import Hours
 from seriesport.errors import SeriesportError
-from seriesport.model.address import NO_AET, DicomAddress, XnatAddress, is_aet
+from seriesport.model.address import DicomAddress, XnatAddress
+from seriesport.model.identifiers import NO_AET, is_aet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

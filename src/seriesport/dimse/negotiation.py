@@ -29,7 +29,7 @@ from seriesport.dimse.pdu import (
     malformed,
 )
 from seriesport.errors import SeriesportError
-from seriesport.model.address import NO_AET, is_aet
+from seriesport.model.identifiers import NO_AET, is_aet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

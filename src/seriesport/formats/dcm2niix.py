@@ -22,11 +22,11 @@ import dcm2niix as tool
 import nibabel
 import numpy as np
 
-from seriesport import __version__
 from seriesport.errors import SeriesportError
 from seriesport.formats import nifti, sandbox
 from seriesport.formats.streams import PIECE, compressing
 from seriesport.store.files import move
+from seriesport.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,28 +9,16 @@ from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes
 
 from seriesport.errors import SeriesportError
+from seriesport.model.identifiers import NO_AET, is_aet
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _UNRESERVED = re.compile("[A-Za-z0-9._~-]*")
 """Of which URLs have text as it is (RFC 3986 section 2.3); nearly all identifiers are."""
 _SLIP = re.compile(r"\s*(file|zip|dicom|xnat):", re.IGNORECASE)
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
-_UID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*)){2,}")
-_AET = re.compile(r"(?=.*[^ ])[ -\[\]-~]{1,16}")
 _CALLING = "calling="
 _DICOM_PARTS = ("AE title", "patient", "study", "series")
-NO_AET = "an AE title has 1 to 16 ASCII characters, and no backslash among them"
 _XNAT_PARTS = ("project", "subject", "experiment", "scan", "resource")
-
-
-def is_uid(text: str) -> bool:
-    """Whether a text is a DICOM UID (PS3.5 section 9.1) of three or more components."""
-    return len(text) <= 64 and _UID.fullmatch(text) is not None
-
-
-def is_aet(text: str) -> bool:
-    """Return True for an AE title (PS3.5 section 6.2): 1 to 16 characters, not only spaces."""
-    return _AET.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

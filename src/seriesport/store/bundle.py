@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
 
 from isal.isal_zlib import crc32_combine
 
-from seriesport import __version__
 from seriesport.access import make_folder
 from seriesport.config.settings import ZipLimits
 from seriesport.dicom.part10 import encode_file_meta, load_instance
@@ -24,6 +23,7 @@ from seriesport.store.files import COPY_CHUNK, copy_range, write_all, write_byte
 from seriesport.store.sealed import DOCUMENT, parse_json, read_sealed, seal
 from seriesport.store.zipfiles.records import StoredMember, end_records
 from seriesport.store.zipfiles.safe import Directory, name_problem, read_directory
+from seriesport.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping

@@ -16,7 +16,7 @@ from seriesport.dimse.contexts import PATIENT_ROOT_FIND, STUDY_ROOT_FIND
 from seriesport.dimse.find import find
 from seriesport.dimse.pdu import malformed
 from seriesport.errors import SeriesportError
-from seriesport.model.address import is_uid
+from seriesport.model.identifiers import is_uid
 from seriesport.model.instance import OPAQUE_UID
 from seriesport.model.series import Expected
 

@@ -13,13 +13,13 @@ from urllib.parse import urljoin, urlsplit
 from urllib3 import Timeout
 from urllib3.exceptions import HTTPError
 
-from seriesport import __version__
 from seriesport.config.credentials import Credentials, NoCredentialsError, find_credentials
 from seriesport.errors import SeriesportError
 from seriesport.http.answer import PAGE, Answer, Reply, parsed, retry_after, told, unexpected, wait
 from seriesport.http.link import Watchdog, open_link
 from seriesport.http.request import Body, Request
 from seriesport.store.lease import confirm
+from seriesport.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Mapping
