@@ -6,12 +6,13 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from seriesport.dimse import contexts, probe
+from seriesport.dimse import contexts
 from seriesport.dimse.association import Association
 from seriesport.dimse.echo import echo
 from seriesport.errors import SeriesportError
 from seriesport.model.address import Address, DicomAddress
 from seriesport.model.series import Announce, Expected, Receipt, SeriesReference, unannounced
+from seriesport.transports.archive import probe
 from seriesport.transports.archive.query import (
     Content,
     Series,
