@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from seriesport.workflow.ledger import LedgerLine
 
 SHARD = "local-0001"
-OF_A_RUN = ("retry", "again", "seen.jsonl", "asked.tsv")
+OF_A_RUN = ("retry", "again", "seen.jsonl", "asked.tsv", "verdict.txt")
 
 
 @dataclass(frozen=True)

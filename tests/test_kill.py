@@ -26,7 +26,7 @@ START = 4
 """Seconds in which Snakemake begins its first job."""
 # What tells of a run and not of its result: logs, the order to repeat something, and when the
 # sources and destinations were last asked.
-NOT_RESULTS = ("logs", "retry", "again", "asked.tsv", "seen.jsonl")
+NOT_RESULTS = ("logs", "retry", "again", "asked.tsv", "seen.jsonl", "verdict.txt")
 
 
 def _delivered(project: Project) -> dict[str, object]:

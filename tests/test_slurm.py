@@ -390,7 +390,7 @@ def _at_once(requests: list[Logged]) -> int:
 
 
 def test_the_jobs_of_a_cluster_together_keep_to_the_connections_of_an_xnat(
-    tmp_path: Path, slurm: Slurm
+    tmp_path: Path, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     series = [
         data.mr(tmp_path / "mr" / f"{n}", _identity("X").series(n), times=1, slices=4)
@@ -416,6 +416,7 @@ def test_the_jobs_of_a_cluster_together_keep_to_the_connections_of_an_xnat(
         netrc = project.folder / "netrc"
         netrc.touch(0o600)
         netrc.write_text(f"machine 127.0.0.1 login researcher password {SECRET}\n")
+        monkeypatch.setenv("NETRC", str(netrc))
         assert project.run("seriesport", "plan").returncode == 0
         refused = project.run(*PROFILE, "--slurm-array-jobs=all")
         assert refused.returncode == 1

@@ -21,6 +21,7 @@ def test_the_profile_needs_no_accounting(tmp_path: Path) -> None:
     data.mr(tmp_path / "clone" / "source", data.identity("no accounts"), times=1, slices=3)
     project = Project.clone(tmp_path / "clone", demo=False)
     project.write_cohort("cohort: [{source: source, formats: [], destinations: []}]")
+    (project.folder / "config" / "config.yaml").write_text("cohort: config/cohort.yaml\n")
     assert project.run("seriesport", "plan").returncode == 0
     (tmp_path / "slurm").mkdir()
     with Slurm(tmp_path / "slurm", accounting=False) as slurm:

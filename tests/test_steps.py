@@ -225,10 +225,12 @@ def judged(results: Results) -> set[str]:
 
 
 def test_two_destinations_that_fail_are_both_explained(results: Results, room: Path) -> None:
+    with Archive(room / "empty", "AE") as archive:
+        server = DicomServer("pacs", host="127.0.0.1", port=archive.port, attempts=1)
+        settings = Settings({"pacs": server})
+        places = "[file, 'dicom://pacs/AE', out]"
+        plan(results, f"source: source, destinations: {places}", settings=settings)
     (room / "file").write_text("")
-    closed = DicomServer("pacs", host="127.0.0.1", port=1, attempts=1)
-    settings = Settings({"pacs": closed})
-    plan(results, "source: source, destinations: [file, 'dicom://pacs/AE', out]", settings=settings)
     fetch(results)
     convert_shard(results, SHARD, [], ["dicom"])
     upload_shard(results, SHARD, ["dicom"], settings)

@@ -258,7 +258,7 @@ def test_an_entry_that_finds_nothing_is_named_by_its_line_and_asked_for_again(
 def test_a_failed_run_ends_with_the_verdict_by_label_and_its_record_has_none(
     project: Project,
 ) -> None:
-    project.write_cohort(LOCAL_COHORT + "  - label: several-there\n    source: demo/archive\n")
+    project.write_cohort(LOCAL_COHORT + "  - label: several-there\n    source: archive\n")
     screen = project.on_terminal(*SNAKEMAKE)
     table = screen[screen.index("line label") :]
     assert "Error" not in table
