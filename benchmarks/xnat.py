@@ -47,9 +47,8 @@ def ours(way: str, url: str, folder: str, scan: str) -> None:
     import seriesport.transports.xnat.transport  # noqa: F401 - the registry imports it when it is needed
     from seriesport.config.settings import Settings, XnatServer
     from seriesport.dicom.part10 import load_instance
-    from seriesport.model.address import parse
     from seriesport.transports.fetch import fetch_series
-    from seriesport.transports.registry import open_transport
+    from seriesport.transports.registry import open_transport, parse
 
     settings = Settings({"xnat": XnatServer("xnat", url=url)})
     start = time.perf_counter()

@@ -17,7 +17,9 @@ from seriesport.config.schema import load_schema
 from seriesport.config.settings import DicomServer, Settings, Tls, XnatServer, ZipLimits
 from seriesport.errors import SeriesportError
 from seriesport.images.orders import NAMES
-from seriesport.model.address import DicomAddress, XnatAddress, parse
+from seriesport.transports.archive.address import DicomAddress
+from seriesport.transports.registry import parse
+from seriesport.transports.xnat.address import XnatAddress
 
 ROOT = Path(__file__).parents[1]
 HOST = "a host name or an IP address, without scheme, port or user name"
@@ -206,11 +208,11 @@ def test_the_environment_gives_the_calling_title_that_nothing_else_gives(
     settings = read(tmp_path, text).settings
     addresses = "dicom://one/A dicom://two/A dicom://h:1/A dicom://h:1/A?calling=OWN"
     read_back = [cast("DicomAddress", parse(url)) for url in addresses.split()]
-    titles = [settings.server(address).calling_aet for address in read_back]
+    titles = [settings.server(address, DicomServer).calling_aet for address in read_back]
     assert titles == ["RESEARCH1", "ME", "RESEARCH1", "OWN"]
     monkeypatch.setenv("SERIESPORT_CALLING_AET", "A\\B")
     with pytest.raises(SeriesportError, match="SERIESPORT_CALLING_AET"):
-        settings.server(read_back[2])
+        settings.server(read_back[2], DicomServer)
 
 
 @pytest.mark.parametrize("value", ["", "host", "host:", ":104", "host:0", "host:99999", "host:x"])
@@ -357,7 +359,7 @@ def test_an_xnat_url_with_a_password_is_refused_and_not_repeated(tmp_path: Path,
 
 def test_the_environment_stands_in_for_the_url_of_an_xnat(tmp_path: Path):
     server = read(tmp_path, XNAT, {"SERIESPORT_SERVER_X": "http://127.0.0.1:40123/xnat"})
-    moved = server.settings.server(XnatAddress("x", None, "P"))
+    moved = server.settings.server(XnatAddress("x", None, "P"), XnatServer)
     assert moved.url == "http://127.0.0.1:40123/xnat"
     assert moved.place == "https://h:8443/xnat"
     for value in ("http://other/xnat", "127.0.0.1:40123", ""):
@@ -368,12 +370,15 @@ def test_the_environment_stands_in_for_the_url_of_an_xnat(tmp_path: Path):
 def test_an_address_of_the_wrong_kind_is_told(tmp_path: Path):
     settings = read(tmp_path, XNAT.replace("}}", "}, p: {host: h, port: 1}}")).settings
     with pytest.raises(SeriesportError, match="reached by xnat://") as caught:
-        settings.server(DicomAddress("x", None, "AE"))
+        settings.server(DicomAddress("x", None, "AE"), DicomServer)
     assert caught.value.code == "server-unknown"
     with pytest.raises(SeriesportError, match="reached by dicom://"):
-        settings.server(XnatAddress("p", None, "P"))
+        settings.server(XnatAddress("p", None, "P"), XnatServer)
 
 
 def test_an_xnat_needs_no_entry_in_the_config():
-    assert Settings().server(XnatAddress("h.example", None, "P")).url == "https://h.example"
-    assert Settings().server(XnatAddress("h", 8443, "P")).url == "https://h:8443"
+    assert (
+        Settings().server(XnatAddress("h.example", None, "P"), XnatServer).url
+        == "https://h.example"
+    )
+    assert Settings().server(XnatAddress("h", 8443, "P"), XnatServer).url == "https://h:8443"

@@ -27,14 +27,15 @@ from seriesport.config.hours import Hours
 from seriesport.config.settings import DicomServer, Settings
 from seriesport.dicom.part10 import load_instance
 from seriesport.errors import REASONS, SeriesportError
-from seriesport.model.address import FileAddress, parse
 from seriesport.model.series import Proof, Receipt, ReceiptEntry
 from seriesport.serve.archive import Archive
 from seriesport.store.bundle import read_bundle
 from seriesport.store.scratch import scratch
 from seriesport.store.staging import Staging
 from seriesport.transports.fetch import fetch_series
+from seriesport.transports.file.address import FileAddress
 from seriesport.transports.file.transport import FileTransport
+from seriesport.transports.registry import parse
 from seriesport.transports.served import Flows
 from seriesport.workflow.convert import convert_shard
 from seriesport.workflow.fetch import fetch_shard

@@ -20,10 +20,10 @@ from peers.xnat import Fault, Xnat
 from seriesport.config.settings import Settings, XnatServer
 from seriesport.dicom.part10 import load_instance
 from seriesport.errors import SeriesportError
-from seriesport.model.address import XnatAddress
 from seriesport.model.instance import FileSlice, Instance, PlainFile
 from seriesport.model.series import Proof, Removal, SeriesReference, Written
 from seriesport.transports.registry import open_transport
+from seriesport.transports.xnat.address import XnatAddress
 from seriesport.transports.xnat.contents import Contents
 
 if TYPE_CHECKING:
@@ -922,7 +922,7 @@ def test_uploads_into_one_experiment_at_once_all_arrive(
 CHILD = """
 import sys
 from pathlib import Path
-from seriesport.model.address import parse
+from seriesport.transports.registry import parse
 from seriesport.dicom.part10 import load_instance
 from seriesport.config.settings import Settings, XnatServer
 from seriesport.transports.registry import open_transport

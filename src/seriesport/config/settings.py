@@ -8,19 +8,21 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Self, overload
+from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
 from urllib.parse import urlsplit
 
 from seriesport.config.hours import Hours
 from seriesport.errors import SeriesportError
-from seriesport.model.address import DicomAddress, XnatAddress
 from seriesport.model.identifiers import NO_AET, is_aet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from seriesport.model.address import ServerAddress
+
 MIB = 1024 * 1024
 _CALLING_AET = "SERIESPORT_CALLING_AET"
+_Server = TypeVar("_Server", bound="Server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,12 @@ class Tls:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """What holds for every kind of server. Times in seconds."""
+    """Settings of a server of any kind. Times in seconds."""
+
+    scheme: ClassVar[str] = ""
+    """The scheme of the addresses that name such a server."""
+    shares_a_series: ClassVar[bool] = False
+    """True where one series moves over several connections."""
 
     name: str = field(kw_only=False)
     tls: Tls | None = None
@@ -58,10 +65,15 @@ class Server:
     configured: str = ""
     """The place that config.yaml has, where the environment gives another."""
 
+    @classmethod
+    def unnamed(cls, address: ServerAddress) -> Self | None:
+        """Return the server of an address by its host and port; None where that is not enough."""
+        raise NotImplementedError
+
     @property
     def at_once(self) -> int:
-        """How many connections there may be at one time."""
-        raise NotImplementedError
+        """Most connections at one time."""
+        return 4
 
     def within(self, most: int) -> Self:
         """The same server with at most so many connections at one time."""
@@ -93,12 +105,22 @@ def default_calling_aet() -> str:
 class DicomServer(Server):
     """One DICOM archive: how to reach it, and what it can bear."""
 
+    scheme: ClassVar[str] = "dicom"
+
     host: str
     port: int
     calling_aet: str = field(default_factory=default_calling_aet)
     """By default what the environment has as `SERIESPORT_CALLING_AET`, else `SERIESPORT`."""
     associations: int = 4
     """Most associations at one time."""
+
+    @classmethod
+    def unnamed(cls, address: ServerAddress) -> Self | None:
+        """See Server. The address may carry the calling AE title."""
+        if address.port is None:
+            return None
+        calling = getattr(address, "calling", "") or default_calling_aet()
+        return cls(address.authority, address.server, address.port, calling_aet=calling)
 
     @property
     def at_once(self) -> int:
@@ -123,6 +145,9 @@ class XnatServer(Server):
             another machine, or is none.
     """
 
+    scheme: ClassVar[str] = "xnat"
+    shares_a_series: ClassVar[bool] = True
+
     url: str
     """Scheme, host, port and context path, without a slash at its end."""
     connections: int = 4
@@ -139,6 +164,11 @@ class XnatServer(Server):
         if problem:
             raise SeriesportError("config-invalid", f"the URL of server {self.name} {problem}")
         object.__setattr__(self, "url", self.url.rstrip("/"))
+
+    @classmethod
+    def unnamed(cls, address: ServerAddress) -> Self | None:
+        """See Server. It is https://, also without a port."""
+        return cls(address.authority, f"https://{address.authority}")
 
     @property
     def at_once(self) -> int:
@@ -204,43 +234,28 @@ class Settings:
     withheld: frozenset[str] = frozenset()
     """Servers that Snakemake granted this job no connection to, by their names in a plan."""
 
-    @overload
-    def server(self, address: DicomAddress) -> DicomServer: ...
+    def server(self, address: ServerAddress, kind: type[_Server]) -> _Server:
+        """Return the server of an address: a name from the config, or a host and a port.
 
-    @overload
-    def server(self, address: XnatAddress) -> XnatServer: ...
-
-    def server(self, address: DicomAddress | XnatAddress) -> DicomServer | XnatServer:
-        """The server of an address: a name from the config, or a host and a port.
-
-        The port of an XNAT may be left out: it is https:// then.
+        Args:
+            address: On a server.
+            kind: The settings of such servers.
 
         Raises:
             SeriesportError: server-unknown, where there is neither, or where the config has a
-                server of the other kind under this name.
+                server of another kind under this name.
         """
-        kind = DicomServer if isinstance(address, DicomAddress) else XnatServer
         known = self.servers.get(address.server) if address.port is None else None
         if isinstance(known, kind):
             return known
         if known is not None:
-            other = "xnat" if kind is DicomServer else "dicom"
-            what = f"server {address.server!r} of the config is reached by {other}://"
+            what = f"server {address.server!r} of the config is reached by {known.scheme}://"
             raise SeriesportError("server-unknown", what)
-        if isinstance(address, XnatAddress):
-            place = address.server if address.port is None else f"{address.server}:{address.port}"
-            xnat = XnatServer(place, f"https://{place}")
-            return xnat.within(self.unnamed or xnat.at_once)
-        if address.port is None:
+        unnamed = kind.unnamed(address)
+        if unnamed is None:
             names = ", ".join(sorted(self.servers)) or "none"
             what = (
                 f"no server {address.server!r} in the config (it has: {names}), and no port given"
             )
             raise SeriesportError("server-unknown", what)
-        archive = DicomServer(
-            f"{address.server}:{address.port}",
-            address.server,
-            address.port,
-            calling_aet=address.calling or default_calling_aet(),
-        )
-        return archive.within(self.unnamed or archive.at_once)
+        return unnamed.within(self.unnamed or unnamed.at_once)
