@@ -24,7 +24,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 import data
 from peers.dcmtk import ApplicationEntity
 from peers.xnat import Xnat
-from seriesport.config.settings import Settings, XnatServer
+from seriesport.config.settings import Settings
 from seriesport.dicom.part10 import check_whole, load_instance
 from seriesport.errors import SeriesportError
 from seriesport.http.answer import StatusError
@@ -36,6 +36,7 @@ from seriesport.transports.file.address import FileAddress
 from seriesport.transports.registry import open_transport, parse
 from seriesport.transports.xnat.address import XnatAddress
 from seriesport.transports.xnat.paths import data_path, file_path
+from seriesport.transports.xnat.server import XnatServer
 from seriesport.transports.xnat.session import Session
 from seriesport.transports.zip.address import ZipAddress
 

@@ -27,7 +27,7 @@ import data
 from peers import wait_until
 from peers.dcmtk import send
 from peers.process import echo, program
-from seriesport.config.settings import DicomServer, Settings
+from seriesport.config.settings import Settings
 from seriesport.dimse import message
 from seriesport.dimse.acceptor import decode_request
 from seriesport.dimse.association import Association as Requestor
@@ -39,6 +39,7 @@ from seriesport.serve.archive import Archive
 from seriesport.serve.catalog import ATTRIBUTES, matcher
 from seriesport.serve.identifier import Identifier
 from seriesport.transports.archive.address import DicomAddress
+from seriesport.transports.archive.server import DicomServer
 from seriesport.transports.fetch import fetch_series
 from seriesport.transports.registry import open_transport, parse
 

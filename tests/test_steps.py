@@ -24,7 +24,7 @@ from seriesport import Series
 from seriesport.cli import cp as copying
 from seriesport.cohort.plan import Plan
 from seriesport.config.hours import Hours
-from seriesport.config.settings import DicomServer, Settings
+from seriesport.config.settings import Settings
 from seriesport.dicom.part10 import load_instance
 from seriesport.errors import REASONS, SeriesportError
 from seriesport.model.series import Proof, Receipt, ReceiptEntry
@@ -32,6 +32,7 @@ from seriesport.serve.archive import Archive
 from seriesport.store.bundle import read_bundle
 from seriesport.store.scratch import scratch
 from seriesport.store.staging import Staging
+from seriesport.transports.archive.server import DicomServer
 from seriesport.transports.fetch import fetch_series
 from seriesport.transports.file.address import FileAddress
 from seriesport.transports.file.transport import FileTransport

@@ -15,7 +15,7 @@ import pytest
 import data
 from peers.xnat import Fault, Xnat
 from seriesport.config.credentials import find_credentials
-from seriesport.config.settings import Settings, XnatServer
+from seriesport.config.settings import Settings
 from seriesport.errors import SeriesportError
 from seriesport.model.instance import PlainFile
 from seriesport.store.bundle import read_bundle, read_manifest
@@ -25,6 +25,7 @@ from seriesport.transports.served import Flow, Patience
 from seriesport.transports.xnat.address import XnatAddress
 from seriesport.transports.xnat.head import remote_header
 from seriesport.transports.xnat.paths import file_path
+from seriesport.transports.xnat.server import XnatServer
 from seriesport.transports.xnat.session import Session
 from seriesport.transports.xnat.transport import XnatTransport
 from seriesport.workflow.fetch import fetch_shard

@@ -17,7 +17,7 @@ import pytest
 
 import data
 from peers.xnat import Fault, Xnat
-from seriesport.config.settings import Settings, XnatServer
+from seriesport.config.settings import Settings
 from seriesport.dicom.part10 import load_instance
 from seriesport.errors import SeriesportError
 from seriesport.model.instance import FileSlice, Instance, PlainFile
@@ -25,6 +25,7 @@ from seriesport.model.series import Proof, Removal, SeriesReference, Written
 from seriesport.transports.registry import open_transport
 from seriesport.transports.xnat.address import XnatAddress
 from seriesport.transports.xnat.contents import Contents
+from seriesport.transports.xnat.server import XnatServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -924,7 +925,8 @@ import sys
 from pathlib import Path
 from seriesport.transports.registry import parse
 from seriesport.dicom.part10 import load_instance
-from seriesport.config.settings import Settings, XnatServer
+from seriesport.config.settings import Settings
+from seriesport.transports.xnat.server import XnatServer
 from seriesport.transports.registry import open_transport
 
 settings = Settings({"here": XnatServer("here", sys.argv[1])})

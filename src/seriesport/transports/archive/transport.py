@@ -6,7 +6,6 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from seriesport.config.settings import DicomServer
 from seriesport.dimse import contexts
 from seriesport.dimse.association import Association
 from seriesport.dimse.echo import echo
@@ -25,6 +24,7 @@ from seriesport.transports.archive.query import (
     find_studies,
 )
 from seriesport.transports.archive.retrieval import Retrieval
+from seriesport.transports.archive.server import DicomServer
 from seriesport.transports.archive.upload import Upload
 from seriesport.transports.contract import Check, Transport
 

@@ -5,7 +5,7 @@ server has, `download` fetches files.
 """
 
 from seriesport.config.registration import Registration
-from seriesport.config.settings import XnatServer
 from seriesport.transports.xnat.address import parse
+from seriesport.transports.xnat.server import XnatServer
 
 TRANSPORT = Registration(parse, "seriesport.transports.xnat.transport:XnatTransport", XnatServer)

@@ -6,7 +6,6 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from seriesport.config.settings import XnatServer
 from seriesport.counts import counted
 from seriesport.errors import SeriesportError
 from seriesport.model.address import Address
@@ -25,6 +24,7 @@ from seriesport.transports.xnat.download import Downloads
 from seriesport.transports.xnat.places import check_place
 from seriesport.transports.xnat.removal import remove_files
 from seriesport.transports.xnat.search import emptied, headers_of, resource_files, search
+from seriesport.transports.xnat.server import XnatServer
 from seriesport.transports.xnat.sharing import release_session, share_session
 from seriesport.transports.xnat.upload import Upload
 
