@@ -24,7 +24,7 @@ from seriesport.errors import SeriesportError
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from seriesport.config.settings import XnatServer
+    from seriesport.transports.xnat.server import XnatServer
 
 _POLL = 0.2
 _current = threading.local()
