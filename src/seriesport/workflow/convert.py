@@ -19,24 +19,30 @@ from seriesport.workflow.fetch import content_of
 from seriesport.workflow.ledger import LedgerLine, Status, read_ledger, told
 from seriesport.workflow.outputs import made_of, record_of
 from seriesport.workflow.records import Records
-from seriesport.workflow.shard import (
-    CONVERTED,
-    FETCHED,
-    Results,
-    line_of,
-    not_attempted,
-    run_shard,
-    trusted,
-)
+from seriesport.workflow.shard import Results, line_of, not_attempted, run_shard, trusted
+from seriesport.workflow.steps import CONVERT, FETCH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from seriesport.cohort.plan import PlannedSeries
+    from seriesport.config.config_yaml import Config
     from seriesport.workflow.outputs import Made, Output
 
 _log = logging.getLogger("seriesport")
+
+
+def run(results: Results, shard: str, config: Config) -> list[LedgerLine]:
+    """Convert the series of a shard as config.yaml says; see `convert_shard`."""
+    return convert_shard(
+        results,
+        shard,
+        config.formats,
+        config.upload,
+        postscript=config.postscript,
+        input_order=config.input_order,
+    )
 
 
 def convert_shard(
@@ -56,9 +62,9 @@ def convert_shard(
     """
     opts = {"postscript": postscript}
     rows = results.plan.read_shard(shard)
-    ledger = read_ledger(results.ledger(FETCHED, shard))
-    folder = results.step(CONVERTED, shard)
-    records = Records(results.records(CONVERTED, shard))
+    ledger = read_ledger(results.ledger(FETCH, shard))
+    folder = results.step(CONVERT, shard)
+    records = Records(results.records(CONVERT, shard))
 
     def work(row: PlannedSeries) -> LedgerLine:
         source = line_of(ledger, row.key)
@@ -70,11 +76,11 @@ def convert_shard(
             wanted += [name for name in sent if name not in (*wanted, DICOM)]
         if row.template and DICOM not in wanted:
             wanted.insert(0, DICOM)
-        bundle = results.step(FETCHED, shard) / f"{row.key}.zip"
+        bundle = results.step(FETCH, shard) / f"{row.key}.zip"
         row = replace(row, input_order=row.input_order or input_order)
         return _convert(row, source, bundle, folder, records, wanted, opts)
 
-    return run_shard(results.ledger(CONVERTED, shard), rows, work, records=(records,))
+    return run_shard(folder, rows, work, records=(records,))
 
 
 def _convert(

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from seriesport.errors import SeriesportError
 
+LEDGER = "ledger.tsv"
+"""Name of the file in the folder of a shard."""
+
 
 class Status(StrEnum):
     """How a step ended for one series."""

@@ -30,22 +30,16 @@ from seriesport.workflow.readback import read_back
 from seriesport.workflow.receipts import Delivery, deliveries, delivery, is_since, receipts
 from seriesport.workflow.records import Records, read_records
 from seriesport.workflow.sent import Sent, record_sent, sent_of
-from seriesport.workflow.shard import (
-    CONVERTED,
-    FETCHED,
-    UPLOADED,
-    Results,
-    line_of,
-    not_attempted,
-    run_shard,
-)
+from seriesport.workflow.shard import Results, line_of, not_attempted, run_shard
 from seriesport.workflow.shares import check_granted
+from seriesport.workflow.steps import CONVERT, FETCH, UPLOAD
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from seriesport.cohort.plan import PlannedSeries
+    from seriesport.config.config_yaml import Config
     from seriesport.config.settings import Settings
     from seriesport.model.address import Address
     from seriesport.model.instance import Item
@@ -93,22 +87,28 @@ class _Upload:
             load_secret(results.secret),
             transports,
             flows,
-            Records(results.records(UPLOADED, shard)),
+            Records(results.records(UPLOAD, shard)),
             Records(results.sent(shard)),
             Records(results.seen(shard)),
-            ordered_at(results, UPLOADED, shard),
+            ordered_at(results, UPLOAD, shard),
             compare,
         )
 
     @cached_property
     def made(self) -> dict[str, Record]:
         """What the step before made of the series, by their keys."""
-        return read_records(self.results.records(CONVERTED, self.shard))
+        return read_records(self.results.records(CONVERT, self.shard))
 
     @cached_property
     def keys(self) -> frozenset[str]:
         """The keys of all series that these results ever had."""
         return frozenset(self.results.plan.places())
+
+
+def run(results: Results, shard: str, config: Config) -> list[LedgerLine]:
+    """Deliver the series of a shard as config.yaml says; see `upload_shard`."""
+    compare = config.recheck == "digest"
+    return upload_shard(results, shard, config.upload, config.settings, compare=compare)
 
 
 def upload_shard(
@@ -129,7 +129,7 @@ def upload_shard(
         SeriesportError: not-granted; shard-busy.
     """
     rows = results.plan.read_shard(shard)
-    ledger = read_ledger(results.ledger(FETCHED, shard))
+    ledger = read_ledger(results.ledger(FETCH, shard))
     addresses = [parse(url) for row in rows for url in row.destinations]
     check_granted(settings, addresses)
     at_once = workers(addresses, settings, len(rows))
@@ -142,9 +142,8 @@ def upload_shard(
             return _deliver(shared, row, line_of(ledger, row.key), wanted)
 
         records = (shared.receipts, shared.seen, shared.sent)
-        return run_shard(
-            results.ledger(UPLOADED, shard), rows, work, at_once, records, transports.close_own
-        )
+        folder = results.step(UPLOAD, shard)
+        return run_shard(folder, rows, work, at_once, records, transports.close_own)
 
 
 class Looks:
@@ -431,7 +430,7 @@ def _deliver(
         expected=expected,
         done=sum(delivered.delivered for delivered in ended),
         size=size,
-        files=upload.results.records(UPLOADED, upload.shard).name,
+        files=upload.results.records(UPLOAD, upload.shard).name,
     )
 
 
@@ -453,8 +452,8 @@ def _parcels(
     """What is to be delivered; a format that could not be made is a failure."""
     parcels: list[_Images | _Files] = []
     images: _Images | None = None
-    folder = upload.results.step(CONVERTED, upload.shard)
-    fetched = upload.results.step(FETCHED, upload.shard)
+    folder = upload.results.step(CONVERT, upload.shard)
+    fetched = upload.results.step(FETCH, upload.shard)
     formats = [form for form in wanted if form != DICOM]
     made: Made = {}
     if formats or row.template:
