@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -103,15 +102,6 @@ def bundles(row: PlannedSeries) -> dict[str, SeriesReference]:
     if row.geometry is not None:
         wanted[f"{row.key}.geometry"] = row.geometry
     return wanted
-
-
-def content_of(row: PlannedSeries, source: LedgerLine, fetched: Path) -> str:
-    """A hash of all that a series is made from: its bundle, its template's, its geometry's."""
-    beside = [name for name in bundles(row) if name != row.key]
-    if not beside:
-        return source.sha256
-    hashes = [read_manifest(fetched / f"{name}.zip").sha256 for name in beside]
-    return hashlib.sha256(" ".join([source.sha256, *hashes]).encode()).hexdigest()
 
 
 def existing(bundle: Path, series: SeriesReference) -> Manifest | None:

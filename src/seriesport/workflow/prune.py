@@ -25,6 +25,7 @@ from seriesport.store.keys import check_secret, load_secret
 from seriesport.store.lease import lease
 from seriesport.transports.parallel import Transports
 from seriesport.workflow.beginning import ALONE, put_aside
+from seriesport.workflow.bundles import delivered_bundle
 from seriesport.workflow.closing import LOCKED
 from seriesport.workflow.ledger import LEDGER, read_ledger, write_ledger
 from seriesport.workflow.orders import plan_again
@@ -38,7 +39,7 @@ from seriesport.workflow.remnants import (
     standing,
 )
 from seriesport.workflow.sent import record_sent, sent_of
-from seriesport.workflow.steps import CONVERT, FETCH, STEPS, UPLOAD
+from seriesport.workflow.steps import CONVERT, STEPS, UPLOAD
 from seriesport.workflow.upload import resource_of
 
 if TYPE_CHECKING:
@@ -276,9 +277,9 @@ class _Pruning:
         return not apart and any(uid and o.reference.series_instance_uid == uid for o in others)
 
     def _bytes(self, row: PlannedSeries) -> set[str]:
-        bundle = self._results.step(FETCH, row.shard) / f"{row.key}.zip"
         with suppress(SeriesportError):
-            return {member.sha256 for member in read_manifest(bundle).instances}
+            manifest = read_manifest(delivered_bundle(self._results, row))
+            return {member.sha256 for member in manifest.instances}
         return set()
 
     def _folder(self, transport: Transport, address: Address, written: Written) -> str:
@@ -301,8 +302,7 @@ class _Pruning:
         if not _as_it_came(row):
             return Written(ours, series, row.key)
         # Their names may identify, so that the bundle alone has them.
-        bundle = self._results.step(FETCH, row.shard) / f"{row.key}.zip"
-        names = [file.name for file in read_files(bundle)]
+        names = [file.name for file in read_files(delivered_bundle(self._results, row))]
         return Written(ours, series, row.key, "", names)
 
     def _forget(self, remnant: Remnant, left: Sequence[Delivered]) -> None:

@@ -12,7 +12,6 @@ from seriesport.access import adopt, make_folder
 from seriesport.cohort.plan import PlanFolder
 from seriesport.errors import SeriesportError, unwritable
 from seriesport.privacy import where
-from seriesport.store.bundle import Manifest, read_manifest, verify_bundle
 from seriesport.store.files import remove_parts
 from seriesport.store.lease import lease
 from seriesport.transports.parallel import in_parallel
@@ -21,7 +20,7 @@ from seriesport.workflow.ledger import LEDGER, LedgerLine, Status, write_ledger
 from seriesport.workflow.steps import UPLOAD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from seriesport.cohort.plan import PlannedSeries
     from seriesport.workflow.records import Records
@@ -159,27 +158,3 @@ def guarded(row: PlannedSeries, work: Callable[[PlannedSeries], LedgerLine]) -> 
         "" if line.ok else f": {line.detail} [{line.code}]",
     )  # fmt: skip
     return line
-
-
-def line_of(ledger: Mapping[str, LedgerLine], key: str) -> LedgerLine:
-    """The line of a series in the ledger of a step; a failed one where it has none."""
-    absent = "the step has not seen this series"
-    return ledger.get(key) or LedgerLine(key, Status.FAILED, "not-attempted", absent)
-
-
-def not_attempted(source: LedgerLine) -> LedgerLine:
-    """The line of a series that an earlier step failed for."""
-    return LedgerLine(source.key, Status.FAILED, "not-attempted", f"not fetched [{source.code}]")
-
-
-def trusted(bundle: Path, sha256: str) -> Manifest:
-    """The manifest of a bundle, which is checked against its ledger and its manifest.
-
-    Raises:
-        SeriesportError: bundle-damaged.
-    """
-    manifest = read_manifest(bundle)
-    if manifest.sha256 != sha256:
-        raise SeriesportError("bundle-damaged", "the bundle is not the one that the ledger names")
-    verify_bundle(bundle, manifest)
-    return manifest

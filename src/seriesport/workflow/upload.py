@@ -22,17 +22,17 @@ from seriesport.store.digest import digest_member
 from seriesport.store.keys import is_key, keyed_hash, load_secret
 from seriesport.transports.parallel import Transports
 from seriesport.transports.served import Flow, Flows, patience, server_of, workers
-from seriesport.workflow.fetch import content_of
-from seriesport.workflow.ledger import LedgerLine, Status, read_ledger, told
+from seriesport.workflow.bundles import Bundles
+from seriesport.workflow.ledger import LedgerLine, Status, told
 from seriesport.workflow.orders import ordered_at
 from seriesport.workflow.outputs import made_of
 from seriesport.workflow.readback import read_back
 from seriesport.workflow.receipts import Delivery, deliveries, delivery, is_since, receipts
 from seriesport.workflow.records import Records, read_records
 from seriesport.workflow.sent import Sent, record_sent, sent_of
-from seriesport.workflow.shard import Results, line_of, not_attempted, run_shard
+from seriesport.workflow.shard import Results, run_shard
 from seriesport.workflow.shares import check_granted
-from seriesport.workflow.steps import CONVERT, FETCH, UPLOAD
+from seriesport.workflow.steps import CONVERT, UPLOAD
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from seriesport.model.instance import Item
     from seriesport.model.series import Announce, Receipt
     from seriesport.transports.contract import Transport
+    from seriesport.workflow.bundles import Bundle
     from seriesport.workflow.outputs import Made, Output
     from seriesport.workflow.records import Record
 
@@ -59,6 +60,7 @@ class _Upload:
 
     results: Results
     shard: str
+    bundles: Bundles
     secret: bytes
     transports: Transports
     flows: Flows
@@ -84,6 +86,7 @@ class _Upload:
         return cls(
             results,
             shard,
+            Bundles(results, UPLOAD, shard),
             load_secret(results.secret),
             transports,
             flows,
@@ -129,7 +132,6 @@ def upload_shard(
         SeriesportError: not-granted; shard-busy.
     """
     rows = results.plan.read_shard(shard)
-    ledger = read_ledger(results.ledger(FETCH, shard))
     addresses = [parse(url) for row in rows for url in row.destinations]
     check_granted(settings, addresses)
     at_once = workers(addresses, settings, len(rows))
@@ -139,7 +141,7 @@ def upload_shard(
 
         def work(row: PlannedSeries) -> LedgerLine:
             wanted = upload if row.upload is None else row.upload
-            return _deliver(shared, row, line_of(ledger, row.key), wanted)
+            return _deliver(shared, row, wanted)
 
         records = (shared.receipts, shared.seen, shared.sent)
         folder = results.step(UPLOAD, shard)
@@ -155,7 +157,7 @@ class Looks:
         self._transports = Transports(settings)
         self._shards: dict[str, _Upload] = {}
 
-    def lost(self, row: PlannedSeries, source: LedgerLine) -> str:
+    def lost(self, row: PlannedSeries) -> str:
         """Say what of a series is not where it was delivered; empty where all is there."""
         addresses = [*enumerate(map(parse, row.destinations), 1)]
         local = [(n, address) for n, address in addresses if server_name(address) == LOCAL]
@@ -166,7 +168,8 @@ class Looks:
             self._shards[row.shard] = _Upload.of(self._results, row.shard, self._transports, flows)
         upload = self._shards[row.shard]
         wanted = self._upload if row.upload is None else row.upload
-        for (number, address), parcel in product(local, _parcels(upload, row, source, wanted, [])):
+        bundle = upload.bundles.of(row.key)
+        for (number, address), parcel in product(local, _parcels(upload, row, bundle, wanted, [])):
             if not _takes(upload, address, parcel, wanted):
                 continue
             try:
@@ -382,11 +385,8 @@ def _file(path: Path, output: Output) -> PlainFile:
     return PlainFile(output.name, FileSlice(path, 0, output.size))
 
 
-def _deliver(
-    upload: _Upload, row: PlannedSeries, source: LedgerLine, wanted: Sequence[str]
-) -> LedgerLine:
-    if not source.ok:
-        return not_attempted(source)
+def _deliver(upload: _Upload, row: PlannedSeries, wanted: Sequence[str]) -> LedgerLine:
+    bundle = upload.bundles.of(row.key)
     if not row.destinations:
         return LedgerLine(row.key, Status.NOTHING)
     done = deliveries(upload.receipts.get(row.key))
@@ -396,7 +396,7 @@ def _deliver(
     ended: list[Delivery] = []
     unsure: list[Delivery] = []
     failures: list[SeriesportError] = []
-    parcels = _parcels(upload, row, source, wanted, failures)
+    parcels = _parcels(upload, row, bundle, wanted, failures)
     expected = size = 0
     for (number, address), parcel in product(enumerate(map(parse, row.destinations), 1), parcels):
         name = _name(upload, address)
@@ -445,7 +445,7 @@ def _takes(
 def _parcels(
     upload: _Upload,
     row: PlannedSeries,
-    source: LedgerLine,
+    bundle: Bundle,
     wanted: Sequence[str],
     failures: list[SeriesportError],
 ) -> list[_Images | _Files]:
@@ -453,13 +453,12 @@ def _parcels(
     parcels: list[_Images | _Files] = []
     images: _Images | None = None
     folder = upload.results.step(CONVERT, upload.shard)
-    fetched = upload.results.step(FETCH, upload.shard)
     formats = [form for form in wanted if form != DICOM]
     made: Made = {}
     if formats or row.template:
-        made = made_of(upload.made.get(row.key, {}), content_of(row, source, fetched))
+        made = made_of(upload.made.get(row.key, {}), bundle.content)
     if DICOM in wanted and row.template is None:
-        images = _Images(upload, row, fetched / f"{row.key}.zip", source.sha256, source.expected)
+        images = _Images(upload, row, bundle.path, bundle.line.sha256, bundle.line.expected)
         parcels.append(images)
     elif DICOM in wanted:
         formats.insert(0, DICOM)

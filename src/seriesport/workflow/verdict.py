@@ -21,10 +21,9 @@ from seriesport.errors import REASONS, SeriesportError
 from seriesport.privacy import printable
 from seriesport.store.files import write_bytes, write_if_changed
 from seriesport.store.sealed import check_sealed
-from seriesport.workflow.ledger import LedgerLine, Status, read_ledger
+from seriesport.workflow.ledger import LedgerLine, Status, line_of, read_ledger
 from seriesport.workflow.orders import plan_again, repeat
 from seriesport.workflow.records import read_records
-from seriesport.workflow.shard import line_of
 from seriesport.workflow.steps import STEPS, Files
 
 if TYPE_CHECKING:
@@ -177,8 +176,13 @@ def _outcomes(results: Results, plan: Plan, looks: Looks | None = None) -> list[
                 _standing(step, folder, line_of(ledger, row.key))
                 for step, folder, ledger in ledgers
             )
-            if looks is not None and steps[0].ok and last.status is Status.COMPLETE:
-                last = _still_there(looks, row, steps[0], last)
+            has_bundle = all(
+                line.ok
+                for step, line in zip(STEPS, steps, strict=False)
+                if step.writes is Files.BUNDLES
+            )
+            if looks is not None and has_bundle and last.status is Status.COMPLETE:
+                last = _still_there(looks, row, last)
             outcome = _planned(row, (*steps, last))
             times = seen.get(row.key, {}).values() if last.status is Status.COMPLETE else ()
             found.append(replace(outcome, seen=min(times, default="")))
@@ -190,11 +194,9 @@ def _lines(ledger: Path) -> dict[str, LedgerLine]:
     return read_ledger(ledger) if ledger.exists() else {}
 
 
-def _still_there(
-    looks: Looks, row: PlannedSeries, fetched: LedgerLine, uploaded: LedgerLine
-) -> LedgerLine:
+def _still_there(looks: Looks, row: PlannedSeries, uploaded: LedgerLine) -> LedgerLine:
     try:
-        lost = looks.lost(row, fetched)
+        lost = looks.lost(row)
     except SeriesportError as error:
         return replace(uploaded, status=Status.FAILED, code=error.code, detail=error.message)
     if not lost:
