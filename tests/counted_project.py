@@ -11,7 +11,8 @@ import yaml
 from project import ROOT, Project
 from seriesport.store.bundle import Manifest
 from seriesport.workflow.ledger import LedgerLine, Status, write_ledger
-from seriesport.workflow.shard import CONVERTED, FETCHED, UPLOADED, Results
+from seriesport.workflow.shard import Results
+from seriesport.workflow.steps import CONVERT, FETCH, UPLOAD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +84,7 @@ def write_ledgers(project: Project) -> None:
     plan = results.plan.read()
     assert plan is not None
     for shard, rows in plan.shards().items():
-        folder = results.step(FETCHED, shard)
+        folder = results.step(FETCH, shard)
         folder.mkdir(parents=True, exist_ok=True)
         lines: list[LedgerLine] = []
         for row in rows:
@@ -91,7 +92,7 @@ def write_ledgers(project: Project) -> None:
             (folder / f"{row.key}.json").write_bytes(manifest)
             files = f"{row.key}.zip {row.key}.json"
             lines.append(LedgerLine(row.key, Status.COMPLETE, "", "", 2, 2, 0, files, "0" * 64))
-        write_ledger(results.ledger(FETCHED, shard), lines)
-        for step in (CONVERTED, UPLOADED):
+        write_ledger(results.ledger(FETCH, shard), lines)
+        for step in (CONVERT, UPLOAD):
             nothing = [LedgerLine(row.key, Status.NOTHING) for row in rows]
             write_ledger(results.ledger(step, shard), nothing)

@@ -9,6 +9,7 @@ import pytest
 from seriesport.cohort.plan import Shard
 from seriesport.transports.archive.server import DicomServer
 from seriesport.workflow.arrays import Arrays
+from seriesport.workflow.steps import STEPS
 
 SERVERS = {"pacs": DicomServer("pacs", "host", 104, associations=3)}
 
@@ -16,14 +17,14 @@ SERVERS = {"pacs": DicomServer("pacs", "host", 104, associations=3)}
 def problem(typed: str, shards: int, uploads_to: str = "local", *, jobs: int = 100) -> str:
     """What is said of an option, for a plan of so many shards."""
     rules = [
-        SimpleNamespace(name=f"sp_{step}", script=f"../../scripts/{step}.py")
-        for step in ("plan", "fetch", "convert", "upload", "verdict")
+        SimpleNamespace(name=f"sp_{step.name}", output=[f"out/{step.folder}/{{shard}}/ledger.tsv"])
+        for step in STEPS
     ]
     workflow = SimpleNamespace(
         executor_settings=SimpleNamespace(array_jobs=typed),
         resource_settings=SimpleNamespace(nodes=jobs),
         scheduling_settings=SimpleNamespace(subsample=100),
-        rules=[*rules, SimpleNamespace(name="of_another_workflow", script=None)],
+        rules=[*rules, SimpleNamespace(name="of_another_workflow", output=["out/table.tsv"])],
     )
     names = [f"pacs-{n:04d}" for n in range(shards)]
     made = [Shard(n, 9, ("pacs",), (uploads_to,), 0, delivers_files=None) for n in names]

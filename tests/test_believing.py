@@ -23,7 +23,8 @@ from seriesport.workflow.ledger import Status
 from seriesport.workflow.orders import plan_again, repeat
 from seriesport.workflow.plan import plan_cohort
 from seriesport.workflow.records import Records, read_records
-from seriesport.workflow.shard import CONVERTED, FETCHED, UPLOADED, Results
+from seriesport.workflow.shard import Results
+from seriesport.workflow.steps import CONVERT, FETCH, UPLOAD
 from seriesport.workflow.upload import Looks, upload_shard
 from seriesport.workflow.verdict import judge
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from seriesport.workflow.ledger import LedgerLine
+    from seriesport.workflow.steps import Step
 
 SHARD = "local-0001"
 OF_A_RUN = ("retry", "again", "seen.jsonl", "asked.tsv", "verdict.txt")
@@ -51,12 +53,10 @@ class Cohort:
 
     def run(self) -> str:
         """Run what a run of the workflow would, and give what it says; an error says its code."""
-        steps: dict[str, Callable[[], object]] = {
-            FETCHED: lambda: fetch_shard(self.results, SHARD, self.settings),
-            CONVERTED: lambda: convert_shard(
-                self.results, SHARD, ["preview"], ["dicom", "preview"]
-            ),
-            UPLOADED: self.upload,
+        steps: dict[Step, Callable[[], object]] = {
+            FETCH: lambda: fetch_shard(self.results, SHARD, self.settings),
+            CONVERT: lambda: convert_shard(self.results, SHARD, ["preview"], ["dicom", "preview"]),
+            UPLOAD: self.upload,
         }
         try:
             said = mend(self.results)
@@ -66,11 +66,15 @@ class Cohort:
                 before = shards.read_bytes() if shards.exists() else b""
                 plan_cohort(self.results, Path("cohort.yaml"), self.settings, shard_size=9)
                 if shards.read_bytes() != before:
-                    self.results.ledger(FETCHED, SHARD).unlink(missing_ok=True)
+                    self.results.ledger(FETCH, SHARD).unlink(missing_ok=True)
             stale = False
             for step, work in steps.items():
                 ledger = self.results.ledger(step, SHARD)
-                if stale or not ledger.exists() or _younger(plan.retry(step, SHARD), ledger):
+                if (
+                    stale
+                    or not ledger.exists()
+                    or _younger(self.results.retry(step, SHARD), ledger)
+                ):
                     ledger.unlink(missing_ok=True)
                     work()
                     stale = True
@@ -122,7 +126,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_to_any_file_of_the_results_is_named_and_healed(cohort: Cohort, damage: str) -> None:
     results = cohort.results
-    repeat(results, UPLOADED, SHARD)
+    repeat(results, UPLOAD, SHARD)
     plan_again(results)
     assert cohort.run() == "complete"
     whole = _tree()
@@ -206,7 +210,7 @@ def test_a_plan_that_is_damaged_is_refused_by_those_who_read_it(cohort: Cohort) 
 
 
 def test_a_damaged_manifest_is_noticed_by_the_verdict_and_fetched_again(cohort: Cohort) -> None:
-    path = next(cohort.results.step(FETCHED, SHARD).glob("*.json"))
+    path = next(cohort.results.step(FETCH, SHARD).glob("*.json"))
     whole = path.read_bytes()
     path.write_bytes(whole.replace(b'"expected": 3', b'"expected": 2').replace(b"file", b"fils"))
     assert "[cohort-failed]" in cohort.run()
@@ -216,7 +220,7 @@ def test_a_damaged_manifest_is_noticed_by_the_verdict_and_fetched_again(cohort: 
 
 
 def test_receipts_of_which_half_is_lost_lead_to_a_look_at_everything(cohort: Cohort) -> None:
-    path = cohort.results.records(UPLOADED, SHARD)
+    path = cohort.results.records(UPLOAD, SHARD)
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0])
     shutil.rmtree("out")
@@ -260,7 +264,7 @@ def test_an_upload_is_ordered_by_age_and_by_force(
         records.put(key, dict.fromkeys(record, moment))
     records.write(())
     Rechecks(cohort.results, recheck).order(SHARD, forced)
-    assert cohort.results.plan.retry(UPLOADED, SHARD).exists() == due
+    assert cohort.results.retry(UPLOAD, SHARD).exists() == due
     shutil.rmtree("out")
     lines = cohort.upload()
     assert {line.status for line in lines} == {Status.COMPLETE}
@@ -278,7 +282,7 @@ def test_an_archive_is_asked_again_once_that_is_ordered(
     with Archive(tmp_path / "archive", "ARCHIVE", port=archive.port):
         assert cohort.run() == "complete"  # no server is asked in every run
         assert not any(p.is_file() for p in Path("archive").rglob("*"))
-        repeat(cohort.results, UPLOADED, SHARD)
+        repeat(cohort.results, UPLOAD, SHARD)
         assert cohort.run() == "complete"
     assert len([p for p in Path("archive").rglob("*") if p.is_file()]) == len(files) == 5
 
@@ -288,9 +292,9 @@ def test_a_destination_that_cannot_be_asked_is_a_failure_and_keeps_its_receipt(
 ) -> None:
     with Archive(tmp_path / "archive", "ARCHIVE") as archive:
         cohort = _cohort(tmp_path, monkeypatch, "'dicom://pacs/ARCHIVE'", archive.port)
-    path = cohort.results.records(UPLOADED, SHARD)
+    path = cohort.results.records(UPLOAD, SHARD)
     receipts = path.read_bytes()
-    repeat(cohort.results, UPLOADED, SHARD)
+    repeat(cohort.results, UPLOAD, SHARD)
     assert "[cohort-failed]" in cohort.run()
     assert "archive-unreachable" in Path("results/summary.tsv").read_text()
     assert path.read_bytes() == receipts
@@ -303,11 +307,11 @@ def test_what_an_archive_has_is_compared_where_that_is_asked_for(
     with Archive(tmp_path / "archive", "ARCHIVE") as archive:
         cohort = _cohort(tmp_path, monkeypatch, "'dicom://pacs/ARCHIVE'", archive.port)
         comparing = Cohort(cohort.results, cohort.settings, compare=True)
-        repeat(cohort.results, UPLOADED, SHARD)
+        repeat(cohort.results, UPLOAD, SHARD)
         assert comparing.run() == "complete"
         proofs = {
             item["proof"]
-            for record in read_records(cohort.results.records(UPLOADED, SHARD)).values()
+            for record in read_records(cohort.results.records(UPLOAD, SHARD)).values()
             for delivery in record["deliveries"]
             for item in delivery["items"]
         }
@@ -316,9 +320,9 @@ def test_what_an_archive_has_is_compared_where_that_is_asked_for(
         content = bytearray(path.read_bytes())
         content[-1] ^= 1
         path.write_bytes(content)
-        repeat(cohort.results, UPLOADED, SHARD)
+        repeat(cohort.results, UPLOAD, SHARD)
         assert cohort.run() == "complete"  # it is listed
-        repeat(cohort.results, UPLOADED, SHARD)
+        repeat(cohort.results, UPLOAD, SHARD)
         assert "[cohort-failed]" in comparing.run()
         assert "destination-conflict" in Path("results/summary.tsv").read_text()
 

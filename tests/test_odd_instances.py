@@ -20,7 +20,8 @@ from seriesport.workflow.convert import convert_shard
 from seriesport.workflow.fetch import fetch_shard
 from seriesport.workflow.ledger import LedgerLine, Status
 from seriesport.workflow.plan import plan_cohort
-from seriesport.workflow.shard import CONVERTED, FETCHED, Results
+from seriesport.workflow.shard import Results
+from seriesport.workflow.steps import CONVERT, FETCH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,7 +76,7 @@ def test_raw_data_with_rows_and_columns_belong_to_a_series_and_make_no_image(
     (line,), results = fetched("source: source")
     assert (line.status, line.done) == (Status.COMPLETE, 6)
     assert line.detail == "2 of 6 instances have no pixels"
-    bundle = next(Path("results", FETCHED).glob("*/*.zip"))
+    bundle = next(Path("results", FETCH.folder).glob("*/*.zip"))
     assert {one.uid for one in read_bundle(bundle)} == set(made.uids)
     (again,), _ = fetched("source: source")
     assert again == line
@@ -83,7 +84,7 @@ def test_raw_data_with_rows_and_columns_belong_to_a_series_and_make_no_image(
     (converted,) = convert_shard(results, bundle.parent.name, ["nifti", "npz", "preview"], [])
     assert converted.status is Status.COMPLETE
     assert {Path(name).suffix for name in converted.files.split()} >= {".gz", ".npz", ".png"}
-    folder = results.step(CONVERTED, bundle.parent.name)
+    folder = results.step(CONVERT, bundle.parent.name)
     for source in ("source", str(bundle), str(next(folder.glob("*.nii.gz")))):
         assert Series(source).shape == (4, 64, 64)
 

@@ -32,7 +32,8 @@ from seriesport.workflow.ledger import read_ledger
 from seriesport.workflow.plan import plan_cohort
 from seriesport.workflow.prune import Asked, prune
 from seriesport.workflow.records import read_records
-from seriesport.workflow.shard import CONVERTED, FETCHED, STEPS, UPLOADED, Results
+from seriesport.workflow.shard import Results
+from seriesport.workflow.steps import CONVERT, FETCH, STEPS, UPLOAD
 from seriesport.workflow.upload import upload_shard
 from seriesport.workflow.verdict import judge, summarise
 
@@ -174,7 +175,7 @@ def test_what_was_there_before_is_not_removed(results: Results, room: Path) -> N
     run(results, ONE, TWO)
     key = keys(results)["anna"]
     for shard in results.plan.places().values():  # of results that were lost
-        shutil.rmtree(results.step(UPLOADED, shard))
+        shutil.rmtree(results.step(UPLOAD, shard))
     run(results, ONE, TWO)
     cohort(TWO)
     ended = pruned(results, DELIVERED)
@@ -328,7 +329,7 @@ def test_nothing_is_removed_beside_a_run(results: Results) -> None:
         pruned(results, YES)
     shutil.rmtree(locks)
     shard = results.plan.places()[pruned(results)[0].remnant.key]
-    with lease(results.step(FETCHED, shard) / "lease", wait=0):
+    with lease(results.step(FETCH, shard) / "lease", wait=0):
         ended = pruned(results, YES)
     assert {done.error.code for done in ended if done.error} == {"shard-busy"}
     assert len(list(results.folder.glob("dicom/*/*.zip"))) == 2
@@ -350,7 +351,7 @@ def test_a_series_leaves_the_shard_of_others_without_making_them_run_again(
     assert {s: results.ledger(s, shard).stat().st_mtime_ns for s in STEPS} == times
     assert all(set(read_ledger(results.ledger(step, shard))) == {other} for step in STEPS)
     assert not named(key, results.folder)
-    assert read_records(results.records(CONVERTED, shard)).keys() == {other}
+    assert read_records(results.records(CONVERT, shard)).keys() == {other}
 
 
 def test_files_that_an_earlier_version_left_are_listed_with_the_label_of_the_last_table(

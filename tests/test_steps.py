@@ -45,7 +45,8 @@ from seriesport.workflow.plan import plan_cohort
 from seriesport.workflow.records import read_records
 from seriesport.workflow.rules import granted, limits
 from seriesport.workflow.sent import sent_of
-from seriesport.workflow.shard import CONVERTED, FETCHED, STEPS, UPLOADED, Results
+from seriesport.workflow.shard import Results
+from seriesport.workflow.steps import CONVERT, FETCH, STEPS, UPLOAD
 from seriesport.workflow.upload import upload_shard
 from seriesport.workflow.verdict import judge, summarise
 
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 
     from seriesport.model.instance import Instance
     from seriesport.model.series import Expected, SeriesReference
+    from seriesport.workflow.steps import Step
 
 SETTINGS = Settings()
 SHARD = "local-0001"
@@ -91,7 +93,7 @@ def fetch(results: Results) -> LedgerLine:
 
 
 def bundle(results: Results, key: str) -> Path:
-    return results.step(FETCHED, SHARD) / f"{key}.zip"
+    return results.step(FETCH, SHARD) / f"{key}.zip"
 
 
 def test_a_bundle_of_another_series_is_not_believed(results: Results, room: Path) -> None:
@@ -223,7 +225,7 @@ def judged(results: Results) -> set[str]:
     summarise(results)
     with suppress(SeriesportError):
         judge(results)
-    return {step for step in STEPS if results.plan.retry(step, SHARD).exists()}
+    return {step for step in STEPS if results.retry(step, SHARD).exists()}
 
 
 def test_two_destinations_that_fail_are_both_explained(results: Results, room: Path) -> None:
@@ -236,7 +238,7 @@ def test_two_destinations_that_fail_are_both_explained(results: Results, room: P
     fetch(results)
     convert_shard(results, SHARD, [], ["dicom"])
     upload_shard(results, SHARD, ["dicom"], settings)
-    assert judged(results) == {UPLOADED}
+    assert judged(results) == {UPLOAD}
     told = results.verdict.read_text()
     for number, code in ((1, "destination-conflict"), (2, "archive-unreachable")):
         assert f"destination {number}: " in told
@@ -259,12 +261,12 @@ def test_a_damaged_bundle_is_fetched_again_on_the_next_run(results: Results) -> 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_file_that_is_gone_is_not_called_complete_and_is_made_again(
-    results: Results, step: str
+    results: Results, step: Step
 ) -> None:
     plan(results, ENTRY)
     everything(results)
     assert judged(results) == set()
-    suffix = {FETCHED: ".zip", CONVERTED: ".png", UPLOADED: "receipts.jsonl"}[step]
+    suffix = {FETCH: ".zip", CONVERT: ".png", UPLOAD: "receipts.jsonl"}[step]
     path = next(results.step(step, SHARD).glob(f"*{suffix}"))
     content = path.read_bytes()
     path.unlink()
@@ -290,14 +292,14 @@ def test_a_series_that_the_ledgers_have_not_seen_is_fetched_on_the_next_run(
     converted = convert_shard(results, SHARD, ["preview"], ["dicom"])
     uploaded = upload_shard(results, SHARD, ["dicom"], SETTINGS)
     assert [line.code for line in (*converted, *uploaded)] == ["", "not-attempted"] * 2
-    assert judged(results) == {FETCHED}
+    assert judged(results) == {FETCH}
 
 
 def test_a_format_that_is_no_longer_wanted_takes_its_files_with_it(results: Results) -> None:
     plan(results, ENTRY)
     fetch(results)
     convert_shard(results, SHARD, ["preview", "npz"], ["dicom"])
-    folder = results.step(CONVERTED, SHARD)
+    folder = results.step(CONVERT, SHARD)
     (folder / f".{next(folder.glob('*.npz')).name}.seriesport-part").touch()
     (line,) = convert_shard(results, SHARD, ["preview"], ["dicom"])
     assert line.status is Status.COMPLETE
@@ -322,7 +324,7 @@ def test_files_of_an_older_bundle_do_not_stay_beside_those_of_a_new_one(
 ) -> None:
     (key,) = plan(results, ENTRY)
     fetch(results)
-    folder = results.step(CONVERTED, SHARD)
+    folder = results.step(CONVERT, SHARD)
     convert_shard(results, SHARD, ["preview"], ["dicom"])
     (folder / f"{key}a.nii.gz").touch()  # of a killed conversion of an older bundle
     shutil.rmtree(room / "source")
@@ -348,7 +350,7 @@ def test_an_entry_or_the_config_says_how_images_are_ordered_and_a_change_makes_t
     (line,) = convert_shard(results, SHARD, ["npz"], ["dicom"])
     assert line.code == "order-ambiguous"
     convert_shard(results, SHARD, ["npz"], ["dicom"], input_order="echo")
-    (made_first,) = results.step(CONVERTED, SHARD).glob("*.npz")
+    (made_first,) = results.step(CONVERT, SHARD).glob("*.npz")
     assert Series(made_first).tags == {"echo": (10, 20, 30, 40)}
     plan(results, f"{ENTRY}, input_order: fa")
     convert_shard(results, SHARD, ["npz"], ["dicom"], input_order="echo")
@@ -414,7 +416,7 @@ def work(row):
 
 with job("log", {}) as (results, config):
     rows = [SimpleNamespace(key=str(i)) for i in range(5)]
-    run_shard(Path("ledger.tsv"), rows, work, int(sys.argv[1]))
+    run_shard(Path(), rows, work, int(sys.argv[1]))
 """
 
 
@@ -538,7 +540,7 @@ def test_a_fetch_that_comes_outside_of_the_window_asks_for_nothing_and_is_sent_a
         with pytest.raises(SeriesportError) as caught:
             fetch_shard(results, shard, closed)
         assert caught.value.code == "window-closed"
-        assert not results.ledger(FETCHED, shard).exists()
+        assert not results.ledger(FETCH, shard).exists()
         (line,) = fetch_shard(results, shard, _pacs(archive.port))
         assert line.status is Status.COMPLETE
         (line,) = fetch_shard(results, shard, closed)  # nothing is left to ask for
@@ -565,12 +567,12 @@ def test_what_was_made_is_listed_also_where_one_format_failed(results: Results) 
     summarise(results)
     with (results.folder / "summary.tsv").open(newline="") as stream:
         (row,) = csv.DictReader(stream, dialect="excel-tab")
-    made = sorted(results.step(CONVERTED, SHARD).glob(f"{key}*"))
+    made = sorted(results.step(CONVERT, SHARD).glob(f"{key}*"))
     assert row["outputs"].split() == [str(p.relative_to(results.folder)) for p in made]
     assert {p.suffix for p in made} == {".gz", ".json"}
     made[0].unlink()
     summarise(results)
-    assert f"{CONVERTED}/{SHARD}/{made[0].name}" not in results.table.read_text()
+    assert f"{CONVERT}/{SHARD}/{made[0].name}" not in results.table.read_text()
 
 
 @pytest.mark.parametrize("touched", [False, True], ids=["as we wrote it", "changed"])
@@ -598,7 +600,7 @@ def test_files_of_a_series_that_grew_take_the_place_of_the_earlier_ones_that_we_
         assert old.read_bytes() == before + b"x"
         return
     assert line.status is Status.COMPLETE
-    made = next(results.step(CONVERTED, SHARD).glob("*.nii.gz"))
+    made = next(results.step(CONVERT, SHARD).glob("*.nii.gz"))
     assert old.read_bytes() == made.read_bytes() != before
     (record,) = read_records(results.sent(SHARD)).values()
     (sent,) = sent_of(record)

@@ -10,11 +10,11 @@ if workflow.is_main_process and not workflow.resource_settings.nodes:
 
 
 def ledger(step):
-    return f"{RESULTS}/{step}/{{shard}}/ledger.tsv"
+    return f"{RESULTS}/{step.folder}/{{shard}}/ledger.tsv"
 
 
 def ledgers(wildcards):
-    steps = waited_for(workflow.dag.untilrules, STEPS, SUMMARY)
+    steps = waited_for(workflow.dag.untilrules, RULES, SUMMARY)
     checkpoints.plan.get()
     return expand(list(map(ledger, steps)), shard=shards(results.plan.index))
 
@@ -41,15 +41,17 @@ def retry(step):
         shard = wildcards.shard
         if workflow.is_main_process:
             refuse_arrays()
-        if step == "uploaded" and workflow.is_main_process:
+        if step == UPLOAD and workflow.is_main_process:
             rechecks.order(shard, forced(workflow.dag_settings))
-        there = exists(results.plan.retry(step, shard))
-        return [f"{RESULTS}/plan/retry/{step}/{shard}"] if there else []
+        there = exists(results.retry(step, shard))
+        return [f"{RESULTS}/plan/retry/{step.folder}/{shard}"] if there else []
 
     return orders
 
 
-def made(wildcards):
-    if delivers(results.plan.index, settings.upload, wildcards.shard):
-        return [ledger("converted")]
-    return []
+def read_by(step):
+    def ledgers_before(wildcards):
+        needed = inputs(step, results.plan.index, settings.upload, wildcards.shard)
+        return [ledger(one) for one in needed]
+
+    return ledgers_before

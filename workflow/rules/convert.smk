@@ -1,16 +1,16 @@
 rule convert:
     input:
-        ledger("dicom"),
-        retry=retry("converted"),
+        read_by(CONVERT),
+        retry=retry(CONVERT),
     output:
-        ledger("converted"),
+        ledger(CONVERT),
     log:
         f"{RESULTS}/logs/convert/{{shard}}.log",
     conda:
         "../envs/seriesport.yml"
     resources:
         **converting(
-            str(results.ledger("dicom", "{shard}")),
+            str(results.ledger(CONVERT.before[-1], "{shard}")),
             str(results.log("convert", "{shard}")),
         ),
     params:
@@ -20,4 +20,4 @@ rule convert:
         input_order=settings.input_order,
         results=subpath(output[0], ancestor=3),
     script:
-        "../../scripts/convert.py"
+        "../../scripts/step.py"

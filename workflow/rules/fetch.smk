@@ -3,9 +3,9 @@ rule fetch:
         f"{RESULTS}/plan/shards/{{shard}}.jsonl",
         # A new plan fetches again only the shards that it changed.
         index=ancient(INDEX),
-        retry=retry("dicom"),
+        retry=retry(FETCH),
     output:
-        ledger("dicom"),
+        ledger(FETCH),
     log:
         f"{RESULTS}/logs/fetch/{{shard}}.log",
     conda:
@@ -20,4 +20,4 @@ rule fetch:
     params:
         results=subpath(output[0], ancestor=3),
     script:
-        "../../scripts/fetch.py"
+        "../../scripts/step.py"

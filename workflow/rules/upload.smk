@@ -1,10 +1,9 @@
 rule upload:
     input:
-        ledger("dicom"),
-        made=made,
-        retry=retry("uploaded"),
+        read_by(UPLOAD),
+        retry=retry(UPLOAD),
     output:
-        ledger("uploaded"),
+        ledger(UPLOAD),
     log:
         f"{RESULTS}/logs/upload/{{shard}}.log",
     conda:
@@ -21,4 +20,4 @@ rule upload:
         destinations=destinations(results.plan.index, settings.settings.servers),
         results=subpath(output[0], ancestor=3),
     script:
-        "../../scripts/upload.py"
+        "../../scripts/step.py"

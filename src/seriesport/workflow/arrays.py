@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from seriesport.workflow.shares import Shares, every
+from seriesport.workflow.steps import STEPS, rules_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from seriesport.cohort.plan import Shard
     from seriesport.config.settings import Server
-
-_Used = Callable[["Shard"], tuple[str, ...]]
-_USED: dict[str, _Used] = {
-    "fetch": lambda shard: shard.sources,
-    "convert": lambda _: (),
-    "upload": lambda shard: shard.destinations,
-}
-"""The servers that a shard talks to, by step."""
+    from seriesport.workflow.steps import Step
 
 
 class Arrays:
@@ -54,12 +47,12 @@ class Arrays:
             return ""
         self._checked = shards
         asked = set(re.split(r"[\s,;]+", typed))
-        rules = {step: self._rules(step) for step in _USED}
-        wanted = [step for step in _USED if "all" in asked or asked & rules[step]]
+        rules = {step.name: rules_of(step, self._workflow.rules) for step in STEPS}
+        wanted = [name for name in rules if "all" in asked or asked & rules[name]]
         turns = self._taking_turns(shards)
-        held = [f"{step}: {turns[step]}" for step in wanted if step in turns]
+        held = [f"{name}: {turns[name]}" for name in wanted if name in turns]
         if held:
-            left = sorted(name for step in wanted if step not in turns for name in rules[step])
+            left = sorted(rule for name in wanted if name not in turns for rule in rules[name])
             instead = f"give --slurm-array-jobs={','.join(left)}" if left else "leave it out"
             return f"--slurm-array-jobs={typed} would wait for ever ({'; '.join(held)}): {instead}"
         if wanted and len(shards) > self._released:
@@ -70,24 +63,19 @@ class Arrays:
             )
         return ""
 
-    def _rules(self, step: str) -> set[str]:
-        # By their scripts, since another workflow may give them other names.
-        rules = self._workflow.rules
-        return {rule.name for rule in rules if str(rule.script).endswith(f"/{step}.py")}
-
     def _taking_turns(self, shards: Mapping[str, Shard]) -> dict[str, str]:
-        """Say by step what its jobs share that is not enough for all of them at one time."""
+        """Explain by step what its jobs share that is not enough for all of them at one time."""
         turns: dict[str, str] = {}
         for name, server in every(self._servers).items():
-            taken = {step: self._taken(name, used, shards) for step, used in _USED.items()}
+            taken = {step.name: self._taken(name, step, shards) for step in STEPS}
             jobs = [share for shares in taken.values() for share in shares]
             if sum(jobs) > server.at_once:
                 why = f"{len(jobs)} jobs share {server.at_once} connections to {name}"
                 turns |= {step: why for step, shares in taken.items() if shares}
         return turns
 
-    def _taken(self, server: str, used: _Used, shards: Mapping[str, Shard]) -> list[int]:
-        shares = Shares(lambda: shards, self._servers, used, None)
+    def _taken(self, server: str, step: Step, shards: Mapping[str, Shard]) -> list[int]:
+        shares = Shares(lambda: shards, self._servers, step.servers, None)
         return [share[server] for shard in shards if server in (share := shares.of(shard))]
 
     @property

@@ -12,11 +12,11 @@ from seriesport.errors import SeriesportError, unwritable
 from seriesport.privacy import tracked_by_git
 from seriesport.store.keys import check_secret
 from seriesport.store.sealed import check_sealed
-from seriesport.workflow.ledger import Status, read_ledger
+from seriesport.workflow.ledger import LEDGER, Status, read_ledger
 from seriesport.workflow.orders import repeat
 from seriesport.workflow.receipts import is_since
 from seriesport.workflow.records import read_records
-from seriesport.workflow.shard import STEPS, UPLOADED
+from seriesport.workflow.steps import STEPS, UPLOAD
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -73,7 +73,7 @@ def mend(results: Results) -> list[str]:
 
 def put_aside(results: Results) -> list[Path]:
     """Return the damaged copies that `mend` has put aside."""
-    places = ("plan", "plan/shards", *(f"{step}/*" for step in STEPS))
+    places = ("plan", "plan/shards", *(f"{step.folder}/*" for step in STEPS))
     return sorted(p for place in places for p in results.folder.glob(f"{place}/*.damaged*"))
 
 
@@ -98,11 +98,11 @@ class Rechecks:
             forced: Rules and files that Snakemake is forced to make anew.
         """
         results = self._results
-        if shard in self._asked or not results.ledger(UPLOADED, shard).exists():
+        if shard in self._asked or not results.ledger(UPLOAD, shard).exists():
             return
         self._asked.add(shard)
         if _is_forced(shard, forced) or _is_old(results, shard, self._recheck):
-            repeat(results, UPLOADED, shard)
+            repeat(results, UPLOAD, shard)
 
 
 def damaged(results: Results) -> Iterator[tuple[Path, Path, SeriesportError]]:
@@ -119,8 +119,8 @@ def damaged(results: Results) -> Iterator[tuple[Path, Path, SeriesportError]]:
         if path.exists():
             yield from _checked(path, plan.index)
     for step in STEPS:
-        for folder in sorted((results.folder / step).glob("*/")):
-            ledger = folder / "ledger.tsv"
+        for folder in sorted((results.folder / step.folder).glob("*/")):
+            ledger = folder / LEDGER
             for path in (ledger, *sorted(folder.glob("*.jsonl"))):
                 if path.exists():
                     yield from _checked(path, ledger)
@@ -147,7 +147,7 @@ def _is_forced(shard: str, forced: Collection[str]) -> bool:
 def _is_old(results: Results, shard: str, recheck: str) -> bool:
     if recheck == "never":
         return False
-    lines = read_ledger(results.ledger(UPLOADED, shard)).values()
+    lines = read_ledger(results.ledger(UPLOAD, shard)).values()
     delivered = [line.key for line in lines if line.status is Status.COMPLETE]
     if recheck in ("listed", "digest"):
         return bool(delivered)

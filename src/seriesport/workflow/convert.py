@@ -14,29 +14,36 @@ from seriesport.series import Series
 from seriesport.store.bundle import unpack, write_bundle
 from seriesport.store.files import remove_parts
 from seriesport.store.scratch import scratch
+from seriesport.workflow.bundles import Bundles
 from seriesport.workflow.conversion import convert
-from seriesport.workflow.fetch import content_of
-from seriesport.workflow.ledger import LedgerLine, Status, read_ledger, told
+from seriesport.workflow.ledger import LedgerLine, Status, told
 from seriesport.workflow.outputs import made_of, record_of
 from seriesport.workflow.records import Records
-from seriesport.workflow.shard import (
-    CONVERTED,
-    FETCHED,
-    Results,
-    line_of,
-    not_attempted,
-    run_shard,
-    trusted,
-)
+from seriesport.workflow.shard import Results, run_shard
+from seriesport.workflow.steps import CONVERT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from seriesport.cohort.plan import PlannedSeries
+    from seriesport.config.config_yaml import Config
+    from seriesport.workflow.bundles import Bundle
     from seriesport.workflow.outputs import Made, Output
 
 _log = logging.getLogger("seriesport")
+
+
+def run(results: Results, shard: str, config: Config) -> list[LedgerLine]:
+    """Convert the series of a shard as config.yaml says; see `convert_shard`."""
+    return convert_shard(
+        results,
+        shard,
+        config.formats,
+        config.upload,
+        postscript=config.postscript,
+        input_order=config.input_order,
+    )
 
 
 def convert_shard(
@@ -56,43 +63,39 @@ def convert_shard(
     """
     opts = {"postscript": postscript}
     rows = results.plan.read_shard(shard)
-    ledger = read_ledger(results.ledger(FETCHED, shard))
-    folder = results.step(CONVERTED, shard)
-    records = Records(results.records(CONVERTED, shard))
+    bundles = Bundles(results, CONVERT, shard)
+    folder = results.step(CONVERT, shard)
+    records = Records(results.records(CONVERT, shard))
 
     def work(row: PlannedSeries) -> LedgerLine:
-        source = line_of(ledger, row.key)
-        if not source.ok:
-            return not_attempted(source)
+        bundle = bundles.of(row.key)
         wanted = list(formats if row.formats is None else row.formats)
         if row.destinations:
             sent = upload if row.upload is None else row.upload
             wanted += [name for name in sent if name not in (*wanted, DICOM)]
         if row.template and DICOM not in wanted:
             wanted.insert(0, DICOM)
-        bundle = results.step(FETCHED, shard) / f"{row.key}.zip"
         row = replace(row, input_order=row.input_order or input_order)
-        return _convert(row, source, bundle, folder, records, wanted, opts)
+        return _convert(row, bundle, folder, records, wanted, opts)
 
-    return run_shard(results.ledger(CONVERTED, shard), rows, work, records=(records,))
+    return run_shard(folder, rows, work, records=(records,))
 
 
 def _convert(
     row: PlannedSeries,
-    source: LedgerLine,
-    bundle: Path,
+    bundle: Bundle,
     folder: Path,
     records: Records,
     wanted: Sequence[str],
     opts: Mapping[str, object],
 ) -> LedgerLine:
-    key, content = row.key, content_of(row, source, bundle.parent)
+    key, content = row.key, bundle.content
     old = made_of(records.get(key), content, row.input_order)
     made = {name: old[name] for name in wanted if name in old and _intact(folder, old[name])}
     failures: list[SeriesportError] = []
     todo = [name for name in wanted if name not in made]
     if todo:
-        trusted(bundle, source.sha256)
+        bundle.check()
         with scratch() as room:
             files = _instances(row, bundle, room, opts)
             for name in todo:
@@ -108,20 +111,18 @@ def _convert(
 
 
 def _instances(
-    row: PlannedSeries, bundle: Path, room: Path, opts: Mapping[str, object]
+    row: PlannedSeries, bundle: Bundle, room: Path, opts: Mapping[str, object]
 ) -> list[Path]:
     """The DICOM files of a series; none of plain files that no template makes DICOM."""
-    files = unpack(bundle, room / "fetched")
+    files = unpack(bundle.path, room / "fetched")
     if not row.reference.plain:
         return files
     if row.template is None:
         return []
     folders: dict[str, Path] = {}
-    for name in ("template", "geometry"):
-        path = bundle.with_name(f"{row.key}.{name}.zip")
-        if path.exists():
-            folders[name] = room / name
-            unpack(path, folders[name])
+    for name, path in bundle.beside.items():
+        folders[name] = room / name
+        unpack(path, folders[name])
     series = Series(
         files,
         row.input_order,

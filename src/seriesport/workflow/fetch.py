@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -16,19 +15,26 @@ from seriesport.transports.parallel import Transports
 from seriesport.transports.registry import server_of
 from seriesport.transports.served import Flows, patience, workers
 from seriesport.workflow.ledger import LedgerLine, Status
-from seriesport.workflow.shard import FETCHED, Results, run_shard
+from seriesport.workflow.shard import Results, run_shard
 from seriesport.workflow.shares import check_granted
+from seriesport.workflow.steps import FETCH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from seriesport.cohort.plan import PlannedSeries
+    from seriesport.config.config_yaml import Config
     from seriesport.config.settings import Settings
     from seriesport.model.series import SeriesReference
     from seriesport.store.bundle import Manifest
 
 _log = logging.getLogger("seriesport")
+
+
+def run(results: Results, shard: str, config: Config) -> list[LedgerLine]:
+    """Fetch the series of a shard as config.yaml says; see `fetch_shard`."""
+    return fetch_shard(results, shard, config.settings)
 
 
 def fetch_shard(results: Results, shard: str, settings: Settings) -> list[LedgerLine]:
@@ -39,7 +45,7 @@ def fetch_shard(results: Results, shard: str, settings: Settings) -> list[Ledger
             opens; the cluster's queue holds it back when it is sent again. not-granted; shard-busy.
     """
     rows = results.plan.read_shard(shard)
-    folder = results.step(FETCHED, shard)
+    folder = results.step(FETCH, shard)
     addresses = [series.address for row in rows for series in bundles(row).values()]
     check_granted(settings, addresses)
     _wait_for_windows(rows, folder, settings)
@@ -71,8 +77,7 @@ def fetch_shard(results: Results, shard: str, settings: Settings) -> list[Ledger
                 flow=flows.get(address),
             )
 
-        ledger = results.ledger(FETCHED, shard)
-        return run_shard(ledger, rows, work, at_once, let_go=transports.close_own)
+        return run_shard(folder, rows, work, at_once, let_go=transports.close_own)
 
 
 def _wait_for_windows(rows: Sequence[PlannedSeries], folder: Path, settings: Settings) -> None:
@@ -97,15 +102,6 @@ def bundles(row: PlannedSeries) -> dict[str, SeriesReference]:
     if row.geometry is not None:
         wanted[f"{row.key}.geometry"] = row.geometry
     return wanted
-
-
-def content_of(row: PlannedSeries, source: LedgerLine, fetched: Path) -> str:
-    """A hash of all that a series is made from: its bundle, its template's, its geometry's."""
-    beside = [name for name in bundles(row) if name != row.key]
-    if not beside:
-        return source.sha256
-    hashes = [read_manifest(fetched / f"{name}.zip").sha256 for name in beside]
-    return hashlib.sha256(" ".join([source.sha256, *hashes]).encode()).hexdigest()
 
 
 def existing(bundle: Path, series: SeriesReference) -> Manifest | None:

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 from seriesport.store.sealed import read_sealed, write_sealed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from seriesport.errors import SeriesportError
+
+LEDGER = "ledger.tsv"
+"""Name of the file in the folder of a shard."""
 
 
 class Status(StrEnum):
@@ -64,6 +67,12 @@ def told(failures: Sequence[SeriesportError]) -> tuple[str, str]:
     codes = dict.fromkeys(failure.code for failure in failures)
     details = dict.fromkeys(failure.message for failure in failures)
     return " ".join(codes), "; ".join(details)
+
+
+def line_of(ledger: Mapping[str, LedgerLine], key: str) -> LedgerLine:
+    """The line of a series in the ledger of a step; a failed one where it has none."""
+    absent = "the step has not seen this series"
+    return ledger.get(key) or LedgerLine(key, Status.FAILED, "not-attempted", absent)
 
 
 _COLUMNS = [field.name for field in fields(LedgerLine)]

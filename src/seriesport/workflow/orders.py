@@ -13,16 +13,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from seriesport.workflow.shard import Results
+    from seriesport.workflow.steps import Step
 
 _COARSE_NS = 2_000_000_000
 
 
-def repeat(results: Results, step: str, shard: str) -> None:
+def repeat(results: Results, step: Step, shard: str) -> None:
     """Order that the next run repeats a step for a shard.
 
     An upload then believes no receipt from before the order.
     """
-    _place(results.plan.retry(step, shard), results.ledger(step, shard))
+    _place(results.retry(step, shard), results.ledger(step, shard))
 
 
 def plan_again(results: Results) -> None:
@@ -30,10 +31,10 @@ def plan_again(results: Results) -> None:
     _place(results.plan.again, results.plan.index)
 
 
-def ordered_at(results: Results, step: str, shard: str) -> float:
+def ordered_at(results: Results, step: Step, shard: str) -> float:
     """Return when a step was last ordered to be repeated, in seconds since 1970; 0 for never."""
     try:
-        return int(results.plan.retry(step, shard).read_text("ascii")) / 1e9
+        return int(results.retry(step, shard).read_text("ascii")) / 1e9
     except FileNotFoundError:
         return 0.0
     except (OSError, ValueError):  # damaged: of now

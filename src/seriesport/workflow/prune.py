@@ -25,13 +25,13 @@ from seriesport.store.lease import lease
 from seriesport.transports.parallel import Transports
 from seriesport.transports.registry import parse
 from seriesport.workflow.beginning import ALONE, put_aside
+from seriesport.workflow.bundles import delivered_bundle
 from seriesport.workflow.closing import LOCKED
-from seriesport.workflow.ledger import read_ledger, write_ledger
+from seriesport.workflow.ledger import LEDGER, read_ledger, write_ledger
 from seriesport.workflow.orders import plan_again
 from seriesport.workflow.receipts import deliveries, receipts
 from seriesport.workflow.records import Records
 from seriesport.workflow.remnants import (
-    RECORDS,
     Delivered,
     Remnant,
     find_remnants,
@@ -39,7 +39,7 @@ from seriesport.workflow.remnants import (
     standing,
 )
 from seriesport.workflow.sent import record_sent, sent_of
-from seriesport.workflow.shard import CONVERTED, FETCHED, STEPS, UPLOADED
+from seriesport.workflow.steps import CONVERT, STEPS, UPLOAD
 from seriesport.workflow.upload import resource_of
 
 if TYPE_CHECKING:
@@ -277,9 +277,9 @@ class _Pruning:
         return not apart and any(uid and o.reference.series_instance_uid == uid for o in others)
 
     def _bytes(self, row: PlannedSeries) -> set[str]:
-        bundle = self._results.step(FETCHED, row.shard) / f"{row.key}.zip"
         with suppress(SeriesportError):
-            return {member.sha256 for member in read_manifest(bundle).instances}
+            manifest = read_manifest(delivered_bundle(self._results, row))
+            return {member.sha256 for member in manifest.instances}
         return set()
 
     def _folder(self, transport: Transport, address: Address, written: Written) -> str:
@@ -294,7 +294,7 @@ class _Pruning:
     def _written(self, row: PlannedSeries, one: Delivered) -> Written:
         form, ours, series = one.sent.form, set(one.sent.sha256), row.reference
         if row.template is not None:  # its own series is the one that was made
-            made = self._results.step(CONVERTED, row.shard) / f"{row.key}.zip"
+            made = self._results.step(CONVERT, row.shard) / f"{row.key}.zip"
             series = SeriesReference.of(read_bundle(made)[0].header, series.address)
         if form != DICOM:
             names = one.sent.names
@@ -302,8 +302,7 @@ class _Pruning:
         if not _as_it_came(row):
             return Written(ours, series, row.key)
         # Their names may identify, so that the bundle alone has them.
-        bundle = self._results.step(FETCHED, row.shard) / f"{row.key}.zip"
-        names = [file.name for file in read_files(bundle)]
+        names = [file.name for file in read_files(delivered_bundle(self._results, row))]
         return Written(ours, series, row.key, "", names)
 
     def _forget(self, remnant: Remnant, left: Sequence[Delivered]) -> None:
@@ -312,14 +311,15 @@ class _Pruning:
         gone = {one.sent.place for one in remnant.delivered} - {one.sent.place for one in left}
         for shard in remnant.shards:
             rows = [row.key for row in self._shards.get(shard, ())]
+            receipts, sent = self._results.records(UPLOAD, shard), self._results.sent(shard)
             if not remnant.planned:
                 _drop_lines(self._results, shard, key)
-                _edit(self._results.records(CONVERTED, shard), rows, lambda r: r.drop(key))
-                _edit(self._results.seen(shard), rows, lambda r: r.drop(key))
-            path = self._results.records(UPLOADED, shard)
-            _edit(path, rows, lambda r: _settle_receipts(r, key, gone))
+                every = {self._results.step(s, shard) / name for s in STEPS for name in s.records}
+                for path in sorted(every - {receipts, sent}):
+                    _edit(path, rows, lambda r: r.drop(key))
+            _edit(receipts, rows, lambda r: _settle_receipts(r, key, gone))
             # After the receipts, without which nobody misses it.
-            _edit(self._results.sent(shard), rows, lambda r: _settle(r, key, gone))
+            _edit(sent, rows, lambda r: _settle(r, key, gone))
             if not rows and not left:
                 _remove_shard(self._results, shard)
         if not left and not remnant.planned:
@@ -384,7 +384,7 @@ def _settle_receipts(kept: Records, key: str, gone: set[tuple[str, str]]) -> Non
 
 def _drop_lines(results: Results, shard: str, key: str) -> None:
     """Take a series out of the ledgers of a shard, whose times stay, so that nothing runs again."""
-    for _, path in ledgers(results, shard):
+    for path in ledgers(results, shard):
         with suppress(SeriesportError):  # a damaged one is made anew by the next run
             lines = read_ledger(path)
             if lines.pop(key, None) is not None:
@@ -396,12 +396,12 @@ def _drop_lines(results: Results, shard: str, key: str) -> None:
 def _remove_shard(results: Results, shard: str) -> None:
     """Remove the folders of a shard without series, and its logs, where nothing is left there."""
     folders = [results.step(step, shard) for step in STEPS]
-    names = ("ledger.tsv", *RECORDS)
+    names = (LEDGER, *(name for step in STEPS for name in step.records))
     found = [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
     ours = [path for path in found if path.name in names]
     if any(p not in ours and p.name != "lease" and ".damaged" not in p.name for p in found):
         return
-    for path in (*ours, *(results.plan.retry(step, shard) for step in STEPS)):
+    for path in (*ours, *(results.retry(step, shard) for step in STEPS)):
         path.unlink(missing_ok=True)
     for log in results.folder.glob(f"logs/*/{shard}.log"):
         log.unlink(missing_ok=True)

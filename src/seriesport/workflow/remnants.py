@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from seriesport.cohort.plan import Plan, left_over, make_plan
@@ -17,7 +18,7 @@ from seriesport.transports.registry import parse
 from seriesport.workflow.receipts import deliveries
 from seriesport.workflow.records import read_records
 from seriesport.workflow.sent import Sent, sent_of
-from seriesport.workflow.shard import CONVERTED, FETCHED, STEPS, UPLOADED
+from seriesport.workflow.steps import STEPS, UPLOAD, Files
 from seriesport.workflow.upload import destination_name
 
 if TYPE_CHECKING:
@@ -30,15 +31,6 @@ if TYPE_CHECKING:
     from seriesport.workflow.shard import Results
 
 _KEY = re.compile(rf"\.?({KEY.pattern})(?![a-z2-7])")
-
-
-RECORDS = {
-    "records.jsonl": CONVERTED,
-    "receipts.jsonl": UPLOADED,
-    "seen.jsonl": UPLOADED,
-    "sent.jsonl": UPLOADED,
-}
-"""What is kept of the series of a shard, and the step that keeps it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +131,8 @@ def _files(results: Results) -> tuple[dict[str, list[Path]], dict[str, set[str]]
     shards: dict[str, set[str]] = defaultdict(set)
     for key, shard in results.plan.places().items():
         shards[key].add(shard)
-    for step in (FETCHED, CONVERTED):
-        for path in sorted(results.folder.glob(f"{step}/*/*")):
+    for step in (step for step in STEPS if step.writes is not Files.RECEIPTS):
+        for path in sorted(results.folder.glob(f"{step.folder}/*/*")):
             if match := _KEY.match(path.name):
                 files[match[1]].append(path)
                 shards[match[1]].add(path.parent.name)
@@ -148,9 +140,9 @@ def _files(results: Results) -> tuple[dict[str, list[Path]], dict[str, set[str]]
         if match := _KEY.match(path.name):
             files[match[1]].append(path)
             shards[match[1]].update(())
-    for name, step in RECORDS.items():
-        for folder in sorted(results.folder.glob(f"{step}/*/")):
-            for key in read_records(folder / name):
+    for step in STEPS:
+        for folder in sorted(results.folder.glob(f"{step.folder}/*/")):
+            for key in chain.from_iterable(read_records(folder / name) for name in step.records):
                 shards[key].add(folder.name)
     return files, shards
 
@@ -161,7 +153,7 @@ def _sent(results: Results, shards: dict[str, set[str]]) -> dict[str, list[Sent]
     for shard in sorted({name for names in shards.values() for name in names}):
         for key, record in read_records(results.sent(shard)).items():
             found[key] += sent_of(record)
-        for key, record in read_records(results.records(UPLOADED, shard)).items():
+        for key, record in read_records(results.records(UPLOAD, shard)).items():
             known = {one.place for one in found[key]}
             for one in deliveries(record).values():
                 form = one.content.partition(" ")[0]
@@ -200,7 +192,7 @@ def _labels(results: Results) -> dict[str, tuple[str, ...]]:
     return {}
 
 
-def ledgers(results: Results, shard: str) -> list[tuple[str, Path]]:
-    """The ledgers of a shard that are there, by their steps."""
-    every = [(step, results.ledger(step, shard)) for step in STEPS]
-    return [(step, path) for step, path in every if path.exists()]
+def ledgers(results: Results, shard: str) -> list[Path]:
+    """Return the ledgers of a shard that are there."""
+    every = [results.ledger(step, shard) for step in STEPS]
+    return [path for path in every if path.exists()]

@@ -24,11 +24,13 @@ from seriesport.errors import SeriesportError
 from seriesport.workflow.orders import plan_again
 from seriesport.workflow.shares import Shares, every
 from seriesport.workflow.sizing import Sizes, moving
+from seriesport.workflow.steps import FETCH, UPLOAD, Files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from seriesport.workflow.shard import Results
+    from seriesport.workflow.steps import Step
 
 
 def readable(path: str) -> str:
@@ -126,7 +128,7 @@ def fetching(
         jobs: How many jobs may run at one time; None on a cluster.
         log: The file that the job of a `{shard}` logs to.
     """
-    sizes = moving(Shares(lambda: shards(index), servers, lambda s: s.sources, jobs), log)
+    sizes = moving(Shares(lambda: shards(index), servers, FETCH.servers, jobs), log)
     windows = {safe_name(name): server.window for name, server in servers.items() if server.window}
     if not windows:
         return sizes
@@ -142,10 +144,10 @@ def uploading(
     index: Path | str, servers: Mapping[str, Server], jobs: int | None, log: str
 ) -> Sizes:
     """Connections, memory and run time of a job that uploads a shard; see `fetching`."""
-    return moving(Shares(lambda: shards(index), servers, lambda s: s.destinations, jobs), log)
+    return moving(Shares(lambda: shards(index), servers, UPLOAD.servers, jobs), log)
 
 
-def waited_for(until: set[str], steps: Mapping[str, str], summary: str) -> list[str]:
+def waited_for(until: set[str], steps: Mapping[str, Step], summary: str) -> list[Step]:
     """Return the steps that the summary waits for: those that `--until` names, or all.
 
     Snakemake knows their jobs only once the plan is made, and forgets what they lack where nothing
@@ -180,7 +182,19 @@ def destinations(index: Path | str, servers: Mapping[str, Server]) -> Callable[.
     return moved_to
 
 
-def delivers(index: Path | str, upload: Sequence[str], shard: str) -> bool:
-    """Whether a shard's upload needs what is made of its series."""
+def inputs(step: Step, index: Path | str, upload: Sequence[str], shard: str) -> list[Step]:
+    """Return the steps whose ledgers a step needs for a shard.
+
+    An upload needs the formats only where they are delivered.
+
+    Args:
+        step: The step.
+        index: The plan's `shards.tsv`.
+        upload: Of config.yaml.
+        shard: The shard.
+    """
+    if Files.FORMATS not in step.reads:
+        return [*step.before]
     said = shards(index)[shard].delivers_files
-    return bool(delivers_files(upload)) if said is None else said
+    delivered = delivers_files(upload) if said is None else said
+    return [one for one in step.before if delivered or one.writes is not Files.FORMATS]

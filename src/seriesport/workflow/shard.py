@@ -12,24 +12,21 @@ from seriesport.access import adopt, make_folder
 from seriesport.cohort.plan import PlanFolder
 from seriesport.errors import SeriesportError, unwritable
 from seriesport.privacy import where
-from seriesport.store.bundle import Manifest, read_manifest, verify_bundle
 from seriesport.store.files import remove_parts
 from seriesport.store.lease import lease
 from seriesport.transports.parallel import in_parallel
 from seriesport.transports.served import REFUSALS
-from seriesport.workflow.ledger import LedgerLine, Status, write_ledger
+from seriesport.workflow.ledger import LEDGER, LedgerLine, Status, write_ledger
+from seriesport.workflow.steps import UPLOAD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from seriesport.cohort.plan import PlannedSeries
     from seriesport.workflow.records import Records
+    from seriesport.workflow.steps import Step
 
 _log = logging.getLogger("seriesport")
-
-FETCHED, CONVERTED, UPLOADED = "dicom", "converted", "uploaded"
-STEPS = (FETCHED, CONVERTED, UPLOADED)
-"""The folders of the steps below results/, in the order in which a series passes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,30 +78,33 @@ class Results:
         """Where the instances of a series wait for their bundle."""
         return self.folder / "staging" / key
 
-    def step(self, step: str, shard: str) -> Path:
-        """The folder of a shard's files for a step: `dicom`, `converted` or `uploaded`."""
-        return self.folder / step / shard
+    def step(self, step: Step, shard: str) -> Path:
+        """The folder of a shard's files for a step."""
+        return self.folder / step.folder / shard
 
-    def ledger(self, step: str, shard: str) -> Path:
+    def ledger(self, step: Step, shard: str) -> Path:
         """The ledger of a step over a shard."""
-        return self.step(step, shard) / "ledger.tsv"
+        return self.step(step, shard) / LEDGER
 
-    def records(self, step: str, shard: str) -> Path:
+    def retry(self, step: Step, shard: str) -> Path:
+        """The file that orders a step to be repeated for a shard."""
+        return self.plan.retry(step.folder, shard)
+
+    def records(self, step: Step, shard: str) -> Path:
         """What a step keeps of a shard's series: what it made of them, or their receipts."""
-        name = "receipts.jsonl" if step == UPLOADED else "records.jsonl"
-        return self.step(step, shard) / name
+        return self.step(step, shard) / step.records[0]
 
     def seen(self, shard: str) -> Path:
         """When each destination was last seen to have a series, by its name in the receipts."""
-        return self.step(UPLOADED, shard) / "seen.jsonl"
+        return self.step(UPLOAD, shard) / "seen.jsonl"
 
     def sent(self, shard: str) -> Path:
         """What the destinations got of a shard's series and did not have before."""
-        return self.step(UPLOADED, shard) / "sent.jsonl"
+        return self.step(UPLOAD, shard) / "sent.jsonl"
 
 
 def run_shard(
-    ledger: Path,
+    folder: Path,
     rows: Sequence[PlannedSeries],
     work: Callable[[PlannedSeries], LedgerLine],
     workers: int = 1,
@@ -113,12 +113,12 @@ def run_shard(
 ) -> list[LedgerLine]:
     """Bring every series of a shard to an end, good or bad, and write `records` and the ledger.
 
+    `folder` is that of a step's files for the shard.
     Several series are worked on at a time, and fewer once a server refuses: see `in_parallel`.
 
     Raises:
         SeriesportError: shard-busy, where another job is at the same step of the same shard.
     """
-    folder = ledger.parent
     try:
         make_folder(folder)
         adopt(folder, folder.parent)
@@ -133,7 +133,7 @@ def run_shard(
             )
             for kept in records:
                 kept.write(line.key for line in lines)
-            write_ledger(ledger, lines)
+            write_ledger(folder / LEDGER, lines)
     except OSError as error:
         raise unwritable(error) from error
     return lines
@@ -158,27 +158,3 @@ def guarded(row: PlannedSeries, work: Callable[[PlannedSeries], LedgerLine]) -> 
         "" if line.ok else f": {line.detail} [{line.code}]",
     )  # fmt: skip
     return line
-
-
-def line_of(ledger: Mapping[str, LedgerLine], key: str) -> LedgerLine:
-    """The line of a series in the ledger of a step; a failed one where it has none."""
-    absent = "the step has not seen this series"
-    return ledger.get(key) or LedgerLine(key, Status.FAILED, "not-attempted", absent)
-
-
-def not_attempted(source: LedgerLine) -> LedgerLine:
-    """The line of a series that an earlier step failed for."""
-    return LedgerLine(source.key, Status.FAILED, "not-attempted", f"not fetched [{source.code}]")
-
-
-def trusted(bundle: Path, sha256: str) -> Manifest:
-    """The manifest of a bundle, which is checked against its ledger and its manifest.
-
-    Raises:
-        SeriesportError: bundle-damaged.
-    """
-    manifest = read_manifest(bundle)
-    if manifest.sha256 != sha256:
-        raise SeriesportError("bundle-damaged", "the bundle is not the one that the ledger names")
-    verify_bundle(bundle, manifest)
-    return manifest

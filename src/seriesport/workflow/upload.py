@@ -22,35 +22,30 @@ from seriesport.store.keys import is_key, keyed_hash, load_secret
 from seriesport.transports.parallel import Transports
 from seriesport.transports.registry import parse, server_of
 from seriesport.transports.served import Flow, Flows, patience, workers
-from seriesport.workflow.fetch import content_of
-from seriesport.workflow.ledger import LedgerLine, Status, read_ledger, told
+from seriesport.workflow.bundles import Bundles
+from seriesport.workflow.ledger import LedgerLine, Status, told
 from seriesport.workflow.orders import ordered_at
 from seriesport.workflow.outputs import made_of
 from seriesport.workflow.readback import read_back
 from seriesport.workflow.receipts import Delivery, deliveries, delivery, is_since, receipts
 from seriesport.workflow.records import Records, read_records
 from seriesport.workflow.sent import Sent, record_sent, sent_of
-from seriesport.workflow.shard import (
-    CONVERTED,
-    FETCHED,
-    UPLOADED,
-    Results,
-    line_of,
-    not_attempted,
-    run_shard,
-)
+from seriesport.workflow.shard import Results, run_shard
 from seriesport.workflow.shares import check_granted
+from seriesport.workflow.steps import CONVERT, UPLOAD
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from seriesport.cohort.plan import PlannedSeries
+    from seriesport.config.config_yaml import Config
     from seriesport.config.settings import Settings
     from seriesport.model.address import Address
     from seriesport.model.instance import Item
     from seriesport.model.series import Announce, Receipt
     from seriesport.transports.contract import Transport
+    from seriesport.workflow.bundles import Bundle
     from seriesport.workflow.outputs import Made, Output
     from seriesport.workflow.records import Record
 
@@ -65,6 +60,7 @@ class _Upload:
 
     results: Results
     shard: str
+    bundles: Bundles
     secret: bytes
     transports: Transports
     flows: Flows
@@ -90,25 +86,32 @@ class _Upload:
         return cls(
             results,
             shard,
+            Bundles(results, UPLOAD, shard),
             load_secret(results.secret),
             transports,
             flows,
-            Records(results.records(UPLOADED, shard)),
+            Records(results.records(UPLOAD, shard)),
             Records(results.sent(shard)),
             Records(results.seen(shard)),
-            ordered_at(results, UPLOADED, shard),
+            ordered_at(results, UPLOAD, shard),
             compare,
         )
 
     @cached_property
     def made(self) -> dict[str, Record]:
         """What the step before made of the series, by their keys."""
-        return read_records(self.results.records(CONVERTED, self.shard))
+        return read_records(self.results.records(CONVERT, self.shard))
 
     @cached_property
     def keys(self) -> frozenset[str]:
         """The keys of all series that these results ever had."""
         return frozenset(self.results.plan.places())
+
+
+def run(results: Results, shard: str, config: Config) -> list[LedgerLine]:
+    """Deliver the series of a shard as config.yaml says; see `upload_shard`."""
+    compare = config.recheck == "digest"
+    return upload_shard(results, shard, config.upload, config.settings, compare=compare)
 
 
 def upload_shard(
@@ -129,7 +132,6 @@ def upload_shard(
         SeriesportError: not-granted; shard-busy.
     """
     rows = results.plan.read_shard(shard)
-    ledger = read_ledger(results.ledger(FETCHED, shard))
     addresses = [parse(url) for row in rows for url in row.destinations]
     check_granted(settings, addresses)
     at_once = workers(addresses, settings, len(rows))
@@ -139,12 +141,11 @@ def upload_shard(
 
         def work(row: PlannedSeries) -> LedgerLine:
             wanted = upload if row.upload is None else row.upload
-            return _deliver(shared, row, line_of(ledger, row.key), wanted)
+            return _deliver(shared, row, wanted)
 
         records = (shared.receipts, shared.seen, shared.sent)
-        return run_shard(
-            results.ledger(UPLOADED, shard), rows, work, at_once, records, transports.close_own
-        )
+        folder = results.step(UPLOAD, shard)
+        return run_shard(folder, rows, work, at_once, records, transports.close_own)
 
 
 class Looks:
@@ -156,7 +157,7 @@ class Looks:
         self._transports = Transports(settings)
         self._shards: dict[str, _Upload] = {}
 
-    def lost(self, row: PlannedSeries, source: LedgerLine) -> str:
+    def lost(self, row: PlannedSeries) -> str:
         """Say what of a series is not where it was delivered; empty where all is there."""
         addresses = [*enumerate(map(parse, row.destinations), 1)]
         local = [(n, address) for n, address in addresses if server_name(address) == LOCAL]
@@ -167,7 +168,8 @@ class Looks:
             self._shards[row.shard] = _Upload.of(self._results, row.shard, self._transports, flows)
         upload = self._shards[row.shard]
         wanted = self._upload if row.upload is None else row.upload
-        for (number, address), parcel in product(local, _parcels(upload, row, source, wanted, [])):
+        bundle = upload.bundles.of(row.key)
+        for (number, address), parcel in product(local, _parcels(upload, row, bundle, wanted, [])):
             if not _takes(address, parcel, wanted):
                 continue
             try:
@@ -383,11 +385,8 @@ def _file(path: Path, output: Output) -> PlainFile:
     return PlainFile(output.name, FileSlice(path, 0, output.size))
 
 
-def _deliver(
-    upload: _Upload, row: PlannedSeries, source: LedgerLine, wanted: Sequence[str]
-) -> LedgerLine:
-    if not source.ok:
-        return not_attempted(source)
+def _deliver(upload: _Upload, row: PlannedSeries, wanted: Sequence[str]) -> LedgerLine:
+    bundle = upload.bundles.of(row.key)
     if not row.destinations:
         return LedgerLine(row.key, Status.NOTHING)
     done = deliveries(upload.receipts.get(row.key))
@@ -397,7 +396,7 @@ def _deliver(
     ended: list[Delivery] = []
     unsure: list[Delivery] = []
     failures: list[SeriesportError] = []
-    parcels = _parcels(upload, row, source, wanted, failures)
+    parcels = _parcels(upload, row, bundle, wanted, failures)
     expected = size = 0
     for (number, address), parcel in product(enumerate(map(parse, row.destinations), 1), parcels):
         name = _name(upload, address)
@@ -431,7 +430,7 @@ def _deliver(
         expected=expected,
         done=sum(delivered.delivered for delivered in ended),
         size=size,
-        files=upload.results.records(UPLOADED, upload.shard).name,
+        files=upload.results.records(UPLOAD, upload.shard).name,
     )
 
 
@@ -443,21 +442,20 @@ def _takes(address: Address, parcel: _Images | _Files, wanted: Sequence[str]) ->
 def _parcels(
     upload: _Upload,
     row: PlannedSeries,
-    source: LedgerLine,
+    bundle: Bundle,
     wanted: Sequence[str],
     failures: list[SeriesportError],
 ) -> list[_Images | _Files]:
     """What is to be delivered; a format that could not be made is a failure."""
     parcels: list[_Images | _Files] = []
     images: _Images | None = None
-    folder = upload.results.step(CONVERTED, upload.shard)
-    fetched = upload.results.step(FETCHED, upload.shard)
+    folder = upload.results.step(CONVERT, upload.shard)
     formats = [form for form in wanted if form != DICOM]
     made: Made = {}
     if formats or row.template:
-        made = made_of(upload.made.get(row.key, {}), content_of(row, source, fetched))
+        made = made_of(upload.made.get(row.key, {}), bundle.content)
     if DICOM in wanted and row.template is None:
-        images = _Images(upload, row, fetched / f"{row.key}.zip", source.sha256, source.expected)
+        images = _Images(upload, row, bundle.path, bundle.line.sha256, bundle.line.expected)
         parcels.append(images)
     elif DICOM in wanted:
         formats.insert(0, DICOM)

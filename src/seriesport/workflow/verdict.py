@@ -21,23 +21,26 @@ from seriesport.errors import REASONS, SeriesportError
 from seriesport.privacy import printable
 from seriesport.store.files import write_bytes, write_if_changed
 from seriesport.store.sealed import check_sealed
-from seriesport.workflow.ledger import LedgerLine, Status, read_ledger
+from seriesport.workflow.ledger import LedgerLine, Status, line_of, read_ledger
 from seriesport.workflow.orders import plan_again, repeat
 from seriesport.workflow.records import read_records
-from seriesport.workflow.shard import CONVERTED, FETCHED, STEPS, UPLOADED, line_of
+from seriesport.workflow.steps import STEPS, Files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from seriesport.cohort.plan import Plan, PlannedSeries, Problem
     from seriesport.workflow.shard import Results
+    from seriesport.workflow.steps import Step
     from seriesport.workflow.upload import Looks
 
 _MOST_ROWS = 60
 _COLUMNS = (
-    "cohort_line", "key", "shard", "modality", "status", "fetched", "converted",
-    "uploaded", "reason", "detail", "instances", "bundle", "outputs", "receipts",
-)  # fmt: skip
+    *("cohort_line", "key", "shard", "modality", "status"),
+    *(step.done for step in STEPS),
+    *("reason", "detail", "instances"),
+    *(step.column for step in STEPS),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,7 @@ def show(
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for name in ("line", *(("label",) if private else ()), "key", "type"):
         table.add_column(name, no_wrap=name != "label", overflow="fold")
-    for name in ("instances", "fetched", "converted", "uploaded", "last seen"):
+    for name in ("instances", *(step.done for step in STEPS), "last seen"):
         table.add_column(name, justify="right", no_wrap=True)
     for outcome in found if len(found) <= _MOST_ROWS else failed[:_MOST_ROWS]:
         cells = map(Text, _cells(outcome, private=private))
@@ -169,14 +172,19 @@ def _outcomes(results: Results, plan: Plan, looks: Looks | None = None) -> list[
         ]
         seen = read_records(results.seen(shard))
         for row in rows:
-            fetched, converted, uploaded = (
+            *steps, last = (
                 _standing(step, folder, line_of(ledger, row.key))
                 for step, folder, ledger in ledgers
             )
-            if looks is not None and fetched.ok and uploaded.status is Status.COMPLETE:
-                uploaded = _still_there(looks, row, fetched, uploaded)
-            outcome = _planned(row, (fetched, converted, uploaded))
-            times = seen.get(row.key, {}).values() if uploaded.status is Status.COMPLETE else ()
+            has_bundle = all(
+                line.ok
+                for step, line in zip(STEPS, steps, strict=False)
+                if step.writes is Files.BUNDLES
+            )
+            if looks is not None and has_bundle and last.status is Status.COMPLETE:
+                last = _still_there(looks, row, last)
+            outcome = _planned(row, (*steps, last))
+            times = seen.get(row.key, {}).values() if last.status is Status.COMPLETE else ()
             found.append(replace(outcome, seen=min(times, default="")))
     return sorted(found, key=lambda outcome: outcome.lines)
 
@@ -186,11 +194,9 @@ def _lines(ledger: Path) -> dict[str, LedgerLine]:
     return read_ledger(ledger) if ledger.exists() else {}
 
 
-def _still_there(
-    looks: Looks, row: PlannedSeries, fetched: LedgerLine, uploaded: LedgerLine
-) -> LedgerLine:
+def _still_there(looks: Looks, row: PlannedSeries, uploaded: LedgerLine) -> LedgerLine:
     try:
-        lost = looks.lost(row, fetched)
+        lost = looks.lost(row)
     except SeriesportError as error:
         return replace(uploaded, status=Status.FAILED, code=error.code, detail=error.message)
     if not lost:
@@ -198,7 +204,7 @@ def _still_there(
     return replace(uploaded, status=Status.FAILED, code="delivery-lost", detail=lost)
 
 
-def _standing(step: str, folder: str, line: LedgerLine) -> LedgerLine:
+def _standing(step: Step, folder: str, line: LedgerLine) -> LedgerLine:
     """A ledger's line, as far as its files are there still."""
     sizes: list[int] = []
     there: list[str] = []
@@ -210,21 +216,21 @@ def _standing(step: str, folder: str, line: LedgerLine) -> LedgerLine:
     line = replace(line, files=" ".join(there))
     if not line.ok or (whole and not line.files):
         return line
-    # The ledger has the size of the bundle, of all converted files, and of what was delivered.
-    size = {FETCHED: sum(sizes[:1]), CONVERTED: sum(sizes), UPLOADED: line.size}[step]
-    if whole and size == line.size:
-        return _with_manifests(folder, line) if step == FETCHED else line
-    detail = "a file that it made is gone or has another size"
-    return replace(line, status=Status.FAILED, code="output-lost", detail=f"{step}: {detail}")
+    of_bundles = step.writes is Files.BUNDLES
+    size = sum(sizes[:1] if of_bundles else sizes)
+    if whole and (size == line.size or step.writes is Files.RECEIPTS):
+        return _with_manifests(step, folder, line) if of_bundles else line
+    detail = f"{step.folder}: a file that it made is gone or has another size"
+    return replace(line, status=Status.FAILED, code="output-lost", detail=detail)
 
 
-def _with_manifests(folder: str, line: LedgerLine) -> LedgerLine:
+def _with_manifests(step: Step, folder: str, line: LedgerLine) -> LedgerLine:
     try:
         for name in line.files.split():
             if name.endswith(".json"):
                 check_sealed(Path(folder, name))
     except SeriesportError:
-        detail = "dicom: the bundle's manifest is damaged"
+        detail = f"{step.folder}: the bundle's manifest is damaged"
         return replace(line, status=Status.FAILED, code="bundle-damaged", detail=detail)
     return line
 
@@ -241,18 +247,17 @@ def _table(found: Sequence[Outcome], *, private: bool) -> str:
 
 
 def _retry_next_time(results: Results, plan: Plan, found: Sequence[Outcome]) -> None:
-    repeated = {(step, outcome.shard) for outcome in found for step in _to_repeat(outcome)}
-    for step, shard in sorted(repeated):
+    for step, shard in {(step, one.shard) for one in found for step in _to_repeat(one)}:
         repeat(results, step, shard)
     if plan.problems:
         plan_again(results)
 
 
-def _to_repeat(outcome: Outcome) -> Iterator[str]:
+def _to_repeat(outcome: Outcome) -> Iterator[Step]:
     bad = [pair for pair in zip(STEPS, outcome.steps, strict=False) if not pair[1].ok]
     for i, (step, line) in enumerate(bad):
         if line.code == "bundle-damaged":
-            yield FETCHED
+            yield from (one for one in STEPS if one.writes is Files.BUNDLES)
         if i == 0 or line.code != "not-attempted":
             yield step
 
@@ -281,14 +286,14 @@ def _row(outcome: Outcome, matches: Sequence[str] = ()) -> Iterator[str | int]:
     yield outcome.shard
     yield outcome.modality
     yield "complete" if outcome.ok else "failed"
-    steps = outcome.steps or (None, None, None)
-    yield from ("" if step is None else str(step.status) for step in steps)
+    lines = outcome.steps or (None,) * len(STEPS)
+    yield from (line.status if line else "" for line in lines)
     yield outcome.code
     yield "; ".join((outcome.detail, *matches))
-    yield steps[0].done if steps[0] else ""
-    for name, step in zip(STEPS, steps, strict=True):
-        files = step.files.split() if step is not None else []
-        yield " ".join(f"{name}/{outcome.shard}/{file}" for file in files)
+    yield lines[0].done if lines[0] else ""
+    for step, line in zip(STEPS, lines, strict=True):
+        files = line.files.split() if line else []
+        yield " ".join(f"{step.folder}/{outcome.shard}/{file}" for file in files)
 
 
 def _cells(outcome: Outcome, *, private: bool) -> Iterator[str]:
@@ -298,7 +303,7 @@ def _cells(outcome: Outcome, *, private: bool) -> Iterator[str]:
     yield outcome.key or "-"
     yield outcome.modality
     if not outcome.steps:
-        yield from ("-",) * 5
+        yield from ("-",) * (len(STEPS) + 2)
     else:
         yield str(outcome.steps[0].done)
         yield from (_mark(step) for step in outcome.steps)
