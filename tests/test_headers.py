@@ -51,10 +51,10 @@ def test_the_quick_look_sees_what_a_full_one_sees(path: Path) -> None:
     assert quick is not None
     full = pydicom.dcmread(path, force=True)
     before = {int(t) for t in full.keys() if t < 0x7FE00008}  # noqa: SIM118 - tags, not elements
-    assert set(quick.plain.values) == before
+    assert set(quick.top.values) == before
     for keyword in KEYWORDS:
         assert normal(quick.get(keyword)) == normal(full.get(keyword)), keyword
-    assert (quick.plain.pixels is not None) == ("PixelData" in full)
+    assert (quick.top.pixels is not None) == ("PixelData" in full)
 
 
 def test_most_of_pydicoms_files_are_plain() -> None:
@@ -86,7 +86,7 @@ def test_mangled_headers_are_none_or_read_and_never_hang(
     path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
     header = quick_header(path)
     if header is not None:
-        assert sum(map(len, header.plain.values.values())) <= len(header.plain.buffer)
+        assert sum(map(len, header.top.values.values())) <= len(header.top.buffer)
 
 
 @given(st.data())
@@ -103,9 +103,9 @@ def test_what_the_quick_look_calls_whole_the_full_check_accepts(
     cut = data.draw(st.sampled_from([0, 0, 1, 2, 8, 1000]))
     path.write_bytes(content[: len(content) - cut])
     header = quick_header(path)
-    if header is not None and header.plain.whole:
+    if header is not None and header.top.whole:
         data_set = path.read_bytes()[header.start :]
-        check_whole(data_set, len(data_set), header.plain.transfer_syntax_uid)
+        check_whole(data_set, len(data_set), header.top.transfer_syntax_uid)
 
 
 def test_the_quick_look_calls_most_native_images_whole_and_none_that_is_cut(
@@ -114,11 +114,11 @@ def test_the_quick_look_calls_most_native_images_whole_and_none_that_is_cut(
     for path in data.ct(tmp_path, data.identity("whole"), slices=2, size=16).paths:
         header = quick_header(path)
         assert header is not None
-        assert header.plain.whole
+        assert header.top.whole
         path.write_bytes(path.read_bytes()[:-2])
         cut = quick_header(path)
         assert cut is not None
-        assert not cut.plain.whole
+        assert not cut.top.whole
 
 
 def test_pixels_read_as_they_lie_are_what_pydicom_decodes(tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from seriesport.cli import cp as copying
 from seriesport.cli import ls as listing
 from seriesport.cli import verify as verifying
 from seriesport.config.settings import Settings
-from seriesport.dicom.plain import after, element_head
+from seriesport.dicom.elements import Syntax
+from seriesport.dicom.reading import elements_of
 from seriesport.errors import SeriesportError
 from seriesport.images.headers import quick_header
 from seriesport.workflow.conversion import convert
@@ -112,13 +113,11 @@ def places(path: Path) -> tuple[bool, list[tuple[int, int, int, int]]] | None:
     quick = quick_header(path)
     if quick is None:
         return None
-    content, at = quick.plain.encoded, 0
+    at = quick.start
     found: list[tuple[int, int, int, int]] = []
-    while at < len(content):
-        tag, vr, start, length = element_head(content, at, explicit=quick.explicit)
-        end = after(content, tag, vr, start, length, explicit=quick.explicit)
-        found.append((tag, quick.start + at, quick.start + start, quick.start + end))
-        at = end
+    for tag, _, _, start, end in elements_of(quick.top.encoded, Syntax(explicit=quick.explicit)):
+        found.append((tag, at, quick.start + start, quick.start + end))
+        at = quick.start + end
     return quick.explicit, found
 
 

@@ -15,9 +15,10 @@ from pydicom.sequence import Sequence as DicomSequence
 
 import data
 from seriesport import Series
-from seriesport.dicom.elements import Syntax, Walker
+from seriesport.dicom.elements import Syntax
 from seriesport.dicom.explicit import ImplicitError, to_explicit
 from seriesport.dicom.readers import bytes_reader
+from seriesport.dicom.walker import Walker
 from seriesport.images import encoded
 from seriesport.images.headers import quick_header
 
@@ -283,7 +284,7 @@ def test_an_implicit_header_that_is_cut_is_refused(tmp_path: Path, cut: int) -> 
     (path,) = made(tmp_path, philips, IMPLICIT, slices=1)
     quick = quick_header(path)
     assert quick is not None
-    content = quick.plain.encoded
+    content = quick.top.encoded
     try:
         made_explicit = to_explicit(content[:-cut], signed=True)
     except ImplicitError:

@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seriesport.dicom.charset import decode_text
-from seriesport.dicom.elements import MAX_VALUE, VALUE_AT, Syntax, Walker
-from seriesport.dicom.quickscan import scan
-from seriesport.dicom.readers import (
-    ForwardReader,
-    Inflater,
-    Reader,
-    fd_reader,
-    invalid,
-    stream_reader,
+from seriesport.dicom.elements import (
+    EXPLICIT_BIG,
+    EXPLICIT_LITTLE,
+    IMPLICIT_LITTLE,
+    MAX_VALUE,
+    VALUE_AT,
+    Syntax,
 )
+from seriesport.dicom.heads import Selection, head, scan
+from seriesport.dicom.readers import Reader, fd_reader, invalid, shifted, stream_reader
+from seriesport.dicom.reading import MAX_FILLS, look_up
+from seriesport.dicom.walker import Walker
 from seriesport.dicom.whole import check_whole
 from seriesport.errors import SeriesportError, unreadable
 from seriesport.model.instance import OPAQUE_UID, FileSlice, Header, Instance
@@ -45,12 +47,7 @@ IMPLEMENTATION_VERSION_NAME = "SERIESPORT"
 DICOMDIR = "1.2.840.10008.1.3.10"
 """Media Storage Directory Storage."""
 
-_IMPLICIT_LITTLE = "1.2.840.10008.1.2"
-_EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
-_EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 _FIRST_READ = 8192
-_MAX_HEADER_INFLATED = 64 << 20
-_LAST_HEADER_TAG = 0x00200013
 _CHARSET, _SOP_CLASS, _SOP_INSTANCE = 0x00080005, 0x00080016, 0x00080018
 _ACCESSION, _MODALITY, _SERIES_DESCRIPTION = 0x00080050, 0x00080060, 0x0008103E
 _PATIENT_ID, _STUDY, _SERIES = 0x00100020, 0x0020000D, 0x0020000E
@@ -66,11 +63,13 @@ _SHARED_TAGS = (
     _SERIES_DESCRIPTION,
 )
 _HEADER_TAGS = frozenset({_SOP_CLASS, _SOP_INSTANCE, _INSTANCE_NUMBER, *_SHARED_TAGS})
+_IDENTITY = Selection(_HEADER_TAGS, behind=0x00210000)
 _META_TAGS = (0x00020002, 0x00020010)
+META_SYNTAX = Syntax()
+FILE_META = Selection(_META_TAGS, behind=0x00030000)
+"""The file meta information's SOP class and transfer syntax."""
 _NO_UIDS = "the data set has no SOP Class UID or no SOP Instance UID"
 _MAX_META = 1 << 20
-_MAX_FILLS = 1024
-"""Most reads of 8 kB that a header may need: no file keeps a scan busy for ever."""
 _STORAGE_CLASSES = b"1.2.840.10008.5.1.4.1.1."
 _INTEGER = re.compile(r"[+-]?[0-9]{1,12}(\.0*)?")
 
@@ -133,7 +132,8 @@ def read_header(read: Reader, size: int) -> Part10 | None:
         offset = meta.data_set_offset
         values = _quick_values(start, meta)
         if values is None:
-            values = _values_at(first, offset, size - offset, meta.transfer_syntax_uid)
+            syntax = Syntax.of(meta.transfer_syntax_uid)
+            values = look_up(shifted(first, offset), size - offset, syntax, _HEADER_TAGS)
         if values.get(_SOP_CLASS, b"").strip(b" \0") == DICOMDIR.encode():
             return None
         if not _has_uids(values) and _goes_on(first, offset, size, meta):
@@ -197,7 +197,8 @@ def read_data_set_header(stream: BinaryIO, size: int, transfer_syntax_uid: str) 
     Raises:
         SeriesportError: instance-truncated, instance-invalid.
     """
-    return _header(_values_at(stream_reader(stream), 0, size, transfer_syntax_uid))
+    syntax = Syntax.of(transfer_syntax_uid)
+    return _header(look_up(stream_reader(stream), size, syntax, _HEADER_TAGS))
 
 
 def read_texts(
@@ -208,7 +209,7 @@ def read_texts(
     Raises:
         SeriesportError: instance-truncated, instance-invalid.
     """
-    values = _values_at(read, 0, size, transfer_syntax_uid, tags | {_CHARSET})
+    values = look_up(read, size, Syntax.of(transfer_syntax_uid), tags | {_CHARSET})
     charset = values.get(_CHARSET, b"")
     return {tag: decode_text(values[tag], charset).strip(" \0") for tag in tags if values.get(tag)}
 
@@ -262,93 +263,45 @@ class _Prefetched:
 
 def _read_meta(read: Reader, size: int, at: int, start: bytes) -> _Meta:
     """The file meta information from `at`, if there is any, and the transfer syntax."""
-    quick = scan(start, at, _META_TAGS, 2)
+    quick = scan(start, at, META_SYNTAX, FILE_META)
     if quick is not None:
         values, at = quick
-        head = start[at : at + 12]
+        first = start[at : at + 12]
     else:
-        values, at, head = _walk_meta(read, size, at)
+        values, at, first = _walk_meta(read, size, at)
     sop_class, syntax = (_uid(values.get(tag, b"")) for tag in _META_TAGS)
-    return _Meta(sop_class, syntax or _guess_syntax(head), at)
+    return _Meta(sop_class, syntax or _guess_syntax(first), at)
 
 
 def _walk_meta(read: Reader, size: int, at: int) -> tuple[dict[int, bytes], int, bytes]:
+    """Read the elements of group 0002, which some writers leave without VRs."""
     values: dict[int, bytes] = {}
     end = min(size, at + _MAX_META)
-    while (head := read(at, min(12, size - at)).ljust(12, b"\0"))[:2] == b"\x02\0":
-        offset, length = _meta_extent(head)
+    while (first := read(at, min(12, size - at)).ljust(12, b"\0"))[:2] == b"\x02\0":
+        tag, _, offset, length = head(first, 0, META_SYNTAX)
         if at + offset + length > size:
             raise SeriesportError("instance-truncated", "the file ends in its meta information")
-        tag = 0x00020000 | int.from_bytes(head[2:4], "little")
         if tag in _META_TAGS:
             values[tag] = read(at + offset, min(length, MAX_VALUE))
         at += offset + length
         if at > end:
             raise invalid("the file meta information is too long")
-    return values, at, head
+    return values, at, first
 
 
-def _meta_extent(head: bytes) -> tuple[int, int]:
-    """Where an element of group 0002 has its value, and its length. Some writers use implicit."""
-    offset = VALUE_AT.get(head[4:6])
-    if offset == 8:
-        return 8, int.from_bytes(head[6:8], "little")
-    if offset == 12:
-        return 12, int.from_bytes(head[8:12], "little")
-    return 8, int.from_bytes(head[4:8], "little")
-
-
-def _guess_syntax(head: bytes) -> str:
-    if head[4:6] not in VALUE_AT:
-        return _IMPLICIT_LITTLE
-    return _EXPLICIT_BIG if head[0] == 0 else _EXPLICIT_LITTLE
+def _guess_syntax(first: bytes) -> str:
+    if first[4:6] not in VALUE_AT:
+        return IMPLICIT_LITTLE
+    return EXPLICIT_BIG if first[0] == 0 else EXPLICIT_LITTLE
 
 
 def _quick_values(start: bytes, meta: _Meta) -> dict[int, bytes] | None:
     """The header's attributes, where the file's first bytes hold them plainly."""
     syntax = Syntax.of(meta.transfer_syntax_uid)
-    if syntax.deflated or not syntax.little:
-        return None
-    last = _LAST_HEADER_TAG >> 16
-    quick = scan(start, meta.data_set_offset, _HEADER_TAGS, last, explicit=syntax.explicit)
-    return None if quick is None else quick[0]
-
-
-def _values_at(
-    read: Reader,
-    offset: int,
-    size: int,
-    transfer_syntax_uid: str,
-    tags: frozenset[int] = _HEADER_TAGS,
-) -> dict[int, bytes]:
-    syntax = Syntax.of(transfer_syntax_uid)
-
-    def data_set(at: int, count: int) -> bytes:
-        return read(offset + at, count)
-
     if syntax.deflated:
-        return _deflated_values(data_set, size, syntax, tags)
-    walker = Walker(data_set, size, syntax, descend=False, fills=_MAX_FILLS)
-    return walker.walk(tags, stop=max(tags)).values
-
-
-def _deflated_values(
-    read: Reader, size: int, syntax: Syntax, tags: frozenset[int]
-) -> dict[int, bytes]:
-    inflater = Inflater(read, size)
-    data = bytearray()
-    while len(data) < _MAX_HEADER_INFLATED:
-        piece = inflater()
-        data += piece
-        walker = Walker(
-            ForwardReader(iter([bytes(data), b""]).__next__), len(data), syntax, descend=False
-        )
-        try:
-            return walker.walk(tags, stop=max(tags)).values
-        except SeriesportError as error:
-            if error.code != "instance-truncated" or not piece:
-                raise
-    raise invalid("the identifying attributes come too late in the deflated data set")
+        return None
+    quick = scan(start, meta.data_set_offset, syntax, _IDENTITY)
+    return None if quick is None else quick[0]
 
 
 def _has_uids(values: dict[int, bytes]) -> bool:
@@ -363,11 +316,8 @@ def _goes_on(read: Reader, offset: int, size: int, meta: _Meta) -> bool:
     syntax = Syntax.of(meta.transfer_syntax_uid)
     if syntax.deflated:
         return False
-
-    def data_set(at: int, count: int) -> bytes:
-        return read(offset + at, count)
-
-    walker = Walker(data_set, size - offset, syntax, descend=False, fills=_MAX_FILLS)
+    data_set = shifted(read, offset)
+    walker = Walker(data_set, size - offset, syntax, descend=False, fills=MAX_FILLS)
     return walker.walk(stop=_SOP_INSTANCE).end < size - offset
 
 

@@ -37,6 +37,11 @@ def bytes_reader(data: bytes | memoryview) -> Reader:
     return lambda at, count: bytes(view[at : at + count])
 
 
+def shifted(read: Reader, offset: int) -> Reader:
+    """A reader of what another one gives from an offset."""
+    return lambda at, count: read(offset + at, count)
+
+
 class ForwardReader:
     """A reader of a stream that cannot go back, such as one that is being inflated."""
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seriesport.dicom.elements import UNDEFINED, Found, Syntax, Walker
-from seriesport.dicom.readers import ForwardReader, Inflater, Reader, bytes_reader, stream_reader
+from seriesport.dicom.elements import UNDEFINED, Syntax
+from seriesport.dicom.readers import Reader, bytes_reader, stream_reader
+from seriesport.dicom.reading import inflated
+from seriesport.dicom.walker import Found, Walker
 from seriesport.errors import SeriesportError
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ def check_elements(
         SeriesportError: as `check_whole`.
     """
     syntax = Syntax.of(transfer_syntax_uid)
-    read, size = _inflated(source, size, syntax)
+    read, size = inflated(_reader(source), size, syntax)
     found = Walker(read, size, syntax, descend=True).walk(VALUES, CONTENT)
     check_pixels(found, transfer_syntax_uid, little=syntax.little)
     if found.lengths:
@@ -96,7 +98,7 @@ def pixels_length(stream: BinaryIO, size: int, transfer_syntax_uid: str) -> int 
         SeriesportError: instance-truncated, instance-invalid.
     """
     syntax = Syntax.of(transfer_syntax_uid)
-    read, size = _inflated(stream, size, syntax)
+    read, size = inflated(_reader(stream), size, syntax)
     found = Walker(read, size, syntax, descend=False).walk(lengths=_PIXEL_DATA, stop=_PIXELS)
     return next(iter(found.lengths.values()), None)
 
@@ -108,18 +110,10 @@ def is_mislabelled(length: int, transfer_syntax_uid: str) -> bool:
     return length > 0 and transfer_syntax_uid.startswith(_ENCAPSULATED)
 
 
-def _inflated(
-    source: BinaryIO | bytes | memoryview, size: int, syntax: Syntax
-) -> tuple[Reader, int]:
-    """Return a reader of a data set, inflated where it is deflated, and the data set's length."""
-    in_memory = isinstance(source, (bytes, memoryview))
-    read = bytes_reader(source) if in_memory else _seeking_reader(source)
-    if not syntax.deflated:
-        return read, size
-    inflated = Inflater(read, size)
-    while inflated():
-        pass
-    return ForwardReader(Inflater(read, size)), inflated.total
+def _reader(source: BinaryIO | bytes | memoryview) -> Reader:
+    if isinstance(source, (bytes, memoryview)):
+        return bytes_reader(source)
+    return _seeking_reader(source)
 
 
 def _seeking_reader(stream: BinaryIO) -> Reader:

@@ -9,11 +9,14 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
-from io import BytesIO
 from struct import Struct
 from typing import TYPE_CHECKING
 
+from seriesport.dicom.charset import decode_text
+from seriesport.dicom.elements import Syntax
+from seriesport.dicom.reading import elements_of
 from seriesport.dimse.pdu import malformed
+from seriesport.errors import SeriesportError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,10 +24,6 @@ if TYPE_CHECKING:
 _EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 _TAG_LENGTH = Struct("<HHI")
 _EXPLICIT = Struct("<HH2sH")
-_LENGTH = Struct("<I")
-_LONG_VR = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
-_ITEM_GROUP = 0xFFFE
-_UNDEFINED = 0xFFFFFFFF
 UTF_8 = "ISO_IR 192"
 CODECS = {
     UTF_8: "utf-8",
@@ -89,9 +88,7 @@ class Answer:
     def text_at(self, tag: int) -> str:
         """The same of any tag that holds text."""
         value = self.values.get(tag, b"").strip(b"\0 ")
-        if value.isascii() and b"\x1b" not in value:
-            return value.decode("ascii")
-        return _decoded(value, self.values.get(Key.CHARACTER_SET.tag, b""))
+        return decode_text(value, self.values.get(Key.CHARACTER_SET.tag, b""))
 
     def texts(self, key: Key) -> tuple[str, ...]:
         """The values of a multi-valued attribute."""
@@ -155,62 +152,8 @@ def decode(data: bytes, transfer_syntax: str) -> Answer:
     Raises:
         SeriesportError: protocol-error, where it is cut off or cannot be read.
     """
-    explicit = transfer_syntax == _EXPLICIT_LITTLE
-    values: dict[int, bytes] = {}
-    at, end = 0, len(data)
-    while at < end:
-        tag, length, at = _element(data, at, explicit=explicit)
-        if length == _UNDEFINED:
-            return _by_pydicom(data, explicit=explicit)
-        if length > end - at:
-            raise _cut_off()
-        values[tag] = data[at : at + length]
-        at += length
-    return Answer(values)
-
-
-def _element(data: bytes, at: int, *, explicit: bool) -> tuple[int, int, int]:
-    """Tag, length, and where the value begins (PS3.5 section 7.1)."""
-    if len(data) - at < _TAG_LENGTH.size:
-        raise _cut_off()
-    group, element, length = _TAG_LENGTH.unpack_from(data, at)
-    at += _TAG_LENGTH.size
-    if explicit and group != _ITEM_GROUP:
-        if data[at - 4 : at - 2] not in _LONG_VR:
-            length >>= 16
-        elif len(data) - at < _LENGTH.size:
-            raise _cut_off()
-        else:
-            (length,) = _LENGTH.unpack_from(data, at)
-            at += _LENGTH.size
-    return group << 16 | element, length, at
-
-
-def _cut_off() -> Exception:
-    return malformed("an identifier ends within an element")
-
-
-def _by_pydicom(data: bytes, *, explicit: bool) -> Answer:
-    """For sequences of undefined length, which are rare in answers."""
-    from pydicom.filereader import read_dataset  # noqa: PLC0415 - pydicom takes 0.4 s
-
-    values: dict[int, bytes] = {}
+    syntax = Syntax(explicit=transfer_syntax == _EXPLICIT_LITTLE)
     try:
-        found = read_dataset(BytesIO(data), not explicit, is_little_endian=True)
-        for key in Key:
-            value: object = getattr(found.get_item(key.tag), "value", None)
-            if isinstance(value, bytes):
-                values[key.tag] = value
-    except Exception as error:
-        raise malformed("an identifier cannot be read") from error
-    return Answer(values)
-
-
-def _decoded(value: bytes, character_set: bytes) -> str:
-    from pydicom.charset import convert_encodings, decode_bytes  # noqa: PLC0415 - see above
-
-    names = [name.strip(" \0") for name in character_set.decode("ascii", "replace").split("\\")]
-    try:
-        return decode_bytes(value, convert_encodings(names), set())
-    except (LookupError, UnicodeError, ValueError):
-        return value.decode("latin-1")
+        return Answer({tag: data[at:end] for tag, _, _, at, end in elements_of(data, syntax)})
+    except SeriesportError:
+        raise malformed("an identifier ends within an element, or cannot be read") from None

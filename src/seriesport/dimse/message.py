@@ -7,7 +7,10 @@ from enum import IntEnum
 from struct import Struct
 from typing import TYPE_CHECKING
 
+from seriesport.dicom.elements import Syntax
+from seriesport.dicom.reading import elements_of
 from seriesport.dimse.pdu import malformed
+from seriesport.errors import SeriesportError
 from seriesport.model.instance import OPAQUE_UID
 
 if TYPE_CHECKING:
@@ -129,19 +132,16 @@ def decode(data: bytes) -> Command:
         SeriesportError: protocol-error.
     """
     values: dict[int, bytes] = {}
-    at = 0
-    while at < len(data):
-        if len(data) - at < _ELEMENT.size:
-            raise malformed("a command set ends within an element")
-        group, element, length = _ELEMENT.unpack_from(data, at)
-        at += _ELEMENT.size
-        if length > len(data) - at:
-            raise malformed("a command set ends within an element")
-        if group == 0:
-            if element in values:
+    try:
+        for tag, _, _, at, end in elements_of(data, Syntax(explicit=False), first=0):
+            if tag in values:
                 raise malformed("a command set has a doubled element")
-            values[element] = data[at : at + length]
-        at += length
+            if tag >> 16 == 0:
+                values[tag] = data[at:end]
+    except SeriesportError as error:
+        if error.code == "protocol-error":
+            raise
+        raise malformed("a command set ends within an element") from None
     return Command(values)
 
 

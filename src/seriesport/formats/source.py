@@ -162,10 +162,10 @@ def _quick_look(path: Path) -> _Look | None:
     header = quick_header(path)
     if header is None:
         return None
-    image = header.plain.pixels and header.get("Rows") and header.get("Columns")
+    image = header.top.pixels and header.get("Rows") and header.get("Columns")
     frames = int(header.get("NumberOfFrames") or 1) if image else 0
     tiled = _is_tiled(str(header.get("ImageType") or ""))
-    return _Look(frames, header.plain.transfer_syntax_uid, tiled)
+    return _Look(frames, header.top.transfer_syntax_uid, tiled)
 
 
 def inflate(path: Path, target: Path) -> None:

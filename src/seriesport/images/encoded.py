@@ -19,10 +19,9 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 
-from seriesport.dicom.elements import UNDEFINED, VALUE_AT
+from seriesport.dicom.elements import UNDEFINED, VALUE_AT, Syntax
 from seriesport.dicom.explicit import ImplicitError, to_explicit
-from seriesport.dicom.plain import OddError, after, after_elements, element_head
-from seriesport.dicom.quickscan import heads_of
+from seriesport.dicom.reading import elements_of, items_of
 from seriesport.errors import SeriesportError
 from seriesport.images.decimals import decimal_string
 from seriesport.images.frames import BAD_DATA, quiet, read_header
@@ -38,13 +37,11 @@ CHARSET = 0x00080005
 UTF_8 = "ISO_IR 192"
 TEXT = (b"LO", b"LT", b"PN", b"SH", b"ST", b"UC", b"UT", b"SQ", b"UN")
 """VRs whose values are in the data set's character set, or may hold such values."""
-_ITEM = 0xFFFEE000
 _PIXELS = 0x7FE00008
 """The first tag of pixel data in any form: Float, Double Float, Pixel Data."""
 
 _SHORT = struct.Struct("<HH2sH")
 _LONG = struct.Struct("<HH2s2xL")
-_LENGTH = struct.Struct("<L")
 _TAG_LENGTH = struct.Struct("<HHL")
 
 
@@ -71,13 +68,13 @@ def read_encoded(path: Path) -> tuple[bytes, str]:
     encoded = None if quick is None else explicit_of(quick)
     if quick is None or encoded is None:
         return _converted(path)
-    return encoded, quick.plain.transfer_syntax_uid
+    return encoded, quick.top.transfer_syntax_uid
 
 
 def explicit_of(header: Header) -> bytes | None:
     """A plain data set before its pixels, in explicit little endian; None where pydicom has to
     make it so."""
-    encoded = header.plain.encoded
+    encoded = header.top.encoded
     if header.explicit:
         return encoded
     try:
@@ -100,30 +97,16 @@ def items(sequence: Element) -> list[Elements]:
     Raises:
         SeriesportError: instance-invalid.
     """
-    data, at = sequence.value, 0
-    found: list[Elements] = []
     try:
-        while at < len(data):
-            tag, length = _item(data, at)
-            if tag != _ITEM:
-                break
-            start, delimiter = at + 8, 8 if length == UNDEFINED else 0
-            at = after_elements(data, start) if delimiter else start + length
-            found.append(split(data[start : at - delimiter]))
-    except (OddError, struct.error):
+        return [split(item) for item in items_of(sequence.value, Syntax())]
+    except SeriesportError:
         raise SeriesportError("instance-invalid", "a sequence cannot be read") from None
-    return found
 
 
 def sequence(*members: Elements) -> Element:
     """A sequence of items of defined length."""
     parts = [join(m) for m in members]
     return Element(b"SQ", b"".join(_TAG_LENGTH.pack(0xFFFE, 0xE000, len(p)) + p for p in parts))
-
-
-def _item(data: bytes, at: int) -> tuple[int, int]:
-    group, number, length = _TAG_LENGTH.unpack_from(data, at)
-    return group << 16 | number, length
 
 
 def split(data: bytes) -> Elements:
@@ -134,7 +117,7 @@ def split(data: bytes) -> Elements:
     """
     try:
         return _split(data)
-    except (OddError, struct.error):
+    except SeriesportError:
         with quiet():
             try:
                 return from_dataset(read_dataset(BytesIO(data), False, True))  # noqa: FBT003 pydicom's own
@@ -145,23 +128,11 @@ def split(data: bytes) -> Elements:
 
 
 def _split(data: bytes) -> Elements:
-    found: Elements = {}
-    heads, at, end = heads_of(explicit=True), 0, len(data)
-    while at < end:
-        known = heads.get(data[at : at + 8])
-        if known is not None:
-            start = at + 8
-            vr, at = data[at + 4 : at + 6], start + known[1]
-            if known[0] & 0xFFFF:
-                found[known[0]] = Element(vr, data[start:at])
-            continue
-        tag, vr, start, length = element_head(data, at)
-        at = after(data, tag, vr, start, length)
-        if tag & 0xFFFF:
-            found[tag] = Element(vr or b"UN", data[start:at], length == UNDEFINED)
-    if at > end:
-        raise OddError
-    return found
+    return {
+        tag: Element(vr or b"UN", data[start:end], length == UNDEFINED)
+        for tag, vr, length, start, end in elements_of(data, Syntax())
+        if tag & 0xFFFF
+    }
 
 
 def join(elements: Elements) -> bytes:

@@ -204,7 +204,7 @@ def frames_of(quick: Header | None, file: Callable[[], Path], instance: int) -> 
         header = quick
     if not header.get("Rows") or not header.get("Columns"):
         return []
-    if not (holds_pixels(file()) if quick is None else quick.plain.pixels):
+    if not (holds_pixels(file()) if quick is None else quick.top.pixels):
         return []  # raw data, say, which have rows and columns all the same
     # values behind a table are not those that are stored
     native = None if quick is None or quick.get("ModalityLUTSequence") else native_of(quick)

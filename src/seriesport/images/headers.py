@@ -1,7 +1,7 @@
 """A quick look into the header of an image: top-level elements of plain data sets.
 
-One read and one pass over the elements (`dicom.plain`), and values decoded as they are asked for,
-some hundred times faster than a full decoding; the rest is pydicom's to read.
+One read and one pass over the elements (`dicom.toplevel`), and values decoded as they are asked
+for, some hundred times faster than a full decoding; the rest is pydicom's to read.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.filereader import read_dataset
 
 from seriesport.dicom.elements import Syntax
-from seriesport.dicom.plain import Plain, read_plain
-from seriesport.dicom.quickscan import scan
+from seriesport.dicom.heads import scan
+from seriesport.dicom.part10 import FILE_META, META_SYNTAX
+from seriesport.dicom.toplevel import TopLevel, read_top_level
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +43,7 @@ _SHORT = 256
 class Header:
     """Elements before the pixels; `get` is as a pydicom data set's."""
 
-    plain: Plain
+    top: TopLevel
     path: str
     """Of the file that the data set lies in."""
     start: int
@@ -51,15 +52,15 @@ class Header:
     @property
     def explicit(self) -> bool:
         """Whether the VRs are written."""
-        return Syntax.of(self.plain.transfer_syntax_uid).explicit
+        return Syntax.of(self.top.transfer_syntax_uid).explicit
 
     def __contains__(self, keyword: str) -> bool:
-        return _tag_and_vr(keyword)[0] in self.plain.values
+        return _tag_and_vr(keyword)[0] in self.top.values
 
     def get(self, keyword: str) -> Any:
         """A number, text, a list of them, the items of a sequence, or None."""
         tag, vr = _tag_and_vr(keyword)
-        raw = self.plain.values.get(tag)
+        raw = self.top.values.get(tag)
         if raw is None:
             return None
         if vr == "SQ":
@@ -82,13 +83,13 @@ class Header:
         """
         name = creator.encode()
         for block in range(FIRST_BLOCK, 0x20):
-            if self.plain.raw(group << 16 | block).strip(b" \0") == name:
+            if self.top.raw(group << 16 | block).strip(b" \0") == name:
                 break
         else:
-            if self.plain.raw(group << 16 | FIRST_BLOCK):
+            if self.top.raw(group << 16 | FIRST_BLOCK):
                 return None
             block = FIRST_BLOCK
-        raw = self.plain.raw(group << 16 | block << 8 | element)
+        raw = self.top.raw(group << 16 | block << 8 | element)
         return decoded(raw, vr) if vr else raw or None
 
 
@@ -130,14 +131,14 @@ def quick_header(path: Path) -> Header | None:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         start = os.pread(fd, _META_READ, 0)
-        meta = scan(start, 132, (_SYNTAX,), 2)
+        meta = scan(start, 132, META_SYNTAX, FILE_META)
         if start[128:132] != b"DICM" or meta is None or _SYNTAX not in meta[0]:
             return None
         syntax = meta[0][_SYNTAX].decode("latin-1").rstrip("\0 ")
-        plain = read_plain(fd, meta[1], os.fstat(fd).st_size - meta[1], syntax)
+        top = read_top_level(fd, meta[1], os.fstat(fd).st_size - meta[1], syntax)
     finally:
         os.close(fd)
-    return None if plain is None else Header(plain, os.fspath(path), meta[1])
+    return None if top is None else Header(top, os.fspath(path), meta[1])
 
 
 def header_of(data_set: FileSlice, transfer_syntax_uid: str) -> Header | None:
@@ -148,7 +149,7 @@ def header_of(data_set: FileSlice, transfer_syntax_uid: str) -> Header | None:
     """
     fd = os.open(data_set.path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        plain = read_plain(fd, data_set.offset, data_set.size, transfer_syntax_uid)
+        top = read_top_level(fd, data_set.offset, data_set.size, transfer_syntax_uid)
     finally:
         os.close(fd)
-    return None if plain is None else Header(plain, str(data_set.path), data_set.offset)
+    return None if top is None else Header(top, str(data_set.path), data_set.offset)

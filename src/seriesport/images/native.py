@@ -62,16 +62,16 @@ def _size(form: Native | _Form) -> int:
 
 def native_of(header: Header) -> Native | None:
     """How the pixels of the first frame lie in the file, if they and all others do so plainly."""
-    plain, pixels = header.plain, header.plain.pixels
+    top, pixels = header.top, header.top.pixels
     if (
         pixels is None
         or pixels.element != _PIXEL_DATA
         or pixels.length == UNDEFINED
-        or plain.transfer_syntax_uid not in _SYNTAXES
+        or top.transfer_syntax_uid not in _SYNTAXES
     ):
         return None
-    form = _form(tuple(map(plain.raw, _FORM)))
-    frames = int(decoded(plain.raw(_FRAMES), "IS") or 1)
+    form = _form(tuple(map(top.raw, _FORM)))
+    frames = int(decoded(top.raw(_FRAMES), "IS") or 1)
     if form is None or pixels.length < _size(form) * frames:
         return None
     path, offset = Path(header.path), header.start + pixels.offset

@@ -112,7 +112,7 @@ class LaidOut:
 
     def _check(self, number: int, instance: Instance, quick: Header | None) -> bool | None:
         """Return what `dicom.whole.check_elements` does."""
-        if self.checked or (quick is not None and quick.plain.whole):
+        if self.checked or (quick is not None and quick.top.whole):
             return True
         try:
             with instance.payload.open() as stream:

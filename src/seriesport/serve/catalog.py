@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import zlib
 from collections import Counter
 from dataclasses import dataclass, replace
 from fnmatch import translate
@@ -13,9 +12,10 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from seriesport.dicom.elements import Syntax, Walker
+from seriesport.dicom.elements import Syntax
 from seriesport.dicom.part10 import load_instance
-from seriesport.dicom.readers import bytes_reader, stream_reader
+from seriesport.dicom.readers import stream_reader
+from seriesport.dicom.reading import look_up
 from seriesport.dimse.attributes import Answer
 from seriesport.errors import SeriesportError
 from seriesport.store.files import PART_SUFFIX
@@ -108,8 +108,6 @@ _FROM_FILE = frozenset(one.keyword for one in ATTRIBUTES.values()) - {
     *_LISTS,
 }
 _CHARACTER_SET = 0x00080005
-_INFLATED = 1 << 22
-"""As much of a deflated data set as is looked at, in bytes: the beginning."""
 _RANGES = frozenset({"DA", "TM", "DT"})
 _WITHOUT_WILDCARDS = frozenset({"UI", "IS", "DS", "US", "DA", "TM", "DT"})
 
@@ -247,13 +245,9 @@ def _from_file(one: Instance) -> dict[str, str]:
     syntax = Syntax.of(one.transfer_syntax_uid)
     try:
         with one.payload.open() as stream:
-            read, size = stream_reader(stream), one.payload.size
-            if syntax.deflated:
-                inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream.read(), _INFLATED)
-                read, size = bytes_reader(inflated), len(inflated)
-            walker = Walker(read, size, syntax, descend=False)
-            values = walker.walk((*ATTRIBUTES, _CHARACTER_SET), stop=max(ATTRIBUTES)).values
-    except (OSError, SeriesportError, zlib.error):
+            tags = (*ATTRIBUTES, _CHARACTER_SET)
+            values = look_up(stream_reader(stream), one.payload.size, syntax, tags)
+    except (OSError, SeriesportError):
         return {}
     found = Answer(values)
     return {

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from seriesport.dicom.elements import UNDEFINED
-from seriesport.dicom.plain import read_plain
+from seriesport.dicom.toplevel import read_top_level
 from seriesport.dicom.whole import is_mislabelled
 from seriesport.dimse.contexts import COMPRESSED, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from seriesport.model.instance import FileSlice
@@ -32,8 +32,8 @@ def right_syntaxes(instance: Instance) -> tuple[str, ...]:
         return ()
     fd = os.open(payload.path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        plain = read_plain(fd, payload.offset, payload.size, instance.transfer_syntax_uid)
-        pixels = None if plain is None else plain.pixels
+        found = read_top_level(fd, payload.offset, payload.size, instance.transfer_syntax_uid)
+        pixels = None if found is None else found.pixels
         if pixels is None or not is_mislabelled(pixels.length, instance.transfer_syntax_uid):
             return ()
         if pixels.length != UNDEFINED:
