@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Self, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 from urllib.parse import urlsplit
 
 from seriesport.config.hours import Hours
@@ -133,6 +133,8 @@ class XnatServer(Server):
     """Whether the server may be asked to compute digests that it lacks, which writes there."""
     event_reason: str = ""
     """Reason that the server records with each change, where it demands one."""
+    session: Any = field(default=None, repr=False)
+    """Connected session of xnatpy to use instead of a log-in; it stays open."""
 
     def __post_init__(self) -> None:
         problem = url_problem(self.url)
