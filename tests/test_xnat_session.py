@@ -21,11 +21,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import data
+import xnat as xnatpy
 from peers.xnat import Fault, Xnat
 from seriesport.config.credentials import Credentials
-from seriesport.config.settings import Tls
+from seriesport.config.settings import Settings, Tls
 from seriesport.errors import SeriesportError
 from seriesport.model.instance import FileSlice
+from seriesport.series import Series
 from seriesport.transports.xnat import session as sessions
 from seriesport.transports.xnat.server import XnatServer
 from seriesport.transports.xnat.session import Session
@@ -33,6 +35,8 @@ from seriesport.transports.xnat.sharing import release_session, share_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from xnat.session import XNATSession
 
     from peers import Authority
 
@@ -515,6 +519,99 @@ def test_a_server_without_tls_is_told(server: Xnat):
     secure_url = server.url.replace("http://", "https://")
     session = Session(XnatServer("x", secure_url, connect_timeout=1.0, timeout=1.0), ADMIN)
     assert failing(lambda: session.get_json(LIST)).code in ("tls-failed", "timeout")
+
+
+# A session of xnatpy
+
+
+@pytest.fixture
+def theirs(xnat: Xnat) -> Iterator[XNATSession]:
+    xnat.add_subject("SESSION", "S1")
+    connected = xnatpy.connect(
+        xnat.url, user="admin", password="admin", no_parse_model=True, loglevel="ERROR"
+    )
+    yield connected
+    connected.disconnect()
+    assert not xnat.open_sessions
+
+
+def test_a_connected_session_of_xnatpy_is_used_and_stays_open(
+    xnat: Xnat, theirs: XNATSession, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("SERIESPORT_USER_XNAT")
+    monkeypatch.setenv("NETRC", "/nonexistent")
+    before = list(xnat.open_sessions)
+    xnat.requests.clear()
+    session = share_session(describe(xnat, session=theirs))
+    assert session.get_json(LIST)
+    session.send("PUT", f"{LIST}/S2")
+    session.log_in()
+    release_session(session)
+    assert list(xnat.open_sessions) == before
+    asked = {(request.method, request.path) for request in xnat.requests}
+    assert asked == {("GET", LIST), ("PUT", f"{LIST}/S2")}
+    assert theirs.get(LIST).ok
+
+
+def test_a_session_of_xnatpy_that_has_ended_is_told(xnat: Xnat, theirs: XNATSession):
+    with closing(Session(describe(xnat, session=theirs))) as session:
+        xnat.faults.add(Fault("status", LIST, status=401))
+        error = failing(lambda: session.get_json(LIST))
+    assert error.code == "credentials-refused"
+    assert "connect again" in error.message
+
+
+def test_a_session_of_xnatpy_gives_its_cookies_to_its_own_server_alone(
+    xnat: Xnat, theirs: XNATSession
+):
+    elsewhere = XnatServer("xnat", "https://evil.example", session=theirs)
+    assert failing(lambda: Session(elsewhere)).code == "config-invalid"
+    other = xnatpy.connect(
+        xnat.url, user="admin", password="admin", no_parse_model=True, loglevel="ERROR"
+    )
+    other.disconnect()
+    gone = describe(xnat, session=other)
+    assert failing(lambda: Session(gone)).code == "credentials-missing"
+
+
+def test_copies_go_by_a_session_of_xnatpy(xnat: Xnat, theirs: XNATSession, tmp_path: Path):
+    made = data.ct(tmp_path / "made", data.identity("given"), slices=2)
+    xnat.add_scan("SESSION", "S1", "SESSION_E9", "1", {path.name: path for path in made.paths})
+    settings = Settings({"lab": describe(xnat, session=theirs)})
+    assert Series("xnat://lab/SESSION/S1/SESSION_E9/1", settings=settings).shape[0] == 2
+
+
+def test_xnatpy_writes_no_line_and_has_no_thread(
+    session: Session, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(1)
+    threads = {thread.name for thread in threading.enumerate()}
+    session.get_json(LIST)
+    session.close()
+    assert {thread.name for thread in threading.enumerate()} - threads <= {"watchdog"}
+    assert not [record for record in caplog.records if not record.name.startswith("urllib3")]
+
+
+def test_the_environment_says_nothing_about_the_way(
+    server: Xnat, session: Session, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.setenv(name, "/nonexistent")
+    assert session.get_json(LIST)
+    session.close()
+    assert not server.open_sessions
+
+
+def test_xnatpy_is_imported_when_a_session_is_opened():
+    code = (
+        "import sys; from seriesport.series import Series;"
+        "from seriesport.transports.registry import open_transport;"
+        "from seriesport.model.address import parse; parse('xnat://lab/P/S/E/1');"
+        "assert 'xnat' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 # The end

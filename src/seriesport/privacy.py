@@ -64,7 +64,7 @@ def quiet_log(path: Path) -> None:
 def silence_libraries() -> None:
     """Keep the log lines and warnings of libraries, which quote header values, off every screen."""
     warnings.simplefilter("ignore")
-    for name in ("pydicom", "PIL", "nibabel", "urllib3", "requests"):
+    for name in ("pydicom", "PIL", "nibabel", "urllib3", "requests", "xnat"):
         library = logging.getLogger(name)
         library.handlers = [logging.NullHandler()]
         library.propagate = False

@@ -161,11 +161,22 @@ class Answer:
 
 
 _SILENT = (urllib3.exceptions.ReadTimeoutError, TimeoutError)
-_NOT_CONNECTED = urllib3.exceptions.ConnectTimeoutError
-_UNREACHABLE = (
-    urllib3.exceptions.NewConnectionError,
-    urllib3.exceptions.NameResolutionError,
-    urllib3.exceptions.LocationValueError,
+_NOT_CONNECTED = (
+    (
+        (urllib3.exceptions.NewConnectionError, urllib3.exceptions.NameResolutionError),
+        ("server-unreachable", "no connection to the server"),
+    ),
+    (
+        urllib3.exceptions.LocationValueError,
+        (
+            "server-unreachable",
+            "no server can have this name; write one with other than ASCII letters as xn--…",
+        ),
+    ),
+    (
+        urllib3.exceptions.ConnectTimeoutError,
+        ("timeout", "no connection within the time that connect_timeout gives"),
+    ),
 )
 
 
@@ -178,23 +189,23 @@ def told(error: Exception, watch: Watch, came: int = 0) -> SeriesportError:
     for inner in causes:
         if isinstance(inner, ssl.SSLCertVerificationError):
             return failure(inner)
-    code, what = "connection-lost", "the server closed the connection before its answer ended"
     if watch.late:
         return _too_long()
-    if any(isinstance(inner, _UNREACHABLE) for inner in causes):
-        code, what = "server-unreachable", "no connection to the server"
-    elif any(isinstance(inner, _NOT_CONNECTED) for inner in causes):
-        code, what = "timeout", "no connection within the time that connect_timeout gives"
-    elif any(isinstance(inner, _SILENT) for inner in causes):
+    for kinds, told_as in _NOT_CONNECTED:
+        if any(isinstance(inner, kinds) for inner in causes):
+            return SeriesportError(*told_as)
+    if any(isinstance(inner, _SILENT) for inner in causes):
         begun = (
             f"stopped sending after {came} bytes of its answer and" if came else "did not answer:"
         )
-        code, what = "timeout", f"the server {begun} was silent for longer than timeout allows"
-    elif any(isinstance(inner, urllib3.exceptions.SSLError) for inner in causes):
+        what = f"the server {begun} was silent for longer than timeout allows"
+        return SeriesportError("timeout", what)
+    if any(isinstance(inner, urllib3.exceptions.SSLError) for inner in causes):
         for inner in causes:
             if isinstance(inner, ssl.SSLError) and not isinstance(inner, _ENDED):
                 return failure(inner)
-    return SeriesportError(code, what)
+    what = "the server closed the connection before its answer ended"
+    return SeriesportError("connection-lost", what)
 
 
 def _too_long() -> SeriesportError:

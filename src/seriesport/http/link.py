@@ -1,7 +1,7 @@
-"""Connections to an XNAT: verified TLS, no proxy, a wall clock on each request.
+"""Connections to a web server: verified TLS, no proxy, a wall clock on each request.
 
-urllib3 without requests, which costs more than half of a small request's time and takes proxies,
-cookies and authorities from where nobody named them.
+They stand below a session of requests, as its adapter, so that whatever uses the session keeps to
+them.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from requests import Session
+from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
+from urllib3 import PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import LocationValueError
 
 from seriesport.config.settings import Tls
 from seriesport.config.tls import context
-from seriesport.errors import SeriesportError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -130,30 +132,36 @@ class _SecurePool(HTTPSConnectionPool):
     ConnectionCls = _SecureConnection  # pyright: ignore[reportAssignmentType] - as above
 
 
-def open_link(server: XnatServer) -> HTTPConnectionPool:
-    """Connections to a server, which are kept and used again.
+class _Adapter(HTTPAdapter):
+    """Connections to one server, which are kept and used again."""
+
+    def __init__(self, server: XnatServer) -> None:
+        self._tls: dict[str, Any] = {}
+        if server.url.startswith("https:"):
+            tls = server.tls or Tls()
+            self._tls = {"ssl_context": context(tls), "server_hostname": tls.server_name}
+        super().__init__(pool_connections=1, pool_maxsize=server.connections)
+
+    def init_poolmanager(self, connections: int, maxsize: int, *_: Any, **how: Any) -> None:
+        made = PoolManager(connections, maxsize=maxsize, **self._tls, **how)
+        pools: dict[str, type[HTTPConnectionPool]] = {"http": _PlainPool, "https": _SecurePool}
+        made.pool_classes_by_scheme = pools
+        self.poolmanager = made
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Leave it to the TLS context: requests would add the authorities of certifi to it."""
+
+
+def open_link(server: XnatServer) -> Session:
+    """Open a session of requests that reaches this server alone, and only as its settings say.
 
     Raises:
-        SeriesportError: tls-failed, where files of `tls` cannot be read; server-unreachable, for
-            a host that no name can be.
+        SeriesportError: tls-failed, where files of `tls` cannot be read.
     """
-    try:
-        return _opened(server)
-    except LocationValueError:
-        what = "no server can have this name; write one with other than ASCII letters as xn--…"
-        raise SeriesportError("server-unreachable", what) from None
-
-
-def _opened(server: XnatServer) -> HTTPConnectionPool:
-    parts = urlsplit(server.url)
-    host, most = parts.hostname or "", server.connections
-    if parts.scheme == "http":
-        return _PlainPool(host, parts.port, maxsize=most)
-    tls = server.tls or Tls()
-    return _SecurePool(
-        host,
-        parts.port,
-        maxsize=most,
-        ssl_context=context(tls),
-        server_hostname=tls.server_name,
-    )
+    session = Session()
+    session.trust_env = False
+    session.headers = CaseInsensitiveDict()
+    session.adapters.clear()
+    origin = urlsplit(server.url)
+    session.mount(f"{origin.scheme}://{origin.netloc}/", _Adapter(server))
+    return session

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-from urllib.parse import urlencode, urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from contextlib import ExitStack
     from typing import BinaryIO
 
     from seriesport.model.instance import Payload
@@ -26,10 +27,16 @@ class Request:
 
     @property
     def target(self) -> str:
-        """The path and the query of what is asked for."""
-        parts = urlsplit(self.url)
-        queries = [part for part in (parts.query, urlencode(self.params or {})) if part]
-        return "?".join([parts.path or "/", *(["&".join(queries)] if queries else [])])
+        """The URL with its query."""
+        query = urlencode(self.params or {})
+        mark = "&" if "?" in self.url else "?"
+        return f"{self.url}{mark}{query}" if query else self.url
+
+    def opened(self, stack: ExitStack) -> Any:
+        """Open the body for one sending of the request."""
+        if isinstance(self.body, bytes | None):
+            return self.body
+        return Body(stack.enter_context(self.body.open()))
 
 
 class Body:

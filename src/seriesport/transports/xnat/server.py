@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
@@ -77,6 +77,8 @@ class XnatServer(Server):
             {"minLength": 1, "maxLength": 255},
         ),
     ] = ""
+    session: Any = field(default=None, repr=False)
+    """Connected session of xnatpy to use instead of a log-in; it stays open."""
 
     def __post_init__(self) -> None:
         problem = url_problem(self.url)

@@ -7,22 +7,25 @@ import re
 import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
-from urllib3 import Timeout
+from requests import PreparedRequest, RequestException
+from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import HTTPError
+from xnat.exceptions import XNATError
 
 from seriesport.config.credentials import Credentials, NoCredentialsError, find_credentials
 from seriesport.errors import SeriesportError
 from seriesport.http.answer import PAGE, Answer, Reply, parsed, retry_after, told, unexpected, wait
 from seriesport.http.link import Watchdog, open_link
-from seriesport.http.request import Body, Request
+from seriesport.http.request import Request
 from seriesport.store.lease import confirm
+from seriesport.transports.xnat.connection import Connection, cookie_header, cookies_of
 from seriesport.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Mapping
+    from collections.abc import Callable, Collection, Generator, Mapping
 
     from urllib3 import BaseHTTPResponse
 
@@ -38,6 +41,7 @@ _MOST_REDIRECTS = 5
 _MOST_WAITS = 5
 _CLOSING_TIME, _OVERDUE_TIME = 5.0, 0.5
 """Seconds to log out, and where the server was too slow before."""
+_SESSION = "/data/JSESSION"
 _SESSION_ID = re.compile(r"[0-9A-Za-z._!-]{8,128}")
 
 
@@ -59,16 +63,21 @@ class Session:
         self.user: Credentials | None = credentials
         self._nobody = ""
         """Why there is no account: then only what a guest may read is asked for."""
-        if credentials is None:
+        if credentials is None and server.session is None:
             try:
                 self.user = find_credentials(server)
             except NoCredentialsError as error:
                 self._nobody = error.message
         self._link = open_link(server)
+        self._link.headers["User-Agent"] = f"seriesport/{__version__}"
+        self._link.headers["Accept-Encoding"] = "identity"
+        if server.session is not None:
+            self._link.headers["Cookie"] = cookies_of(server.session, server)
+        self._connection: Connection | None = None
+        """xnatpy's session over the link, while we are logged in."""
         self._watchdog = Watchdog()
         self._places = threading.BoundedSemaphore(server.connections)
         self._login = threading.Lock()
-        self._cookie = ""
         self._round = 0
         """How many log-ins there were."""
         self._overdue = False
@@ -83,7 +92,7 @@ class Session:
     @property
     def is_guest(self) -> bool:
         """True without an account: then only what is public may be read."""
-        return self.user is None
+        return self.user is None and self.server.session is None
 
     def log_in(self) -> None:
         """Log in now instead of with the first request.
@@ -198,7 +207,7 @@ class Session:
         *,
         page: bool,
     ) -> Answer:
-        if self.user is None and asked.method != "GET":
+        if self.is_guest and asked.method != "GET":
             raise self._no_account()
         waits = redirects = 0
         renewed = False
@@ -226,10 +235,17 @@ class Session:
 
     def _be_guest(self, answer: Answer) -> None:
         """Keep the session that a guest is given, so that it is not a new one each time."""
-        if self.user is None and "JSESSIONID" in answer.cookies:
-            self._cookie = f"JSESSIONID={answer.cookies['JSESSIONID']}"
+        if self.is_guest and "JSESSIONID" in answer.cookies:
+            self._connect({"JSESSIONID": answer.cookies["JSESSIONID"]})
+
+    def _connect(self, cookies: Mapping[str, str]) -> None:
+        self._link.headers["Cookie"] = cookie_header(cookies)
+        self._connection = Connection.over(self._link, self.server.url, cookies["JSESSIONID"])
 
     def _no_account(self) -> SeriesportError:
+        if self.server.session is not None:
+            what = "the session of xnatpy that was given has ended; connect again"
+            return SeriesportError("credentials-refused", what)
         what = f"the server does not give this to guests, and {self._nobody}"
         return SeriesportError("credentials-missing", what)
 
@@ -264,53 +280,42 @@ class Session:
             raise SeriesportError("redirect-refused", what)
         return Request(asked.method, url, None, asked.headers, None)
 
-    def _try(
-        self, stack: ExitStack, asked: Request, deadline: float, cookie: str | None = None
-    ) -> Answer:
-        left = deadline - time.monotonic()
-        if left <= 0 or not self._places.acquire(timeout=left):
-            raise SeriesportError("timeout", "it took longer than wall_clock allows")
-        stack.callback(self._places.release)
-        watch = stack.enter_context(self._watchdog.watching(deadline))
-        stack.callback(self._note, watch)
-        sent = self._cookie if cookie is None else cookie
-        headers = {
-            "User-Agent": f"seriesport/{__version__}",
-            "Accept-Encoding": "identity",
-            **(asked.headers or {}),
-        }
-        if sent:
-            headers["Cookie"] = sent
-        response = self._sent(asked, headers, watch)
+    def _try(self, stack: ExitStack, asked: Request, deadline: float) -> Answer:
+        watch = stack.enter_context(self._turn(deadline))
+        response = self._sent(asked, watch)
         stack.callback(response.release_conn)
         stack.callback(response.close)
         return Answer(response, watch)
 
-    def _note(self, watch: Watch) -> None:
-        self._overdue |= watch.late
+    @contextmanager
+    def _turn(self, deadline: float) -> Generator[Watch]:
+        """Have one of the connections, until the deadline."""
+        left = deadline - time.monotonic()
+        if left <= 0 or not self._places.acquire(timeout=left):
+            raise SeriesportError("timeout", "it took longer than wall_clock allows")
+        try:
+            with self._watchdog.watching(deadline) as watch:
+                yield watch
+        finally:
+            self._overdue |= time.monotonic() >= deadline
+            self._places.release()
 
-    def _sent(self, asked: Request, headers: dict[str, str], watch: Watch) -> BaseHTTPResponse:
+    def _sent(self, asked: Request, watch: Watch) -> BaseHTTPResponse:
         left = max(watch.deadline - time.monotonic(), 0.001)
+        clocks = min(self.server.connect_timeout, left), min(self.server.timeout, left)
         with ExitStack() as stack:
-            body: Any = asked.body
-            if not isinstance(asked.body, bytes | None):
-                headers["Content-Length"] = str(asked.body.size)  # XNAT takes no chunked uploads
-                body = Body(stack.enter_context(asked.body.open()))
+            # Not prepared by requests, which writes paths anew.
+            request = PreparedRequest()
+            request.method, request.url = asked.method, asked.target
+            request.headers = CaseInsensitiveDict({**self._link.headers, **(asked.headers or {})})
+            if asked.body is not None:
+                size = len(asked.body) if isinstance(asked.body, bytes) else asked.body.size
+                request.headers["Content-Length"] = str(size)  # XNAT takes no chunked uploads
+                request.body = asked.opened(stack)
+            adapter = self._link.get_adapter(self.server.url + "/")
             try:
-                return self._link.urlopen(
-                    asked.method,
-                    asked.target,
-                    body,
-                    headers,
-                    retries=False,
-                    redirect=False,
-                    timeout=Timeout(
-                        connect=min(self.server.connect_timeout, left),
-                        read=min(self.server.timeout, left),
-                    ),
-                    preload_content=False,
-                )
-            except (HTTPError, OSError) as error:
+                return adapter.send(request, stream=True, timeout=clocks).raw
+            except (RequestException, HTTPError, OSError) as error:
                 raise told(error, watch) from None
 
     def _url(self, path: str) -> str:
@@ -329,29 +334,32 @@ class Session:
             return self._round
         with self._login:
             if self._round == (known or 0):
-                self._log_out()  # what showed a log-in page may not have ended
-                self._cookie = self._new_session(self.user, deadline)
+                if self._connection is not None:  # what showed a log-in page may not have ended
+                    self._end(self._connection, lambda old: old.delete(_SESSION))
+                self._link.headers.pop("Cookie", None)
+                cookies = self._new_session(self.user, deadline)
+                self._connect(cookies)
                 self._round += 1
             return self._round
 
-    def _new_session(self, user: Credentials, deadline: float) -> str:
+    def _new_session(self, user: Credentials, deadline: float) -> dict[str, str]:
         key = (self.server.url, user)
         if key in _refused:  # asking again and again would lock the account
             raise _refusal()
         pair = f"{user.user}:{user.password}".encode()
         headers = {"Authorization": "Basic " + base64.b64encode(pair).decode("ascii")}
-        asked = Request("POST", self._url("/data/JSESSION"), None, headers)
+        asked = Request("POST", self._url(_SESSION), None, headers)
         waits = 0
         while True:
             self._respect(deadline)
             with ExitStack() as stack:
-                answer = self._try(stack, asked, deadline, cookie="")
+                answer = self._try(stack, asked, deadline)
                 status, body = answer.status, answer.read(_MOST_REPLY)
             if status in (401, 403):
                 _refused.add(key)
                 raise _refusal()
             if status == 200:
-                return _cookie(answer, body)
+                return _cookies(answer, body)
             if status in _REDIRECTS:
                 self._redirected(asked, answer, 1)
             if not self._must_wait(answer, waits, deadline):
@@ -361,17 +369,21 @@ class Session:
     def close(self) -> None:
         """End the session at the server. Never raises; safe to call twice."""
         with self._login:
-            self._log_out()
+            if self._connection is not None:
+                self._end(self._connection, lambda mine: mine.disconnect())
+                self._link.headers.pop("Cookie", None)
+            self._connection = None
             self._round = 0
         self._link.close()
 
-    def _log_out(self) -> None:
-        cookie, self._cookie = self._cookie, ""
-        if cookie:
-            asked = Request("DELETE", self._url("/data/JSESSION"))
-            with suppress(SeriesportError), ExitStack() as stack:
-                seconds = _OVERDUE_TIME if self._overdue else _CLOSING_TIME
-                self._try(stack, asked, time.monotonic() + seconds, cookie)
+    def _end(self, connection: Connection, how: Callable[[Connection], object]) -> None:
+        seconds = _OVERDUE_TIME if self._overdue else _CLOSING_TIME
+        connection.request_timeout = seconds
+        with (
+            suppress(SeriesportError, XNATError, RequestException, OSError),
+            self._turn(time.monotonic() + seconds),
+        ):
+            how(connection)
 
 
 def _page() -> SeriesportError:
@@ -382,11 +394,9 @@ def _refusal() -> SeriesportError:
     return SeriesportError("credentials-refused", "the server refuses this user name and password")
 
 
-def _cookie(answer: Answer, body: bytes) -> str:
-    """What to send with each request: the session, and what a load balancer goes by."""
-    cookies = {
-        name: value for name, value in answer.cookies.items() if name != "SESSION_EXPIRATION_TIME"
-    }
+def _cookies(answer: Answer, body: bytes) -> dict[str, str]:
+    """Return what a log-in gave; the session's ID among it."""
+    cookies = answer.cookies
     told_id = body.decode("latin-1").strip()
     if _SESSION_ID.fullmatch(told_id):
         cookies.setdefault("JSESSIONID", told_id)
@@ -394,7 +404,7 @@ def _cookie(answer: Answer, body: bytes) -> str:
         raise SeriesportError(
             "answer-invalid", "the server does not answer a log-in as an XNAT does"
         )
-    return "; ".join(f"{name}={value}" for name, value in cookies.items())
+    return cookies
 
 
 _refused: set[tuple[str, Credentials]] = set()
