@@ -134,11 +134,11 @@ def load_config(path: Path, environ: Mapping[str, str] | None = None) -> Config:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
     except FileNotFoundError:
+        if path == CONFIG:
+            raise missing() from None
         what = f"{path} does not exist; type this in the project's folder, or name it with --config"
         raise SeriesportError("file-unreadable", what) from None
     except OSError as error:
-        if path == CONFIG and isinstance(error, FileNotFoundError):
-            raise missing() from None
         raise SeriesportError("file-unreadable", f"{path}: {error.strerror}") from None
     if len(content) > _MAX_BYTES:
         raise SeriesportError(_CODE, f"{path} {_TOO_LARGE}")
