@@ -620,7 +620,7 @@ def test_slices_that_are_turned_to_a_geometry_keep_no_header_of_others(
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".npz", ".mha", ".mat"])
 def test_other_formats_are_known_by_their_suffix(mr: Series, tmp_path: Path, suffix: str) -> None:
-    assert mr.write(tmp_path / f"image{suffix}") is None
+    assert mr.write(tmp_path / f"image{suffix}").complete
     back = Series(tmp_path / f"image{suffix}")
     np.testing.assert_array_equal(np.asarray(back), np.asarray(mr))
     np.testing.assert_allclose(back.affine_lps, mr.affine_lps, atol=1e-4)

@@ -461,6 +461,19 @@ class SeriesportError(Exception):
 
     The message names a series by its key or number, never by the patient.
 
+        >>> from seriesport import Series, SeriesportError
+        >>> try:
+        ...     Series("images")
+        ... except SeriesportError as error:
+        ...     print(error.code)
+        ...     print(error.reason.summary)
+        ...     print(error.transient)  # True where the same request may succeed later
+        ambiguous
+        More than one study or series matches.
+        False
+
+    `REASONS` has all codes with what to do about each; so has `seriesport explain`.
+
     Args:
         code: One of `REASONS`.
         message: What happened, in one line.

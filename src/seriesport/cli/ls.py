@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from seriesport.cli.output import print_json, print_table, printable, say
-from seriesport.errors import SeriesportError
-from seriesport.model.series import Harm, SeriesReference
+from seriesport.cli.output import Strays, print_json, print_table, printable
+from seriesport.model.series import SeriesReference
+from seriesport.transfer.find import find
 from seriesport.transports.registry import open_transport, parse
 
 if TYPE_CHECKING:
     from seriesport.config.settings import Settings
-    from seriesport.model.address import Address
-    from seriesport.transports.contract import Check, Transport
+    from seriesport.errors import SeriesportError
+    from seriesport.transports.contract import Check
 
 _Column = Callable[[SeriesReference], str | int]
 _SERIES: dict[str, _Column] = {
@@ -26,34 +26,22 @@ _SERIES: dict[str, _Column] = {
     "instances": lambda r: "" if r.instances is None else r.instances,
     "description": lambda r: r.series_description,
 }
-_SCANS: dict[str, _Column] = {"type": lambda r: r.scan_type, "quality": lambda r: r.quality}
-NOTHING = "no series below this address"
-_NAMED = 10
+_SCANS: dict[str, _Column] = {
+    "type": lambda r: r.scan_type,
+    "quality": lambda r: r.quality,
+}
 
 
-def find(
-    transport: Transport, address: Address
-) -> tuple[list[SeriesReference], list[SeriesportError]]:
-    """Return the series below an address, and what may be a part of them and was left out.
+class _Found(Strays):
+    """Keeps what may be missing until the rest is printed."""
 
-    Raises:
-        SeriesportError: not-found, where there are none; why, where they cannot be listed.
-    """
-    found, failures = transport.find(address), left_out(transport)
-    if not found:
-        raise failures[0] if failures else SeriesportError("not-found", NOTHING)
-    return found, failures
+    def __init__(self) -> None:
+        super().__init__()
+        self.failures: list[SeriesportError] = []
 
-
-def left_out(transport: Transport) -> list[SeriesportError]:
-    """Name on the terminal what a transport left out; return what a series may lack for that."""
-    every = transport.left_out()
-    strays = [one.error for one in every if one.harm is Harm.NONE]
-    for error in strays[:_NAMED]:
-        say(f"passed over {error.message} [{error.code}]")
-    if len(strays) > _NAMED:
-        say(f"passed over {len(strays) - _NAMED} more of this kind")
-    return [one.error for one in every if one.harm is not Harm.NONE]
+    def failed(self, error: SeriesportError) -> None:
+        """Keep it."""
+        self.failures.append(error)
 
 
 def ls(text: str, settings: Settings, *, as_json: bool) -> None:
@@ -62,10 +50,12 @@ def ls(text: str, settings: Settings, *, as_json: bool) -> None:
     Raises:
         SeriesportError: not-found; after printing, why something was left out.
     """
-    address = parse(text)
-    with open_transport(address.root, settings) as transport:
-        found, failures = find(transport, address)
-    columns = {**(_SCANS if address.has_scans else {}), **_SERIES}
+    watch = _Found()
+    try:
+        found = find(text, settings, watch=watch)
+    finally:
+        watch.say()
+    columns = {**(_SCANS if found[0].address.has_scans else {}), **_SERIES}
     rows = [
         {**series.address.columns, **{name: value(series) for name, value in columns.items()}}
         for series in found
@@ -74,8 +64,8 @@ def ls(text: str, settings: Settings, *, as_json: bool) -> None:
         print_json(rows)
     else:
         print_table(tuple(rows[0]), [tuple(row.values()) for row in rows])
-    if failures:
-        raise failures[0]
+    if watch.failures:
+        raise watch.failures[0]
 
 
 def echo(text: str, settings: Settings, *, as_json: bool) -> None:

@@ -24,11 +24,16 @@ from rich.text import Text
 
 from seriesport.privacy import printable
 from seriesport.shutdown import before_leaving
+from seriesport.transfer.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from rich.progress import TaskID
+
+    from seriesport.errors import SeriesportError
+
+_NAMED = 10
 
 
 def print_json(value: Any) -> None:
@@ -54,6 +59,25 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     for row in cells:
         table.add_row(*map(Text, row))
     Console().print(table)
+
+
+class Strays(Watch):
+    """Names on the terminal what was passed over: the first, and how many more."""
+
+    def __init__(self) -> None:
+        self._strays: list[SeriesportError] = []
+
+    def passed_over(self, error: SeriesportError) -> None:
+        """Keep it until `say`."""
+        self._strays.append(error)
+
+    def say(self) -> None:
+        """Name what was passed over since."""
+        for error in self._strays[:_NAMED]:
+            say(f"passed over {error.message} [{error.code}]")
+        if len(self._strays) > _NAMED:
+            say(f"passed over {len(self._strays) - _NAMED} more of this kind")
+        self._strays.clear()
 
 
 class Bar:

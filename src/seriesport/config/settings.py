@@ -192,7 +192,21 @@ class ZipLimits:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that a transport may need beside an address."""
+    """Everything that a transport may need beside an address: servers and limits.
+
+    An address names a server by its key here. All else has the default that config/README.md
+    states.
+
+        >>> from seriesport import Settings
+        >>> from seriesport.config.settings import DicomServer
+        >>> pacs = DicomServer("pacs", "pacs.hospital.example", 104, associations=2)
+        >>> settings = Settings({"pacs": pacs})
+        >>> settings.servers["pacs"].at_once
+        2
+
+    `load_config(Path("config/config.yaml")).settings`, of `seriesport.config.config_yaml`, reads
+    them from a file.
+    """
 
     servers: Mapping[str, Server] = field(default_factory=lambda: MappingProxyType({}))
     zip_limits: ZipLimits = ZipLimits()

@@ -26,9 +26,18 @@ if TYPE_CHECKING:
 class Series(ArrayLike, OtherNames):
     """An imaging series: values in axes (tags..., slice, row, column, and rgb for colour).
 
-        si = Series("dicom://localhost:11112/Temp/123456/98765/4")
-        print(si.shape, si.spacing, si.seriesDescription)
-        (si[2:10] * 2).write("out.nii.gz")
+        >>> from seriesport import Series
+        >>> mr = Series("images/2", "time")
+        >>> mr.axes, mr.shape
+        (('time', 'slice', 'row', 'column'), (2, 3, 64, 64))
+        >>> mr.spacing  # mm, between slices, rows and columns
+        (3.0, 3.4375, 3.4375)
+        >>> mr.timeline.tolist()  # s, from the first
+        [0.0, 0.3]
+        >>> mr.affine_lps[:3, 3].tolist()  # first voxel, mm in DICOM's patient coordinates (LPS)
+        [-108.28125, -108.28125, 0.0]
+        >>> (mr[:, 1:] * 2).mean("time")  # geometry and header go along
+        <Series MR, slice 2 x row 64 x column 64, float64, 3 x 3.438 x 3.438 mm>
 
     It is read whole or not at all. It behaves as a NumPy array; slicing and arithmetic keep
     geometry and header where they hold, else the result is a plain array (see `indexing` and
@@ -98,13 +107,21 @@ class Series(ArrayLike, OtherNames):
         formats: str | Sequence[str] | None = None,
         *,
         keep_uid: bool = False,
-    ) -> Receipt | None:
+    ) -> Receipt:
         """Write to an address, whole and proven.
 
         DICOM goes to archives, XNATs, ZIPs and folders, as new instances: the same series at the
         same target has the same UIDs, so that a second write sends nothing. Other formats go to
         files and folders, and to XNAT as a resource of the scan. New files and folders are
         readable by their owner alone, whatever the umask.
+
+            >>> from seriesport import Series
+            >>> si = Series("images/1")
+            >>> receipt = si[1:].write("cropped")
+            >>> receipt.complete, len(receipt.entries)
+            (True, 4)
+            >>> si.write("ct.nii.gz").complete
+            True
 
         Args:
             url: Address or path; in a path `%p` stands for the name of the format.
@@ -114,8 +131,8 @@ class Series(ArrayLike, OtherNames):
                 series is not sent to an archive that has them already.
 
         Returns:
-            The receipt of the DICOM instances, or of the files at an XNAT; None where files were
-            written alone.
+            The receipt: an entry per DICOM instance and per file at an XNAT. It is empty where
+            nothing but files of this machine was written.
 
         Raises:
             SeriesportError: what the destination refused; destination-conflict where it has

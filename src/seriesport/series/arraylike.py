@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
-from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from seriesport.series.arithmetic import (
     ELEMENTWISE,
@@ -25,6 +24,7 @@ from seriesport.series.arithmetic import (
     unwrapped,
 )
 from seriesport.series.indexing import select, without
+from seriesport.series.operators import Operators
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -47,7 +47,7 @@ def _reducing(function: Any) -> Callable[..., Any]:
     return method
 
 
-class ArrayLike(NDArrayOperatorsMixin):
+class ArrayLike(Operators):
     """What makes a Series an array. What keeps the geometry is told by `indexing` (for
     `series[key]`) and `arithmetic` (for everything else)."""
 

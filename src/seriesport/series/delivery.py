@@ -14,10 +14,10 @@ from seriesport.images.sealing import Seal
 from seriesport.model.instance import FileSlice, PlainFile
 from seriesport.model.series import Receipt, SeriesReference
 from seriesport.privacy import reasoned
-from seriesport.series.loading import DICOM, address_of
-from seriesport.series.sources import settings_for
+from seriesport.series.loading import DICOM
 from seriesport.store.scratch import scratch
 from seriesport.transports.file.transport import write_instance
+from seriesport.transports.given import address_of, settings_for
 from seriesport.transports.placing import PACKED
 from seriesport.transports.registry import open_transport
 from seriesport.transports.served import Flows, patience
@@ -52,7 +52,7 @@ def deliver(
     opts: Mapping[str, Any],
     keep_uid: bool,
     given: Settings | None,
-) -> Receipt | None:
+) -> Receipt:
     """Write an image to an address. See `Series.write`."""
     each = _by_format(str(url), formats)
     if each:
@@ -60,10 +60,9 @@ def deliver(
             deliver(image, header, place, formats=[name], opts=opts, keep_uid=keep_uid, given=given)
             for name, place in each.items()
         ]
-        entries = tuple(entry for part in parts if part for entry in part.entries)
-        return Receipt(entries) if entries else None
+        return Receipt(tuple(entry for part in parts for entry in part.entries))
     address = address_of(url)
-    settings = settings_for(address, given)
+    settings = settings_for([address], given)
     names = tuple(dict.fromkeys(formats)) or (_by_suffix(address),)
     unknown = [name for name in names if name not in (DICOM, *files.FORMATS)]
     if unknown:
@@ -85,7 +84,7 @@ def deliver(
             files.write(image, address.file, name, opts)
         else:
             receipts.append(_store_files(image, series, name, opts, settings))
-    return Receipt(tuple(e for r in receipts for e in r.entries)) if receipts else None
+    return Receipt(tuple(e for r in receipts for e in r.entries))
 
 
 def _by_format(url: str, formats: Sequence[str]) -> dict[str, str]:

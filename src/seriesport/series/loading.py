@@ -25,7 +25,7 @@ from seriesport.images.sorting import arrange
 from seriesport.images.template import Header
 from seriesport.privacy import reasoned
 from seriesport.series.sources import opened, opened_files
-from seriesport.transports.registry import parse, path_address
+from seriesport.transports.given import address_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from seriesport.images.image import Array
     from seriesport.images.orders import InputOrder
     from seriesport.images.sorting import Grid
-    from seriesport.model.address import Address
     from seriesport.series.laidout import LaidOut
 
 DICOM, ARRAY = "dicom", "array"
@@ -105,21 +104,6 @@ def located(
         return
     with opened(address_of(source), settings, opts, plain=plain) as there:
         yield there
-
-
-def address_of(source: Any) -> Address:
-    """An address as text or path.
-
-    Raises:
-        SeriesportError: address-invalid.
-    """
-    if isinstance(source, Path):
-        return path_address(source)
-    if isinstance(source, str):
-        return parse(source)
-    kind = type(source).__name__
-    problem = f"an address, a path, a list of files, an array or a Series is wanted, not: {kind}"
-    raise SeriesportError("address-invalid", problem)
 
 
 def _local_path(source: Any) -> Path:

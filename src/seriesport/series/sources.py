@@ -14,18 +14,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from seriesport.cohort.resolve import kind, word
-from seriesport.config.config_yaml import CONFIG, load_config
-from seriesport.config.settings import Settings
-from seriesport.counts import counted
+from seriesport.cohort.choice import check_scope, choose
 from seriesport.dicom.part10 import load_instance, read_path
 from seriesport.errors import SeriesportError
 from seriesport.model.instance import FileSlice
 from seriesport.series.laidout import LaidOut, write_file
 from seriesport.store.bundle import read_bundle, unpack
 from seriesport.store.scratch import scratch
-from seriesport.store.zipfiles.safe import read_directory
 from seriesport.transports.fetch import fetch_series
+from seriesport.transports.given import settings_for
 from seriesport.transports.listing import Listed, Listing
 from seriesport.transports.registry import open_transport, path_address
 from seriesport.transports.served import Flows, patience
@@ -33,40 +30,13 @@ from seriesport.transports.served import Flows, patience
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
+    from seriesport.config.settings import Settings
     from seriesport.model.address import Address
     from seriesport.model.instance import Instance, PlainFile
     from seriesport.model.series import Expected, SeriesReference
     from seriesport.transports.contract import Transport
 
-_LISTED = 10
 _log = logging.getLogger("seriesport")
-
-
-def settings_for(address: Address, given: Settings | None) -> Settings:
-    """What was given; else what config/config.yaml in the working directory says, if it is there
-    and the address needs more than files.
-
-    Raises:
-        SeriesportError: config-invalid.
-    """
-    usual = given or Settings()
-    if given is not None or address.file is not None or not CONFIG.exists():
-        return usual
-    if address.local is not None and _within_limits(address.local, usual):
-        return usual
-    return load_config(CONFIG).settings
-
-
-def _within_limits(path: Path, settings: Settings) -> bool:
-    """Whether a ZIP needs no higher limits; the config takes longer to read than most ZIPs."""
-    try:
-        with path.open("rb") as stream:
-            read_directory(stream.fileno(), settings.zip_limits)
-    except FileNotFoundError:
-        return True
-    except (OSError, SeriesportError):
-        return False
-    return True
 
 
 @contextmanager
@@ -85,9 +55,8 @@ def opened(
         SeriesportError: not-found; ambiguous, with a list; incomplete and the other reasons of
             `fetch_series`; changed-during-fetch where instances come or go while they are read.
     """
-    if address.is_unbounded:
-        raise SeriesportError("ambiguous", "the address is a whole archive; add a patient or study")
-    settings = settings_for(address, given)
+    check_scope(address)
+    settings = settings_for([address], given)
     with ExitStack() as stack:
         room = stack.enter_context(scratch())
         if plain and address.is_local:
@@ -97,13 +66,13 @@ def opened(
         found = transport.find(address)
         for one in transport.left_out():
             _log.warning("passed over %s [%s]", one.error.message, one.error.code)
-        series = _one(found, address, opts, plain=plain)
-        if series is None:
+        series = choose(found, address, opts.get("series"), plain=plain)
+        if not address.is_local:
+            yield _fetched(transport, _required(series), settings, room)
+        elif series is None:
             yield LaidOut(_plain_files(address, settings, room))
-        elif address.is_local:
-            yield from _local(transport, series, room)
         else:
-            yield _fetched(transport, series, settings, room)
+            yield from _local(transport, series, room)
 
 
 @contextmanager
@@ -127,42 +96,16 @@ def opened_files(paths: Sequence[Path]) -> Generator[LaidOut]:
         except SeriesportError as error:
             listing.problems[number] = error
     address = path_address(Path(paths[0]))
-    series = _one(listing.references(address), address, {}, plain=False)
-    assert series is not None
+    series = _required(choose(listing.references(address), address))
     instances = [one.instance for one in listing.whole(series).values()]
     with scratch() as room:
         yield LaidOut(instances=instances, room=room)
 
 
-def _one(
-    references: Sequence[SeriesReference],
-    address: Address,
-    opts: Mapping[str, Any],
-    *,
-    plain: bool,
-) -> SeriesReference | None:
-    """The series that is meant; None where files of other formats may be."""
-    images = [r for r in references if r.plain == plain] or list(references)
-    wanted = opts.get("series")
-    if wanted is not None:
-        chosen = str(wanted)
-        images = [r for r in images if chosen in (r.series_number, r.series_instance_uid)]
-    if len(images) == 1:
-        return images[0]
-    if not images:
-        if wanted is None and address.is_local:
-            return None
-        problem = "no series matches" if wanted is None else "no series has this number or UID"
-        raise SeriesportError("not-found", problem)
-    rows = [
-        f"series {word(r.series_number)} ({kind(r)}"
-        + (")" if r.instances is None else f", {counted(r.instances, 'instance')})")
-        for r in images[:_LISTED]
-    ]
-    more = f" and {len(images) - _LISTED} more" if len(images) > _LISTED else ""
-    how = f"{address.advice}, or choose with opts={{'series': number or UID}}"
-    problem = f"{len(images)} series are there: {'; '.join(rows)}{more}; {how}"
-    raise SeriesportError("ambiguous", problem)
+def _required(found: SeriesReference | None) -> SeriesReference:
+    if found is None:
+        raise SeriesportError("not-found", "no series matches")
+    return found
 
 
 def _fetched(

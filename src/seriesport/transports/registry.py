@@ -61,6 +61,18 @@ def path_address(path: Path) -> Address:
 def open_transport(address: Address, settings: Settings) -> Transport:
     """Open the transport that serves an address; the caller closes it.
 
+        >>> from seriesport import Settings, open_transport
+        >>> from seriesport.transports.registry import parse
+        >>> folder = parse("images/1")
+        >>> with open_transport(folder, Settings()) as transport:
+        ...     series = transport.find(folder)[0]
+        ...     expected = transport.expect(series)
+        >>> sorted(one.instance_number or 0 for one in expected.values())
+        [1, 2, 3, 4, 5]
+
+    A transport moves the instances of a series and proves nothing by itself: `fetch`, `copy` and
+    `Series` do that.
+
     Raises:
         SeriesportError: scheme-unsupported, or what the transport raises when it is opened.
     """

@@ -1,0 +1,1 @@
+"""What a user calls on addresses: find, fetch, copy and verify. Nothing here prints."""
