@@ -142,7 +142,8 @@ def test_a_fresh_clone_can_be_linted_and_says_what_to_copy(tmp_path: Path) -> No
     done = clone.snakemake()
     assert done.returncode != 0
     [said] = [line for line in done.stderr.splitlines() if "[config-missing]" in line]
-    assert said.startswith("config/config.yaml does not exist [config-missing] Run: cp -n ")
+    where = "seriesport: config/config.yaml does not exist in this folder"
+    assert said.startswith(f"{where} [config-missing] Run: cp -n ")
     assert "Traceback" not in done.stderr
     for name in re.findall(r"cp -n (\S+) (\S+)", said):
         shutil.copy(clone.folder / name[0], clone.folder / name[1])
