@@ -143,15 +143,15 @@ def _unpack(bundle: Path, series: SeriesReference, folder: Path, files: Transpor
         return [folder / item.name for item in items]
     instances = read_bundle(bundle)
     files.store(instances, path_address(folder.parent), folder.name).require_complete()
-    return _paths(files, place, series)
+    return _paths(files, folder, series)
 
 
-def _paths(files: Transport, folder: Address, series: SeriesReference) -> list[Path]:
-    found: Sequence[SeriesReference] = files.find(folder)
+def _paths(files: Transport, folder: Path, series: SeriesReference) -> list[Path]:
+    found: Sequence[SeriesReference] = files.find(path_address(folder))
     items = [
         item
         for one in found
         if key_of(one) == key_of(series)
-        for item in files.fetch(one, files.expect(one), (), path)
+        for item in files.fetch(one, files.expect(one), (), folder)
     ]
     return sorted(Path(item.payload.path) for item in items if isinstance(item.payload, FileSlice))
