@@ -15,11 +15,12 @@ import pynetdicom  # noqa: F401 - the engine imports it late, and start-up is no
 
 import archives
 from seriesport.config.settings import Settings
-from seriesport.model.address import DicomAddress, parse
 from seriesport.model.series import SeriesReference
 from seriesport.store.staging import Staging
+from seriesport.transports.archive.address import DicomAddress
 from seriesport.transports.archive.transport import DicomTransport
 from seriesport.transports.fetch import fetch_series
+from seriesport.transports.registry import parse
 
 
 def main(mode: str, pool: str, workers: int, url: str, out: str) -> None:

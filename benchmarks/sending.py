@@ -16,9 +16,10 @@ import pynetdicom  # noqa: F401 - the engine imports it late, and start-up is no
 import archives
 from seriesport.config.settings import Settings
 from seriesport.dicom.part10 import load_instance
-from seriesport.model.address import DicomAddress, parse
 from seriesport.model.series import Receipt
+from seriesport.transports.archive.address import DicomAddress
 from seriesport.transports.archive.transport import DicomTransport
+from seriesport.transports.registry import parse
 
 
 def main(pool: str, workers: int, url: str, folders: list[str]) -> None:

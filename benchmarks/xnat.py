@@ -46,11 +46,11 @@ def ours(way: str, url: str, folder: str, scan: str) -> None:
     """Our side of a way, in a process of its own; what it imports counts as little as xnatpy."""
     sys.path.remove(str(Path(__file__).parent))  # where `xnat` would be this file
     import seriesport.transports.xnat.transport  # noqa: F401 - the registry imports it when it is needed
-    from seriesport.config.settings import Settings, XnatServer
+    from seriesport.config.settings import Settings
     from seriesport.dicom.part10 import load_instance
-    from seriesport.model.address import parse
     from seriesport.transports.fetch import fetch_series
-    from seriesport.transports.registry import open_transport
+    from seriesport.transports.registry import open_transport, parse
+    from seriesport.transports.xnat.server import XnatServer
 
     settings = Settings({"xnat": XnatServer("xnat", url=url)})
     start = time.perf_counter()

@@ -10,6 +10,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from seriesport.config.keys import schema_of
+from seriesport.config.registration import registration, schemes
 from seriesport.config.schema import load_schema
 
 README = Path(__file__).parents[1] / "config" / "README.md"
@@ -34,12 +36,19 @@ def _keys(properties: dict[str, Any], prefix: str, *, deep: bool = True) -> Any:
             yield from _keys(schema["properties"], f"{prefix}{key}.")
         below = schema.get("additionalProperties")
         if deep and isinstance(below, dict):
-            required = below.get("else", {}).get("required", [])
-            marked = {
-                name: {**sub, "needed": name in required}
-                for name, sub in below["properties"].items()
-            }
-            yield from _keys(marked, f"{prefix}{key}.NAME.")
+            yield from _keys({**server_keys(), **below["properties"]}, f"{prefix}{key}.NAME.")
+
+
+def server_keys() -> dict[str, Any]:
+    """The keys of servers of all kinds; those that one needs name its scheme as `needed`."""
+    found: dict[str, Any] = {}
+    for scheme in schemes():
+        kind = getattr(registration(scheme), "server", None)
+        described = schema_of(kind) if kind else {"properties": {}, "required": []}
+        for name, schema in described["properties"].items():
+            needed = scheme if name in described["required"] else ""
+            found.setdefault(name, {**schema, "needed": needed})
+    return found
 
 
 def _table(keys: list[tuple[str, dict[str, Any]]]) -> str:
@@ -47,7 +56,7 @@ def _table(keys: list[tuple[str, dict[str, Any]]]) -> str:
     for path, schema in keys:
         default = f"`{_text(schema['default'])}`" if "default" in schema else ""
         if schema.get("needed"):
-            default = "(needed without url)"
+            default = f"(needed: {schema['needed']})"
         cells = [f"`{path}`", _type(schema), default, f"`{_text(schema['examples'][0])}`"]
         cells.append(" ".join(schema["description"].split()).replace("*", "\\*"))
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")

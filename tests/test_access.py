@@ -13,10 +13,11 @@ from seriesport import Series
 from seriesport.access import make_folder, restrict, share_with
 from seriesport.config.settings import Settings
 from seriesport.dicom.part10 import load_instance
-from seriesport.model.address import FileAddress, ZipAddress
 from seriesport.privacy import quiet_log
 from seriesport.store.files import write_bytes
+from seriesport.transports.file.address import FileAddress
 from seriesport.transports.file.transport import FileTransport
+from seriesport.transports.zip.address import ZipAddress
 from seriesport.transports.zip.transport import ZipTransport
 from seriesport.workflow.records import Records
 from seriesport.workflow.shard import Results

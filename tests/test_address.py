@@ -8,16 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seriesport.errors import SeriesportError
-from seriesport.model.address import (
-    DicomAddress,
-    FileAddress,
-    XnatAddress,
-    ZipAddress,
-    identity,
-    parse,
-    source_root,
-)
 from seriesport.model.identifiers import is_uid
+from seriesport.transports.archive.address import DicomAddress
+from seriesport.transports.file.address import FileAddress
+from seriesport.transports.registry import parse
+from seriesport.transports.xnat.address import XnatAddress
+from seriesport.transports.zip.address import ZipAddress
 
 AWKWARD = ["00/12", "a#b", "a?b", "50%", "DOE^JOHN", "two words", "A*", "A\\B", "Müller-Ωß", "0012"]
 
@@ -110,8 +106,8 @@ def test_a_study_can_be_named_without_its_patient():
 def test_a_calling_title_reads_back_and_names_no_other_place(calling: str):
     address = DicomAddress("pacs", 104, "ARCHIVE", "p", "1.2.3", calling=calling)
     assert parse(address.url) == address
-    assert identity(address) == "dicom://pacs:104/ARCHIVE/p/1.2.3"
-    assert source_root(address) == DicomAddress("pacs", 104, "ARCHIVE", calling=calling)
+    assert address.identity == "dicom://pacs:104/ARCHIVE/p/1.2.3"
+    assert address.root == DicomAddress("pacs", 104, "ARCHIVE", calling=calling)
 
 
 def test_slashes_at_the_end_add_nothing():
@@ -219,4 +215,4 @@ def test_what_is_no_uid_is_recognised(text: str):
 
 
 def test_the_root_of_a_source_holds_no_identifier():
-    assert source_root(parse("dicom://pacs:104/A/p/1.2.3/4")) == parse("dicom://pacs:104/A")
+    assert parse("dicom://pacs:104/A/p/1.2.3/4").root == parse("dicom://pacs:104/A")

@@ -14,15 +14,17 @@ import data
 from faulty import Fault, FaultyArchive
 from seriesport.cli.cp import cp
 from seriesport.cli.verify import verify
-from seriesport.config.settings import DicomServer, Settings
+from seriesport.config.settings import Settings
 from seriesport.dicom.part10 import load_instance
 from seriesport.dimse.contexts import storage_classes
 from seriesport.errors import SeriesportError
-from seriesport.model.address import DicomAddress, parse
 from seriesport.model.series import Proof
 from seriesport.store.bundle import read_bundle, read_manifest
+from seriesport.transports.archive.address import DicomAddress
+from seriesport.transports.archive.server import DicomServer
 from seriesport.transports.archive.transport import DicomTransport
 from seriesport.transports.fetch import fetch_series
+from seriesport.transports.registry import parse
 from seriesport.transports.served import Patience
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from seriesport.cohort.plan import Shard
-from seriesport.config.settings import DicomServer
+from seriesport.transports.archive.server import DicomServer
 from seriesport.workflow.arrays import Arrays
 
 SERVERS = {"pacs": DicomServer("pacs", "host", 104, associations=3)}

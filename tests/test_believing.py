@@ -12,9 +12,10 @@ import pytest
 
 import data
 from project import tree
-from seriesport.config.settings import DicomServer, Settings
+from seriesport.config.settings import Settings
 from seriesport.errors import REASONS, SeriesportError
 from seriesport.serve.archive import Archive
+from seriesport.transports.archive.server import DicomServer
 from seriesport.workflow.beginning import Rechecks, mend
 from seriesport.workflow.convert import convert_shard
 from seriesport.workflow.fetch import fetch_shard

@@ -176,7 +176,7 @@ def test_verify_against_an_archive_names_what_is_not_there(
     seriesport.json("cp", str(part), archive.url)
     assert seriesport("verify", str(part), "--against", archive.url).returncode == 0
     line = seriesport.fails("verify", str(series.paths[0].parent), "--against", archive.url)
-    assert "1 of 4 instances are not there (number 4)" in line
+    assert "1 of 4 instances is not there (number 4)" in line
 
 
 @pytest.fixture
@@ -229,7 +229,7 @@ def test_verify_tells_which_side_lacks_what(
     status, message, rows = compared(seriesport, "made", "--against", "out")
     assert status == 4
     assert "[missing-there]" in message
-    assert rows["1"]["result"] == "1 of 3 instances are not there (number 1)"
+    assert rows["1"]["result"] == "1 of 3 instances is not there (number 1)"
     shutil.rmtree(tmp_path / "made" / "2")
     status, message, rows = compared(seriesport, "made", "--against", "out")
     assert status == 5

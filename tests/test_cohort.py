@@ -18,8 +18,12 @@ from seriesport.cli.demo import lay_out
 from seriesport.cohort import Entry, read_cohort
 from seriesport.config.schema import load_schema
 from seriesport.errors import SeriesportError
-from seriesport.model.address import DicomAddress, FileAddress, XnatAddress, ZipAddress, parse
 from seriesport.model.series import SeriesReference
+from seriesport.transports.archive.address import DicomAddress
+from seriesport.transports.file.address import FileAddress
+from seriesport.transports.registry import parse
+from seriesport.transports.xnat.address import XnatAddress
+from seriesport.transports.zip.address import ZipAddress
 
 ROOT = Path(__file__).parents[1]
 STUDY, SERIES = "1.2.840.113619.2.55.3.1", "1.2.840.113619.2.55.3.1.4"

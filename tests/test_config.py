@@ -13,11 +13,16 @@ from jsonschema import Draft202012Validator
 
 import config_tables
 from seriesport.config.config_yaml import Config, environment_name, load_config
+from seriesport.config.keys import schema_of
 from seriesport.config.schema import load_schema
-from seriesport.config.settings import DicomServer, Settings, Tls, XnatServer, ZipLimits
+from seriesport.config.settings import Settings, Tls, ZipLimits
 from seriesport.errors import SeriesportError
 from seriesport.images.orders import NAMES
-from seriesport.model.address import DicomAddress, XnatAddress, parse
+from seriesport.transports.archive.address import DicomAddress
+from seriesport.transports.archive.server import DicomServer
+from seriesport.transports.registry import parse
+from seriesport.transports.xnat.address import XnatAddress
+from seriesport.transports.xnat.server import XnatServer
 
 ROOT = Path(__file__).parents[1]
 HOST = "a host name or an IP address, without scheme, port or user name"
@@ -110,13 +115,11 @@ def test_every_key_reaches_the_settings(tmp_path: Path):
 
 
 def test_the_schema_names_the_defaults_of_the_settings():
-    properties = load_schema("config")["properties"]
-    server = properties["servers"]["additionalProperties"]["properties"]
     for plain in (DicomServer("x", "h", 1), XnatServer("x", "https://h")):
-        for key, described in server.items():
-            if "default" in described and hasattr(plain, key):
+        for key, described in schema_of(type(plain))["properties"].items():
+            if "default" in described:
                 assert getattr(plain, key) == described["default"], key
-    limits = properties["zip_limits"]["properties"]
+    limits = load_schema("config")["properties"]["zip_limits"]["properties"]
     assert {k: v["default"] for k, v in limits.items()} == {
         k: getattr(ZipLimits(), k) for k in limits
     }
@@ -132,6 +135,15 @@ def test_a_mistake_is_shown_with_its_line_and_what_was_expected(tmp_path: Path):
         ", line 6: shard_size must be at least 0",
         ", line 7: formats must be one of: dicom, nifti, metaimage, npz, mat, preview",
     ]
+
+
+def test_a_server_may_say_by_which_scheme_it_is_reached(tmp_path: Path):
+    text = "servers:\n  p: {scheme: dicom, host: h, port: 1}\n"
+    assert read(tmp_path, text).settings.servers["p"] == DicomServer("p", "h", 1)
+    for scheme in ("file", "CANARY"):
+        assert problems(tmp_path, text.replace("dicom", scheme)) == [
+            ", line 2: servers.p.scheme is of no servers; there are: dicom, xnat"
+        ]
 
 
 def test_a_server_needs_host_and_port(tmp_path: Path):
@@ -206,11 +218,11 @@ def test_the_environment_gives_the_calling_title_that_nothing_else_gives(
     settings = read(tmp_path, text).settings
     addresses = "dicom://one/A dicom://two/A dicom://h:1/A dicom://h:1/A?calling=OWN"
     read_back = [cast("DicomAddress", parse(url)) for url in addresses.split()]
-    titles = [settings.server(address).calling_aet for address in read_back]
+    titles = [settings.server(address, DicomServer).calling_aet for address in read_back]
     assert titles == ["RESEARCH1", "ME", "RESEARCH1", "OWN"]
     monkeypatch.setenv("SERIESPORT_CALLING_AET", "A\\B")
     with pytest.raises(SeriesportError, match="SERIESPORT_CALLING_AET"):
-        settings.server(read_back[2])
+        settings.server(read_back[2], DicomServer)
 
 
 @pytest.mark.parametrize("value", ["", "host", "host:", ":104", "host:0", "host:99999", "host:x"])
@@ -226,9 +238,18 @@ def test_one_environment_variable_cannot_mean_two_servers(tmp_path: Path):
         read(tmp_path, text, {"SERIESPORT_SERVER_A_B": "h:1"})
 
 
-@pytest.mark.parametrize("name", ["config", "cohort"])
-def test_the_schemas_are_schemas_with_a_description_and_an_example_on_every_key(name: str):
-    schema = load_schema(name)
+@pytest.mark.parametrize(
+    "schema",
+    [
+        load_schema("config"),
+        load_schema("cohort"),
+        schema_of(DicomServer),
+        schema_of(XnatServer),
+    ],
+)
+def test_the_schemas_are_schemas_with_a_description_and_an_example_on_every_key(
+    schema: dict[str, Any],
+):
     Draft202012Validator.check_schema(schema)
     for path, key in keys(schema):
         assert key["description"], path
@@ -335,9 +356,9 @@ def test_an_entry_with_a_url_is_an_xnat(tmp_path: Path):
 def test_the_keys_of_an_archive_and_of_an_xnat_do_not_mix(tmp_path: Path):
     text = "servers:\n  x:\n    url: https://h\n    port: 1\n  p:\n    host: h\n    create: true\n"
     assert problems(tmp_path, text) == [
-        ", line 4: servers.x.port does not go with a url",
+        ", line 4: servers.x.port is no key of xnat:// servers",
         ", line 5: servers.p lacks port",
-        ", line 7: servers.p.create does not go without a url",
+        ", line 7: servers.p.create is no key of dicom:// servers",
     ]
 
 
@@ -357,7 +378,7 @@ def test_an_xnat_url_with_a_password_is_refused_and_not_repeated(tmp_path: Path,
 
 def test_the_environment_stands_in_for_the_url_of_an_xnat(tmp_path: Path):
     server = read(tmp_path, XNAT, {"SERIESPORT_SERVER_X": "http://127.0.0.1:40123/xnat"})
-    moved = server.settings.server(XnatAddress("x", None, "P"))
+    moved = server.settings.server(XnatAddress("x", None, "P"), XnatServer)
     assert moved.url == "http://127.0.0.1:40123/xnat"
     assert moved.place == "https://h:8443/xnat"
     for value in ("http://other/xnat", "127.0.0.1:40123", ""):
@@ -368,12 +389,15 @@ def test_the_environment_stands_in_for_the_url_of_an_xnat(tmp_path: Path):
 def test_an_address_of_the_wrong_kind_is_told(tmp_path: Path):
     settings = read(tmp_path, XNAT.replace("}}", "}, p: {host: h, port: 1}}")).settings
     with pytest.raises(SeriesportError, match="reached by xnat://") as caught:
-        settings.server(DicomAddress("x", None, "AE"))
+        settings.server(DicomAddress("x", None, "AE"), DicomServer)
     assert caught.value.code == "server-unknown"
     with pytest.raises(SeriesportError, match="reached by dicom://"):
-        settings.server(XnatAddress("p", None, "P"))
+        settings.server(XnatAddress("p", None, "P"), XnatServer)
 
 
 def test_an_xnat_needs_no_entry_in_the_config():
-    assert Settings().server(XnatAddress("h.example", None, "P")).url == "https://h.example"
-    assert Settings().server(XnatAddress("h", 8443, "P")).url == "https://h:8443"
+    assert (
+        Settings().server(XnatAddress("h.example", None, "P"), XnatServer).url
+        == "https://h.example"
+    )
+    assert Settings().server(XnatAddress("h", 8443, "P"), XnatServer).url == "https://h:8443"

@@ -24,23 +24,21 @@ from pydicom.uid import ExplicitVRLittleEndian
 import data
 from peers.dcmtk import ApplicationEntity
 from peers.xnat import Xnat
-from seriesport.config.settings import Settings, XnatServer
+from seriesport.config.settings import Settings
 from seriesport.dicom.part10 import check_whole, load_instance
 from seriesport.errors import SeriesportError
 from seriesport.http.answer import StatusError
-from seriesport.model.address import (
-    Address,
-    DicomAddress,
-    FileAddress,
-    XnatAddress,
-    ZipAddress,
-    parse,
-)
+from seriesport.model.address import Address
 from seriesport.model.instance import FileSlice, Instance, PlainFile
 from seriesport.model.series import Proof, SeriesReference
-from seriesport.transports.registry import open_transport
+from seriesport.transports.archive.address import DicomAddress
+from seriesport.transports.file.address import FileAddress
+from seriesport.transports.registry import open_transport, parse
+from seriesport.transports.xnat.address import XnatAddress
 from seriesport.transports.xnat.paths import data_path, file_path
+from seriesport.transports.xnat.server import XnatServer
 from seriesport.transports.xnat.session import Session
+from seriesport.transports.zip.address import ZipAddress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -529,7 +527,7 @@ def test_plain_files_are_stored_once_and_never_replaced(
     party: Party, who: data.Identity, tmp_path: Path
 ) -> None:
     series, transport = reference_of(party, who), party.transport
-    if not transport.takes_files:
+    if not party.address.takes_files:
         with pytest.raises(SeriesportError) as caught:
             transport.store_files([], party.address, "NIFTI", series)
         assert caught.value.code == "files-unsupported"

@@ -21,8 +21,9 @@ import data
 from faulty import Fault, FaultyArchive
 from project import BIN
 from seriesport.cli.cp import cp
-from seriesport.config.settings import DicomServer, Settings
+from seriesport.config.settings import Settings
 from seriesport.errors import SeriesportError
+from seriesport.transports.archive.server import DicomServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

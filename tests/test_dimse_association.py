@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import transcript
-from seriesport.config.settings import DicomServer
 from seriesport.dimse import contexts
 from seriesport.dimse.association import Association
 from seriesport.dimse.attributes import Key, encode
@@ -23,6 +22,7 @@ from seriesport.dimse.get import Spool, get
 from seriesport.dimse.message import Kind
 from seriesport.dimse.pdu import PduType, control_pdu, data_header
 from seriesport.errors import SeriesportError
+from seriesport.transports.archive.server import DicomServer
 from transcript import archive, associate
 
 if TYPE_CHECKING:

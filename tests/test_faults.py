@@ -11,12 +11,13 @@ import pytest
 
 import data
 from faulty import Fault, FaultyArchive
-from seriesport.config.settings import DicomServer, Settings
+from seriesport.config.settings import Settings
 from seriesport.dicom.part10 import check_whole, load_instance
 from seriesport.errors import SeriesportError
-from seriesport.model.address import DicomAddress
 from seriesport.model.series import Proof, Receipt, SeriesReference
 from seriesport.store.bundle import read_bundle, read_manifest, verify_bundle
+from seriesport.transports.archive.address import DicomAddress
+from seriesport.transports.archive.server import DicomServer
 from seriesport.transports.archive.transport import DicomTransport
 from seriesport.transports.fetch import fetch_series
 from seriesport.transports.served import Patience

@@ -13,8 +13,9 @@ import data
 from faulty import Fault, FaultyArchive
 from project import SNAKEMAKE, Project
 from seriesport.cli.cp import cp
-from seriesport.config.settings import DicomServer, Settings
+from seriesport.config.settings import Settings
 from seriesport.errors import SeriesportError
+from seriesport.transports.archive.server import DicomServer
 from seriesport.transports.served import Flow, Patience
 from seriesport.workflow.fetch import fetch_shard
 from seriesport.workflow.ledger import Status

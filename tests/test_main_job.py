@@ -14,8 +14,10 @@ import data
 from peers.xnat import Xnat
 from project import Project
 from seriesport import Series
-from seriesport.config.settings import DicomServer, Settings, XnatServer
+from seriesport.config.settings import Settings
 from seriesport.store.bundle import read_bundle
+from seriesport.transports.archive.server import DicomServer
+from seriesport.transports.xnat.server import XnatServer
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,9 +16,10 @@ import data
 from seriesport.cohort import read_cohort
 from seriesport.cohort.plan import MOST_SHARDS, Plan, PlanFolder, _place, make_plan, read_index
 from seriesport.config.hours import Hours
-from seriesport.config.settings import DicomServer, Settings
+from seriesport.config.settings import Settings
 from seriesport.errors import SeriesportError
 from seriesport.serve.archive import Archive
+from seriesport.transports.archive.server import DicomServer
 from seriesport.workflow.plan import plan_cohort
 from seriesport.workflow.shard import Results
 

@@ -20,10 +20,11 @@ import data
 from peers.xnat import Xnat
 from project import tree
 from seriesport.cohort import read_cohort
-from seriesport.config.settings import Settings, XnatServer
+from seriesport.config.settings import Settings
 from seriesport.errors import SeriesportError
 from seriesport.serve.archive import Archive
 from seriesport.store.lease import lease
+from seriesport.transports.xnat.server import XnatServer
 from seriesport.workflow.beginning import mend
 from seriesport.workflow.convert import convert_shard
 from seriesport.workflow.fetch import fetch_shard

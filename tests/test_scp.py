@@ -27,20 +27,21 @@ import data
 from peers import wait_until
 from peers.dcmtk import send
 from peers.process import echo, program
-from seriesport.config.settings import DicomServer, Settings
+from seriesport.config.settings import Settings
 from seriesport.dimse import message
 from seriesport.dimse.acceptor import decode_request
 from seriesport.dimse.association import Association as Requestor
 from seriesport.dimse.contexts import IDENTIFIER_SYNTAXES, Proposal
 from seriesport.dimse.message import Field, Kind
 from seriesport.errors import SeriesportError
-from seriesport.model.address import DicomAddress, parse, source_root
 from seriesport.serve import archive as scp
 from seriesport.serve.archive import Archive
 from seriesport.serve.catalog import ATTRIBUTES, matcher
 from seriesport.serve.identifier import Identifier
+from seriesport.transports.archive.address import DicomAddress
+from seriesport.transports.archive.server import DicomServer
 from seriesport.transports.fetch import fetch_series
-from seriesport.transports.registry import open_transport
+from seriesport.transports.registry import open_transport, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -565,7 +566,7 @@ def test_more_connections_than_files_are_refused_for_a_while_and_end_nothing(
 
 def query(address: DicomAddress) -> int:
     """How many series an archive lists, asked once."""
-    with open_transport(source_root(address), Settings()) as transport:
+    with open_transport(address.root, Settings()) as transport:
         return len(transport.find(address))
 
 
@@ -605,7 +606,7 @@ def test_a_syntax_of_40_kb_and_a_file_that_is_gone_end_one_request_and_nothing_e
             assert sock.recv(100)[:1] == b"\x07"  # A-ABORT
         made.paths[1].unlink()
         address = parse(archive.url)
-        with open_transport(source_root(address), Settings()) as transport:
+        with open_transport(address.root, Settings()) as transport:
             (series,) = transport.find(address)
             with pytest.raises(SeriesportError) as caught:
                 fetch_series(transport, series, tmp_path / "b.zip", tmp_path / "staging")

@@ -16,8 +16,9 @@ import data
 import dicom_files
 from faulty import Fault, FaultyArchive
 from seriesport import Series
-from seriesport.config.settings import DicomServer, Settings
+from seriesport.config.settings import Settings
 from seriesport.errors import SeriesportError
+from seriesport.transports.archive.server import DicomServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from seriesport.config.hours import Hours
-from seriesport.config.settings import DicomServer, Settings, XnatServer
+from seriesport.config.settings import Settings
 from seriesport.errors import SeriesportError
-from seriesport.model.address import parse
 from seriesport.store.sealed import write_sealed
-from seriesport.transports.served import server_of
+from seriesport.transports.archive.server import DicomServer
+from seriesport.transports.registry import parse, server_of
+from seriesport.transports.xnat.server import XnatServer
 from seriesport.workflow.rules import fetching, granted, limits, uploading
 from seriesport.workflow.shares import check_granted
 

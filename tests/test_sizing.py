@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from seriesport.cohort.plan import Shard
-from seriesport.config.settings import DicomServer
+from seriesport.transports.archive.server import DicomServer
 from seriesport.workflow.ledger import LedgerLine, Status, write_ledger
 from seriesport.workflow.shares import Shares
 from seriesport.workflow.sizing import converting, moving

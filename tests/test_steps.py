@@ -24,17 +24,19 @@ from seriesport import Series
 from seriesport.cli import cp as copying
 from seriesport.cohort.plan import Plan
 from seriesport.config.hours import Hours
-from seriesport.config.settings import DicomServer, Settings
+from seriesport.config.settings import Settings
 from seriesport.dicom.part10 import load_instance
 from seriesport.errors import REASONS, SeriesportError
-from seriesport.model.address import FileAddress, parse
 from seriesport.model.series import Proof, Receipt, ReceiptEntry
 from seriesport.serve.archive import Archive
 from seriesport.store.bundle import read_bundle
 from seriesport.store.scratch import scratch
 from seriesport.store.staging import Staging
+from seriesport.transports.archive.server import DicomServer
 from seriesport.transports.fetch import fetch_series
+from seriesport.transports.file.address import FileAddress
 from seriesport.transports.file.transport import FileTransport
+from seriesport.transports.registry import parse
 from seriesport.transports.served import Flows
 from seriesport.workflow.convert import convert_shard
 from seriesport.workflow.fetch import fetch_shard

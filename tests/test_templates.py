@@ -14,8 +14,9 @@ from PIL import Image
 import data
 from peers.xnat import Xnat
 from seriesport import Series
-from seriesport.config.settings import Settings, XnatServer
+from seriesport.config.settings import Settings
 from seriesport.store.bundle import read_bundle
+from seriesport.transports.xnat.server import XnatServer
 from seriesport.workflow.convert import convert_shard
 from seriesport.workflow.fetch import fetch_shard
 from seriesport.workflow.ledger import LedgerLine, Status

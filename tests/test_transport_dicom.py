@@ -13,12 +13,14 @@ import pytest
 import data
 from peers import Authority, Certificate, Dcmqrscp, Orthanc, Storescp, free_port
 from peers.dcmtk import ApplicationEntity
-from seriesport.config.settings import DicomServer, Settings, Tls
+from seriesport.config.settings import Settings, Tls
 from seriesport.dicom.part10 import load_instance
 from seriesport.errors import SeriesportError
-from seriesport.model.address import DicomAddress, parse
 from seriesport.model.series import Proof, SeriesReference
+from seriesport.transports.archive.address import DicomAddress
+from seriesport.transports.archive.server import DicomServer
 from seriesport.transports.archive.transport import DicomTransport
+from seriesport.transports.registry import parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -17,11 +17,11 @@ import data
 from seriesport.config.settings import Settings
 from seriesport.dicom.part10 import load_instance
 from seriesport.errors import SeriesportError
-from seriesport.model.address import FileAddress
 from seriesport.model.instance import FileSlice, PlainFile
 from seriesport.model.series import Harm, Proof, SeriesReference
 from seriesport.store.bundle import write_bundle
 from seriesport.store.files import PART_SUFFIX
+from seriesport.transports.file.address import FileAddress
 from seriesport.transports.file.transport import FileTransport
 
 if TYPE_CHECKING:

@@ -15,15 +15,17 @@ import pytest
 import data
 from peers.xnat import Fault, Xnat
 from seriesport.config.credentials import find_credentials
-from seriesport.config.settings import Settings, XnatServer
+from seriesport.config.settings import Settings
 from seriesport.errors import SeriesportError
-from seriesport.model.address import XnatAddress, parse
 from seriesport.model.instance import PlainFile
 from seriesport.store.bundle import read_bundle, read_manifest
 from seriesport.transports.fetch import fetch_series
+from seriesport.transports.registry import parse
 from seriesport.transports.served import Flow, Patience
+from seriesport.transports.xnat.address import XnatAddress
 from seriesport.transports.xnat.head import remote_header
 from seriesport.transports.xnat.paths import file_path
+from seriesport.transports.xnat.server import XnatServer
 from seriesport.transports.xnat.session import Session
 from seriesport.transports.xnat.transport import XnatTransport
 from seriesport.workflow.fetch import fetch_shard
@@ -588,7 +590,7 @@ def test_a_header_is_read_without_waiting_behind_the_files_end(place: Place):
 
 
 def test_a_header_is_read_of_a_file_whose_size_is_not_listed(place: Place):
-    session = Session(place.settings.server(place.at()))
+    session = Session(place.settings.server(place.at(), XnatServer))
     path = f"/data/projects/{place.project}/subjects/S1/experiments/{place.project}_E1/scans/4"
     with closing(session):
         found = remote_header(
@@ -662,7 +664,7 @@ def test_a_page_that_is_listed_with_another_size_is_not_taken_for_a_file(place: 
 def test_an_address_with_a_host_needs_no_config(monkeypatch: pytest.MonkeyPatch):
     address = parse("xnat://xnat.example:8443/P/S/E/4")
     assert address == XnatAddress("xnat.example", 8443, "P", "S", "E", "4")
-    server = Settings().server(address)
+    server = Settings().server(address, XnatServer)
     assert server.url == "https://xnat.example:8443"
     monkeypatch.setenv("SERIESPORT_USER_XNAT_EXAMPLE_8443", "me")
     monkeypatch.setenv("SERIESPORT_PASSWORD_XNAT_EXAMPLE_8443", "secret")

@@ -17,14 +17,15 @@ import pytest
 
 import data
 from peers.xnat import Fault, Xnat
-from seriesport.config.settings import Settings, XnatServer
+from seriesport.config.settings import Settings
 from seriesport.dicom.part10 import load_instance
 from seriesport.errors import SeriesportError
-from seriesport.model.address import XnatAddress
 from seriesport.model.instance import FileSlice, Instance, PlainFile
 from seriesport.model.series import Proof, Removal, SeriesReference, Written
 from seriesport.transports.registry import open_transport
+from seriesport.transports.xnat.address import XnatAddress
 from seriesport.transports.xnat.contents import Contents
+from seriesport.transports.xnat.server import XnatServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -922,9 +923,10 @@ def test_uploads_into_one_experiment_at_once_all_arrive(
 CHILD = """
 import sys
 from pathlib import Path
-from seriesport.model.address import parse
+from seriesport.transports.registry import parse
 from seriesport.dicom.part10 import load_instance
-from seriesport.config.settings import Settings, XnatServer
+from seriesport.config.settings import Settings
+from seriesport.transports.xnat.server import XnatServer
 from seriesport.transports.registry import open_transport
 
 settings = Settings({"here": XnatServer("here", sys.argv[1])})

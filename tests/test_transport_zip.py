@@ -20,8 +20,8 @@ import zips
 from seriesport.config.settings import Settings, ZipLimits
 from seriesport.dicom.part10 import load_instance
 from seriesport.errors import SeriesportError
-from seriesport.model.address import ZipAddress
 from seriesport.model.series import Proof
+from seriesport.transports.zip.address import ZipAddress
 from seriesport.transports.zip.selection import select
 from seriesport.transports.zip.transport import ZipTransport
 from zips import Part
@@ -535,7 +535,7 @@ def test_a_zip64_file_is_added_to(tmp_path: Path) -> None:
 ADDER = """
 import sys
 from pathlib import Path
-from seriesport.model.address import ZipAddress
+from seriesport.transports.zip.address import ZipAddress
 from seriesport.dicom.part10 import load_instance
 from seriesport.config.settings import Settings
 from seriesport.transports.zip.transport import ZipTransport

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from seriesport.config.credentials import Credentials, find_credentials
-from seriesport.config.settings import XnatServer
 from seriesport.errors import SeriesportError
+from seriesport.transports.xnat.server import XnatServer
 
 SERVER = XnatServer("my-xnat", "https://h.example:8443/xnat")
 ENTRY = "machine {} login {} password CANARY\n"

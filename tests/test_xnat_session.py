@@ -24,11 +24,12 @@ import data
 import xnat as xnatpy
 from peers.xnat import Fault, Xnat
 from seriesport.config.credentials import Credentials
-from seriesport.config.settings import Settings, Tls, XnatServer
+from seriesport.config.settings import Settings, Tls
 from seriesport.errors import SeriesportError
 from seriesport.model.instance import FileSlice
 from seriesport.series import Series
 from seriesport.transports.xnat import session as sessions
+from seriesport.transports.xnat.server import XnatServer
 from seriesport.transports.xnat.session import Session
 from seriesport.transports.xnat.sharing import release_session, share_session
 
@@ -661,7 +662,7 @@ def test_a_copy_that_is_stopped_leaves_no_session_behind(
 def test_a_process_leaves_no_session_behind(server: Xnat, tmp_path: Path, end: str):
     code = f"""
 import json, sys, time
-from seriesport.config.settings import XnatServer
+from seriesport.transports.xnat.server import XnatServer
 from seriesport.transports.xnat.sharing import share_session
 from seriesport.workflow.job import job
 def work():

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from seriesport.errors import SeriesportError
-from seriesport.model.address import DicomAddress, FileAddress, ZipAddress
 from seriesport.model.series import Proof, Receipt, ReceiptEntry
 from seriesport.store.bundle import manifest_path, read_manifest
 from seriesport.store.digest import digest_member
@@ -80,19 +78,19 @@ def _proof(
     destination: Address,
     writer: Transport,
 ) -> Proof | None:
-    if isinstance(destination, DicomAddress):
-        place = replace(
-            destination, study=series.study_instance_uid, series=series.series_instance_uid
+    if destination.lists_only:
+        place = destination.narrowed(
+            study=series.study_instance_uid, series=series.series_instance_uid
         )
         listed = {uid for one in writer.find(place) for uid in writer.uids(one)}
         return Proof.LISTED if uids <= listed else None
-    if not isinstance(destination, FileAddress | ZipAddress):
+    if destination.local is None:
         return None
     digests: dict[str, str] = {}
     for one in writer.find(destination):
         if key_of(one) == key_of(series):
             # files are read where they are: there is no spool
-            for item in writer.fetch(one, writer.expect(one), (), destination.path):
+            for item in writer.fetch(one, writer.expect(one), (), destination.local):
                 digests[item.uid] = digest_member(item).sha256
     same = sorted(digests.values()) == sorted(member.sha256 for member in noted.instances)
     return Proof.DIGEST if same and digests.keys() == uids else None

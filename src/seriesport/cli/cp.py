@@ -13,7 +13,6 @@ from seriesport.cli.arrived import arrived, forget, note
 from seriesport.cli.ls import find
 from seriesport.cli.output import print_json, print_table, progress
 from seriesport.errors import SeriesportError
-from seriesport.model.address import identity, parse, source_root
 from seriesport.model.series import Proof
 from seriesport.privacy import reasoned
 from seriesport.store.bundle import read_bundle, read_files
@@ -21,7 +20,8 @@ from seriesport.store.files import locked
 from seriesport.store.keys import load_secret, series_key
 from seriesport.transports.fetch import fetch_series
 from seriesport.transports.parallel import Transports, in_parallel
-from seriesport.transports.served import REFUSALS, Flows, patience, server_of, workers
+from seriesport.transports.registry import parse, server_of
+from seriesport.transports.served import REFUSALS, Flows, patience, workers
 from seriesport.workflow.fetch import existing
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def cp(source_text: str, destination_text: str, settings: Settings, *, as_json: 
     """
     source, destination = parse(source_text), parse(destination_text)
     with Transports(settings) as transports:
-        reader = transports.get(source_root(source))
-        transports.get(source_root(destination)).check_destination(destination)
+        reader = transports.get(source.root)
+        transports.get(destination.root).check_destination(destination)
         found, lost = find(reader, source)
         transports.lend()
         with progress(_instances(found)) as bar:
@@ -215,14 +215,14 @@ class _Copy:
 
         Of two to one server, as under two AE titles, one is open at a time.
         """
-        mine, others = source_root(address), source_root(other)
+        mine, others = address.root, other.root
         server = server_of(address, self._settings)
         if mine != others and server is not None and server == server_of(other, self._settings):
             self._transports.get(others).close()
         return self._transports.get(mine)
 
     def _bundle(self, series: SeriesReference) -> Path:
-        return _cache() / series_key(self._secret, identity(series.address), series) / "bundle.zip"
+        return _cache() / series_key(self._secret, series.address.identity, series) / "bundle.zip"
 
 
 def _instances(found: Sequence[SeriesReference]) -> int | None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from seriesport.cli.output import print_json, print_table, printable, say
 from seriesport.errors import SeriesportError
-from seriesport.model.address import XnatAddress, parse, source_root
 from seriesport.model.series import Harm, SeriesReference
-from seriesport.transports.registry import open_transport
+from seriesport.transports.registry import open_transport, parse
 
 if TYPE_CHECKING:
     from seriesport.config.settings import Settings
@@ -27,23 +26,9 @@ _SERIES: dict[str, _Column] = {
     "instances": lambda r: "" if r.instances is None else r.instances,
     "description": lambda r: r.series_description,
 }
-_SCANS: dict[str, _Column] = {
-    "subject": lambda r: _place(r).subject,
-    "experiment": lambda r: _place(r).experiment,
-    "scan": lambda r: _place(r).scan,
-    "resource": lambda r: _place(r).resource,
-    "type": lambda r: r.scan_type,
-    "quality": lambda r: r.quality,
-    **_SERIES,
-}
-
-
+_SCANS: dict[str, _Column] = {"type": lambda r: r.scan_type, "quality": lambda r: r.quality}
 NOTHING = "no series below this address"
 _NAMED = 10
-
-
-def _place(series: SeriesReference) -> XnatAddress:
-    return cast("XnatAddress", series.address)
 
 
 def find(
@@ -78,14 +63,17 @@ def ls(text: str, settings: Settings, *, as_json: bool) -> None:
         SeriesportError: not-found; after printing, why something was left out.
     """
     address = parse(text)
-    with open_transport(source_root(address), settings) as transport:
+    with open_transport(address.root, settings) as transport:
         found, failures = find(transport, address)
-    columns = _SCANS if isinstance(address, XnatAddress) else _SERIES
-    rows = [{name: value(series) for name, value in columns.items()} for series in found]
+    columns = {**(_SCANS if address.has_scans else {}), **_SERIES}
+    rows = [
+        {**series.address.columns, **{name: value(series) for name, value in columns.items()}}
+        for series in found
+    ]
     if as_json:
         print_json(rows)
     else:
-        print_table(tuple(columns), [tuple(row.values()) for row in rows])
+        print_table(tuple(rows[0]), [tuple(row.values()) for row in rows])
     if failures:
         raise failures[0]
 
@@ -99,7 +87,7 @@ def echo(text: str, settings: Settings, *, as_json: bool) -> None:
     address = parse(text)
     rows: list[dict[str, Any]] = []
     failures: list[SeriesportError] = []
-    with open_transport(source_root(address), settings) as transport:
+    with open_transport(address.root, settings) as transport:
         for check in transport.echo(address):
             rows.append(_told(check))
             if not as_json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -13,19 +13,11 @@ from seriesport.cli.output import print_json, print_table
 from seriesport.cohort.resolve import kind, word
 from seriesport.counts import part
 from seriesport.errors import SeriesportError
-from seriesport.model.address import (
-    DicomAddress,
-    FileAddress,
-    XnatAddress,
-    ZipAddress,
-    parse,
-    source_root,
-)
 from seriesport.store.bundle import manifest_path, read_manifest, verify_bundle
 from seriesport.store.scratch import scratch
 from seriesport.store.staging import Staging
 from seriesport.transports.fetch import numbers
-from seriesport.transports.registry import open_transport
+from seriesport.transports.registry import open_transport, parse
 from seriesport.workflow.ledger import Status, read_ledger
 
 if TYPE_CHECKING:
@@ -122,7 +114,7 @@ class _Side:
         """What could not be listed, or is lost."""
         self._like = like
         self._uids: dict[Hashable, set[str]] = {}
-        self.transport = stack.enter_context(open_transport(source_root(self.address), settings))
+        self.transport = stack.enter_context(open_transport(self.address.root, settings))
 
     @cached_property
     def series(self) -> list[SeriesReference]:
@@ -131,18 +123,16 @@ class _Side:
         for address in self._addresses():
             found.update(dict.fromkeys(self.transport.find(address)))
             self.failures += left_out(self.transport)
-        if isinstance(self.address, FileAddress):
-            self.failures += _lost_files(self.address.path)
+        if self.address.file is not None:
+            self.failures += _lost_files(self.address.file)
         return list(found)
 
     def _addresses(self) -> list[Address]:
         address = self.address
-        if self._like is None or not isinstance(address, DicomAddress):
-            return [address]
-        if address.patient or address.study:
+        if self._like is None or not address.is_unbounded:
             return [address]
         studies = {series.study_instance_uid for series in self._like.series}
-        return [replace(address, study=study) for study in sorted(studies)]
+        return [address.narrowed(study=study) for study in sorted(studies)]
 
     @cached_property
     def _by_identity(self) -> dict[Hashable, list[SeriesReference]]:
@@ -182,12 +172,7 @@ class _Side:
 
 def _identity(series: SeriesReference) -> Hashable:
     """What makes a series on one side the same as one on the other."""
-    address = series.address
-    if not series.plain:
-        return series.series_instance_uid
-    if isinstance(address, XnatAddress):
-        return address.experiment, address.scan, address.resource
-    return address
+    return series.address.counterpart if series.plain else series.series_instance_uid
 
 
 def _check(here: _Side, there: _Side | None) -> Iterable[_Row]:
@@ -262,12 +247,13 @@ def _require_whole(transport: Transport, series: SeriesReference) -> int:
 
 
 def _check_manifest(address: Address) -> None:
-    if not isinstance(address, ZipAddress) or not manifest_path(address.path).exists():
+    path = address.local
+    if path is None or not address.is_packed or not manifest_path(path).exists():
         return
     try:
-        verify_bundle(address.path, read_manifest(address.path))
+        verify_bundle(path, read_manifest(path))
     except SeriesportError as error:
-        raise SeriesportError(error.code, f"{address.path.name}: {error.message}") from error
+        raise SeriesportError(error.code, f"{path.name}: {error.message}") from error
 
 
 def _lost_files(folder: Path) -> list[SeriesportError]:

@@ -46,7 +46,7 @@ class Checker:
         self._patterns = {
             key: re.compile(properties[key]["pattern"]).fullmatch for key in IDENTIFIERS
         }
-        whole = validator("cohort")
+        whole = validator(schema)
         self._validators = {key: whole.evolve(schema=properties[key]) for key in properties}
         self._passed: set[tuple[str, object]] = set()
         self._allowed = frozenset(self.keys)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from seriesport.access import folder_mode, make_folder, set_mode
 from seriesport.cohort.resolve import Answer, Found, ask, fingerprint
 from seriesport.errors import SeriesportError
-from seriesport.model.address import FileAddress, ZipAddress, identity, parse, source_root
 from seriesport.model.series import SeriesReference
 from seriesport.store.keys import series_key
 from seriesport.store.sealed import parse_json, read_sealed, write_sealed
+from seriesport.transports.registry import parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -178,9 +178,9 @@ def places(plan: Plan | None) -> dict[str, str]:
 
 def server_name(address: Address) -> str:
     """The server of an address as the workflow may name it."""
-    if isinstance(address, FileAddress | ZipAddress):
+    if address.is_local:
         return LOCAL
-    return safe_name(address.server) if address.port is None else UNNAMED
+    return safe_name(address.server_name) or UNNAMED
 
 
 def resource_name(server: str) -> str:
@@ -224,15 +224,9 @@ def _row(entry: Entry, name: str, found: Found, secret: bytes) -> PlannedSeries:
 
 
 def _key(secret: bytes, series: SeriesReference, *made_with: str) -> str:
-    place = series.address if series.plain else source_root(series.address)
-    return series_key(secret, _identity(place), series, *made_with)
-
-
-def _identity(place: Address) -> str:
+    place = series.address if series.plain else series.address.root
     # A project that is moved with its sources keeps its keys.
-    if isinstance(place, FileAddress | ZipAddress) and place.path.is_relative_to(Path.cwd()):
-        return replace(place, path=place.path.relative_to(Path.cwd())).url
-    return identity(place)
+    return series_key(secret, place.identity_in(Path.cwd()), series, *made_with)
 
 
 def _merge(one: PlannedSeries, other: PlannedSeries) -> PlannedSeries:

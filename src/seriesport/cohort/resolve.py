@@ -12,17 +12,9 @@ from typing import TYPE_CHECKING
 
 from seriesport.counts import counted
 from seriesport.errors import SeriesportError
-from seriesport.model.address import (
-    DicomAddress,
-    FileAddress,
-    XnatAddress,
-    ZipAddress,
-    parse,
-    source_root,
-)
 from seriesport.model.series import Harm, SeriesReference
 from seriesport.privacy import printable, where
-from seriesport.transports.registry import open_transport
+from seriesport.transports.registry import open_transport, parse
 from seriesport.transports.served import workers
 
 if TYPE_CHECKING:
@@ -77,7 +69,7 @@ def ask(entries: list[tuple[str, Entry]], settings: Settings) -> dict[str, Answe
     """
     groups: dict[Address, list[tuple[str, Entry]]] = {}
     for name, entry in entries:
-        groups.setdefault(source_root(entry.source), []).append((name, entry))
+        groups.setdefault(entry.source.root, []).append((name, entry))
     parts: list[tuple[Address, list[tuple[str, Entry]]]] = []
     for root, group in groups.items():
         shares = workers([root], settings, len(group))
@@ -121,7 +113,7 @@ def _answer(transport: Transport, entry: Entry, settings: Settings) -> list[Foun
 def _beside(address: Address, what: str, settings: Settings) -> SeriesReference:
     """The one series of a template's or geometry's address."""
     try:
-        with open_transport(source_root(address), settings) as transport:
+        with open_transport(address.root, settings) as transport:
             found = [r for r in transport.find(address) if not r.plain]
             if len(found) == 1:
                 return _counted(transport, _addressable(found[0]))
@@ -141,7 +133,7 @@ def resolve(transport: Transport, entry: Entry) -> list[SeriesReference]:
     """
     source = entry.source
     bounded = entry.max_series is not None
-    if isinstance(source, DicomAddress) and not (source.patient or source.study or bounded):
+    if source.is_unbounded and not bounded:
         raise SeriesportError(
             "ambiguous", "the entry names a whole archive; add a patient or a study, or max_series"
         )
@@ -176,19 +168,16 @@ def _is_single(entry: Entry) -> bool:
     chosen = (
         entry.patient or entry.study or entry.accession or entry.modalities or entry.description
     )
-    return (
-        isinstance(entry.source, FileAddress | ZipAddress)
-        and not chosen
-        and entry.max_series is None
-    )
+    return entry.source.is_local and not chosen and entry.max_series is None
 
 
 def _beside_it(transport: Transport, source: Address) -> list[SeriesReference]:
-    """Return the other series of the study that an archive's address names."""
-    if not isinstance(source, DicomAddress) or not source.series:
+    """Return the other series of the study that a series' address names."""
+    study = source.whole_study
+    if study is None:
         return []
     with suppress(SeriesportError):
-        return transport.find(replace(source, series=""))
+        return transport.find(study)
     return []
 
 
@@ -219,7 +208,7 @@ def _may_lack_zeros(text: str, others: Sequence[str]) -> bool:
 def _addressable(reference: SeriesReference) -> SeriesReference:
     """The series, if its address can be written into the plan and read back."""
     address = reference.address
-    if isinstance(address, DicomAddress | XnatAddress):
+    if not address.is_local:
         try:
             same = parse(address.url) == address
         except (SeriesportError, UnicodeError):

@@ -4,30 +4,19 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from seriesport.cohort.table import CODE
 from seriesport.errors import SeriesportError
-from seriesport.model.address import Address, DicomAddress, XnatAddress, identity, parse
-from seriesport.model.identifiers import is_uid
-from seriesport.model.instance import OPAQUE_UID
+from seriesport.model.address import Address
+from seriesport.model.identifiers import Identifiers, UnfitError
+from seriesport.transports.registry import parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from seriesport.cohort.check import Row
     from seriesport.config.schema import Problems
-
-
-class Identifiers(NamedTuple):
-    """What names a series; empty where the entry does not say."""
-
-    patient: str = ""
-    study: str = ""
-    accession: str = ""
-    series: str = ""
-    series_number: str = ""
 
 
 def same_number(one: str, other: str) -> bool:
@@ -78,8 +67,8 @@ class Places:
         )
         try:
             _check_filters(address, values)
-            return _place(address, given)
-        except _Unfit as unfit:
+            return address.with_identifiers(given)
+        except UnfitError as unfit:
             self._problems.add(CODE, row.line_of(unfit.key), str(unfit))
             return None
 
@@ -160,97 +149,28 @@ _TWICE = "destinations names one place twice"
 _WITH_TEMPLATE = ("geometry", "series_description")
 
 
-class _Unfit(Exception):  # noqa: N818 - never leaves this module
-    def __init__(self, key: str, text: str) -> None:
-        super().__init__(text)
-        self.key = key
-
-
 def _destination_problem(address: Address | None, others: list[Address]) -> str | None:
-    if isinstance(address, DicomAddress) and (address.patient or address.study):
-        return "a destination ends with the AE title; the images carry their own identifiers"
-    if isinstance(address, XnatAddress) and not address.experiment:
-        return "an xnat:// destination names project, subject and experiment, and a scan or none"
-    return _TWICE if address and identity(address) in map(identity, others) else None
+    if address is None:
+        return None
+    if address.destination_problem:
+        return address.destination_problem
+    return _TWICE if address.identity in {other.identity for other in others} else None
 
 
 def _check_filters(address: Address, values: dict[str, Any]) -> None:
     if "template" in values:
         named = [key for key in _OF_DICOM if values.get(key)]
         if named:
-            raise _Unfit(named[0], f"{named[0]} does not go with template: the source is no DICOM")
+            raise UnfitError(
+                named[0], f"{named[0]} does not go with template: the source is no DICOM"
+            )
         if not -(2**31) <= int(values.get("series_number", 0)) < 2**31:
-            raise _Unfit(
+            raise UnfitError(
                 "series_number", "series_number is larger than DICOM can write (2147483647)"
             )
     for key in _WITH_TEMPLATE:
         if key in values and "template" not in values:
-            raise _Unfit(key, f"{key} goes with template alone")
+            raise UnfitError(key, f"{key} goes with template alone")
     for key in ("scan_type", "quality"):
-        if values.get(key) and not isinstance(address, XnatAddress):
-            raise _Unfit(key, f"{key} goes with an xnat:// source alone")
-
-
-def _place(address: Address, given: Identifiers) -> tuple[Address, Identifiers]:
-    if isinstance(address, DicomAddress):
-        return _in_archive(address, given)
-    if isinstance(address, XnatAddress):
-        for key, value in zip(given._fields, given, strict=True):
-            if value and key != "series_number":
-                text = "an xnat:// source names subject, experiment and scan in its address"
-                raise _Unfit(key, f"{key} does not go here: {text}")
-    return address, given
-
-
-def _in_archive(address: DicomAddress, given: Identifiers) -> tuple[DicomAddress, Identifiers]:
-    """Bring together what the address names and what the entry does."""
-    for key in ("study", "series"):
-        text = getattr(given, key)
-        if text and not _may_be_uid(text):
-            raise _Unfit(key, f"{key} is no DICOM UID (three numbers or more, with dots between)")
-    if given.accession and is_uid(given.accession):
-        raise _Unfit(
-            "accession", "accession has the form of a UID; if it is the study's, write study:"
-        )
-    merged = given
-    if address.patient or address.study:
-        merged = _merge(_carried(address), given)
-    study = merged.study or merged.accession
-    series = merged.series or merged.series_number
-    if series and not study:
-        key = "series" if merged.series else "series_number"
-        raise _Unfit(key, f"{key} needs its study, or its accession number, beside it")
-    return replace(address, patient=merged.patient, study=study, series=series), merged
-
-
-def _may_be_uid(text: str) -> bool:
-    """Return True for a UID, also for one that breaks rules which archives do not keep."""
-    return OPAQUE_UID.fullmatch(text) is not None and text.count(".") > 1
-
-
-def _carried(address: DicomAddress) -> Identifiers:
-    by_uid, series_by_uid = is_uid(address.study), is_uid(address.series)
-    return Identifiers(
-        patient=address.patient,
-        study=address.study if by_uid else "",
-        accession="" if by_uid else address.study,
-        series=address.series if series_by_uid else "",
-        series_number="" if series_by_uid else address.series,
-    )
-
-
-def _merge(carried: Identifiers, given: Identifiers) -> Identifiers:
-    merged = carried
-    for key in ("patient", "study", "accession", "series", "series_number"):
-        here, there = getattr(given, key), getattr(carried, key)
-        if here and there and here != there:
-            raise _Unfit(key, f"{key} is another one than in the source's address; name it once")
-        if here:
-            merged = merged._replace(**{key: here})
-    for one, other in (("study", "accession"), ("series", "series_number")):
-        if getattr(merged, one) and getattr(merged, other):
-            key = one if getattr(given, one) else other
-            raise _Unfit(
-                key, f"the source's address names the {one} already, in another way; name it once"
-            )
-    return merged
+        if values.get(key) and not address.has_scans:
+            raise UnfitError(key, f"{key} goes with an xnat:// source alone")

@@ -5,23 +5,17 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 from seriesport.config.ages import seconds
 from seriesport.config.hours import Hours
+from seriesport.config.keys import schema_of
+from seriesport.config.registration import registration, schemes
 from seriesport.config.schema import Problems, explain, load_schema, unknown, validator
-from seriesport.config.settings import (
-    DicomServer,
-    Server,
-    Settings,
-    Tls,
-    XnatServer,
-    ZipLimits,
-    url_problem,
-)
+from seriesport.config.settings import Server, Settings, Tls, ZipLimits
 from seriesport.config.yamltext import line_of, load_yaml
 from seriesport.errors import SeriesportError
 
@@ -99,12 +93,14 @@ def _checked(
 ) -> Config:
     _refuse_passwords(data, (), problems, line)
     problems.check()
-    for error in validator("config").iter_errors(data):
-        _report(error, problems, line)
+    schema = load_schema("config")
+    for error in validator(schema).iter_errors(data):
+        _report(error, (), problems, line)
+    kinds = _kinds(data, problems, line)
     problems.check()
     values = cast("dict[str, Any]", data)
-    properties = load_schema("config")["properties"]
-    servers = _servers(values.get("servers", {}), problems, line)
+    properties = schema["properties"]
+    servers = _servers(values.get("servers", {}), kinds, problems, line)
     problems.check()
     overridden = _overrides(servers, os.environ if environ is None else environ)
     limits = {key: _number(value) for key, value in values.get("zip_limits", {}).items()}
@@ -175,26 +171,77 @@ def _refuse_passwords(
             _refuse_passwords(item, here, problems, line)
 
 
+def _kinds(
+    data: object, problems: Problems, line: Callable[[Where], int | None]
+) -> dict[str, type[Server]]:
+    """Check each server by the schema of its kind, and return the kinds by the servers' names."""
+    kinds: dict[str, type[Server]] = {}
+    for name, values in _mapping(_mapping(data).get("servers")).items():
+        where = ("servers", name)
+        kind = _kind(_mapping(values))
+        if kind is None:
+            known = ", ".join(scheme for scheme in schemes() if _settings_of(scheme))
+            text = f"{_dotted(where)}.scheme is of no servers; there are: {known}"
+            problems.add(_CODE, line((*where, "scheme")), text)
+            continue
+        kinds[name] = kind
+        rest = {key: value for key, value in _mapping(values).items() if key != "scheme"}
+        for error in validator(schema_of(kind)).iter_errors(rest):
+            _report(error, where, problems, line, kind)
+    return kinds
+
+
+def _mapping(value: object) -> dict[str, object]:
+    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
+
+
+def _kind(values: dict[str, object]) -> type[Server] | None:
+    return _settings_of(str(values.get("scheme") or ("xnat" if "url" in values else "dicom")))
+
+
+def _settings_of(scheme: str) -> type[Server] | None:
+    found = registration(scheme)
+    return found.server if found else None
+
+
 def _report(
-    error: ValidationError, problems: Problems, line: Callable[[Where], int | None]
+    error: ValidationError,
+    above: Where,
+    problems: Problems,
+    line: Callable[[Where], int | None],
+    kind: type[Server] | None = None,
 ) -> None:
-    where = tuple(error.absolute_path)
+    """Note an error, which the schema of what stands at `above` found.
+
+    Args:
+        error: What jsonschema says.
+        above: Where the part that was checked stands.
+        problems: Takes it.
+        line: Finds the line of a key.
+        kind: Of the server that was checked, if it is one.
+    """
+    where = (*above, *error.absolute_path)
     if error.validator == "additionalProperties":
-        schema = cast("dict[str, Any]", error.schema)
-        for key in cast("dict[str, object]", error.instance).keys() - schema["properties"].keys():
+        known = cast("dict[str, Any]", error.schema)["properties"].keys()
+        for key in _mapping(error.instance).keys() - known:
+            here = (*where, key)
             inside = f"{_dotted(where)}: " if where else ""
-            text = unknown(key, schema["properties"].keys())
-            problems.add(_CODE, line((*where, key)), f"{inside}{text}")
+            text = f"{inside}{unknown(key, known)}"
+            if where == above and kind and _is_of_another(key, kind):
+                text = f"{_dotted(here)} is no key of {kind.scheme}:// servers"
+            problems.add(_CODE, line(here), text)
         return
     subject = _dotted(where) or "the file"
-    if error.validator == "not":  # a key of the other kind of server
-        kind = "with" if "then" in error.schema_path else "without"
-        problems.add(_CODE, line(where), f"{subject} does not go {kind} a url")
-        return
     if "propertyNames" in error.schema_path:
         subject = "a server's name"
         where = (*where, cast("str", error.instance))
     problems.add(_CODE, line(where), f"{subject} {explain(error)}")
+
+
+def _is_of_another(key: str, kind: type[Server]) -> bool:
+    """Return True for a key that servers of another kind have."""
+    others = {_settings_of(scheme) for scheme in schemes()} - {kind, None}
+    return any(key in schema_of(other)["properties"] for other in others if other is not None)
 
 
 def _dotted(where: Where) -> str:
@@ -202,21 +249,24 @@ def _dotted(where: Where) -> str:
 
 
 def _servers(
-    described: dict[str, dict[str, Any]], problems: Problems, line: Callable[[Where], int | None]
+    described: dict[str, dict[str, Any]],
+    kinds: Mapping[str, type[Server]],
+    problems: Problems,
+    line: Callable[[Where], int | None],
 ) -> dict[str, Server]:
     servers: dict[str, Server] = {}
     for name, values in described.items():
-        tls = None
-        if "tls" in values:
-            tls = _tls(values["tls"])
-            if tls.key is not None and tls.certificate is None:
+        kind = kinds[name]
+        rest = {key: _number(value) for key, value in values.items() if key != "scheme"}
+        if "tls" in rest:
+            rest["tls"] = _tls(rest["tls"])
+            if rest["tls"].key is not None and rest["tls"].certificate is None:
                 where = ("servers", name, "tls", "key")
                 problems.add(_CODE, line(where), f"{_dotted(where)} has no certificate beside it")
-        rest = {key: _number(value) for key, value in values.items() if key != "tls"}
-        problem = url_problem(rest["url"]) if "url" in rest else None
+        problem = kind.problem(rest)
         if problem:
-            where = ("servers", name, "url")
-            problems.add(_CODE, line(where), f"{_dotted(where)} {problem}")
+            where = ("servers", name, problem[0])
+            problems.add(_CODE, line(where), f"{_dotted(where)} {problem[1]}")
             continue
         if "window" in rest:
             try:
@@ -225,8 +275,7 @@ def _servers(
                 where = ("servers", name, "window")
                 problems.add(_CODE, line(where), f"{_dotted(where)} opens and closes at one time")
                 continue
-        kind = XnatServer if "url" in rest else DicomServer
-        servers[name] = kind(name=name, tls=tls, **rest)
+        servers[name] = kind(name, **rest)
     return servers
 
 
@@ -250,21 +299,11 @@ def _overrides(servers: dict[str, Server], environ: Mapping[str, str]) -> dict[s
         if variable in seen:
             raise SeriesportError(_CODE, f"{variable} stands for both {seen[variable]} and {name}")
         seen[variable] = name
-        changed[name] = _moved(server, environ[variable], variable)
+        try:
+            changed[name] = server.moved(environ[variable])
+        except ValueError as error:
+            raise SeriesportError(_CODE, f"the environment's {variable} {error}") from None
     return changed
-
-
-def _moved(server: Server, place: str, variable: str) -> Server:
-    if isinstance(server, XnatServer):
-        problem = url_problem(place)
-        if problem:
-            raise SeriesportError(_CODE, f"the environment's {variable} {problem}")
-        return replace(server, url=place, configured=server.place)
-    host, _, port = place.rpartition(":")
-    if not host or not re.fullmatch("[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
-        raise SeriesportError(_CODE, f"the environment's {variable} is not host:port")
-    assert isinstance(server, DicomServer)
-    return replace(server, host=host.strip("[]"), port=int(port), configured=server.place)
 
 
 def environment_name(server: str, what: str = "SERVER") -> str:

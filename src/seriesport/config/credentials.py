@@ -16,7 +16,7 @@ from seriesport.errors import SeriesportError, unreadable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from seriesport.config.settings import XnatServer
+    from seriesport.transports.xnat.server import XnatServer
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from jsonschema import Draft202012Validator, ValidationError, validators
 from seriesport.errors import SeriesportError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
 MAX_PROBLEMS = 20
 _TYPES = {
@@ -122,9 +122,9 @@ _extend = cast("Callable[..., Callable[[object], Validator]]", getattr(validator
 _STRICT = _extend(Draft202012Validator, {"pattern": _whole_pattern})
 
 
-def validator(name: str) -> Validator:
-    """The validator of a schema; its patterns must fit a text as a whole."""
-    return _STRICT(load_schema(name))
+def validator(schema: Mapping[str, Any]) -> Validator:
+    """Return the validator of a schema; its patterns must fit a text as a whole."""
+    return _STRICT(schema)
 
 
 def explain(error: ValidationError) -> str:

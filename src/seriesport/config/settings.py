@@ -2,185 +2,180 @@
 
 from __future__ import annotations
 
-import os
-import re
-from dataclasses import dataclass, field, replace
-from ipaddress import ip_address
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Self, overload
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar
 
 from seriesport.config.hours import Hours
+from seriesport.config.keys import Key
 from seriesport.errors import SeriesportError
-from seriesport.model.address import DicomAddress, XnatAddress
-from seriesport.model.identifiers import NO_AET, is_aet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from seriesport.model.address import ServerAddress
+
 MIB = 1024 * 1024
-_CALLING_AET = "SERIESPORT_CALLING_AET"
+_Server = TypeVar("_Server", bound="Server")
 
 
 @dataclass(frozen=True, slots=True)
 class Tls:
     """TLS of one server. The peer is always verified, host name included."""
 
-    ca: Path | None = None
-    """PEM file of the authorities to trust instead of the system's."""
-    certificate: Path | None = None
-    """PEM file of the client certificate, where the server wants one."""
-    key: Path | None = None
-    """PEM file of the client's private key."""
-    server_name: str | None = None
-    """Name that the server's certificate carries, where it is not the host."""
+    ca: Annotated[
+        Path | None,
+        Key(
+            "PEM file of the authorities to trust instead of the system's.",
+            "/etc/ssl/hospital.pem",
+            {"minLength": 1},
+        ),
+    ] = None
+    certificate: Annotated[
+        Path | None,
+        Key(
+            "PEM file of the client certificate, where the server wants one.",
+            "/home/me/research1.pem",
+            {"minLength": 1},
+        ),
+    ] = None
+    key: Annotated[
+        Path | None,
+        Key(
+            "PEM file of the client certificate's private key, where it is not in the same file.",
+            "/home/me/research1.key",
+            {"minLength": 1},
+        ),
+    ] = None
+    server_name: Annotated[
+        str | None,
+        Key(
+            "The name that the server's certificate carries, where it is not the host.",
+            "pacs.hospital.example",
+            {"minLength": 1},
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """What holds for every kind of server. Times in seconds."""
+    """Settings of a server of any kind.
+
+    A transport's kind adds fields of its own; those with a Key are what config.yaml may say.
+    """
+
+    scheme: ClassVar[str] = ""
+    """The scheme of the addresses that name such a server."""
+    shares_a_series: ClassVar[bool] = False
+    """True where one series moves over several connections."""
 
     name: str = field(kw_only=False)
-    tls: Tls | None = None
-    connect_timeout: float = 15.0
-    timeout: float = 60.0
-    """Longest silence of the peer."""
-    wall_clock: float = 3600.0
-    """Longest time for one retrieval or upload of a series, data flowing or not."""
-    instances_per_second: float | None = None
-    window: Hours | None = None
-    """When it may be asked for series; None for always."""
-    attempts: int = 3
-    """How often a series is asked for before it is a failure."""
-    backoff: float = 1.0
-    """Wait before the second attempt; doubled for each further one."""
+    tls: Annotated[
+        Tls | None,
+        Key(
+            "Makes the connection to an archive a TLS one; without it, it is plain. An XNAT's is"
+            " one by its url. The server's certificate is always verified. Empty braces take the"
+            " system's authorities and the host's own name.",
+            {"ca": "/etc/ssl/hospital.pem"},
+        ),
+    ] = None
+    connect_timeout: Annotated[
+        float,
+        Key("Seconds to wait for a connection.", 5, {"exclusiveMinimum": 0, "maximum": 3600}),
+    ] = 15.0
+    timeout: Annotated[
+        float,
+        Key(
+            "Seconds that the server may be silent.",
+            300,
+            {"exclusiveMinimum": 0, "maximum": 86400},
+        ),
+    ] = 60.0
+    wall_clock: Annotated[
+        float,
+        Key(
+            "Seconds that the retrieval or upload of one series may take, data flowing or not.",
+            7200,
+            {"exclusiveMinimum": 0, "maximum": 604800},
+        ),
+    ] = 3600.0
+    instances_per_second: Annotated[
+        float | None,
+        Key(
+            "The most instances a second, over all jobs of a run together. Without it, no limit.",
+            50,
+            {"exclusiveMinimum": 0},
+        ),
+    ] = None
+    window: Annotated[
+        Hours | None,
+        Key(
+            "The hours in which series may be fetched from this server, by the clock of the machine"
+            " that fetches. Outside of them a run waits. A series that was begun is finished."
+            " Without it, always.",
+            "19:00-06:00",
+            {
+                "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$",
+                "x-expected": 'two times of the day, as in "19:00-06:00"',
+            },
+        ),
+    ] = None
+    attempts: Annotated[
+        int,
+        Key(
+            "How often a series is asked for before it counts as failed.",
+            5,
+            {"minimum": 1, "maximum": 100},
+        ),
+    ] = 3
+    backoff: Annotated[
+        float,
+        Key(
+            "Seconds to wait before the second attempt; doubled before each further one.",
+            10,
+            {"minimum": 0, "maximum": 3600},
+        ),
+    ] = 1.0
     configured: str = ""
     """The place that config.yaml has, where the environment gives another."""
 
-    @property
-    def at_once(self) -> int:
-        """How many connections there may be at one time."""
+    @classmethod
+    def unnamed(cls, address: ServerAddress) -> Self | None:
+        """Return the server of an address by its host and port; None where that is not enough."""
         raise NotImplementedError
 
+    @classmethod
+    def problem(cls, values: Mapping[str, Any]) -> tuple[str, str] | None:
+        """Return a key of config.yaml and what is wrong with it beyond its schema, if anything."""
+        del values
+        return None
+
+    def moved(self, place: str) -> Self:
+        """Return the server at the place that the environment gives.
+
+        Raises:
+            ValueError: the place has another form; the text says which.
+        """
+        raise NotImplementedError
+
+    @property
+    def at_once(self) -> int:
+        """Most connections at one time."""
+        return 4
+
     def within(self, most: int) -> Self:
-        """The same server with at most so many connections at one time."""
+        """Return the same server with at most so many connections at one time."""
         raise NotImplementedError
 
     @property
     def place(self) -> str:
-        """Where the server is by config.yaml: which one it is."""
+        """Place of the server by config.yaml, which tells it from others."""
         return self.configured or self._here
 
     @property
     def _here(self) -> str:
         raise NotImplementedError
-
-
-def default_calling_aet() -> str:
-    """Return the calling AE title where neither config.yaml nor an address has one.
-
-    Raises:
-        SeriesportError: config-invalid, where the environment has something that is none.
-    """
-    title = os.environ.get(_CALLING_AET, "SERIESPORT")
-    if not is_aet(title):
-        raise SeriesportError("config-invalid", f"the environment's {_CALLING_AET}: {NO_AET}")
-    return title
-
-
-@dataclass(frozen=True, slots=True)
-class DicomServer(Server):
-    """One DICOM archive: how to reach it, and what it can bear."""
-
-    host: str
-    port: int
-    calling_aet: str = field(default_factory=default_calling_aet)
-    """By default what the environment has as `SERIESPORT_CALLING_AET`, else `SERIESPORT`."""
-    associations: int = 4
-    """Most associations at one time."""
-
-    @property
-    def at_once(self) -> int:
-        """The associations."""
-        return self.associations
-
-    def within(self, most: int) -> DicomServer:
-        """See Server."""
-        return replace(self, associations=min(self.associations, most))
-
-    @property
-    def _here(self) -> str:
-        return f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class XnatServer(Server):
-    """One XNAT: how to reach it, what it can bear, and what may be written to it.
-
-    Raises:
-        SeriesportError: config-invalid, where the URL would carry a password in clear text to
-            another machine, or is none.
-    """
-
-    url: str
-    """Scheme, host, port and context path, without a slash at its end."""
-    connections: int = 4
-    """Most requests at one time."""
-    create: bool = True
-    """Whether an upload may create subjects and experiments that are missing."""
-    refresh_catalogs: bool = False
-    """Whether the server may be asked to compute digests that it lacks, which writes there."""
-    event_reason: str = ""
-    """Reason that the server records with each change, where it demands one."""
-    session: Any = field(default=None, repr=False)
-    """Connected session of xnatpy to use instead of a log-in; it stays open."""
-
-    def __post_init__(self) -> None:
-        problem = url_problem(self.url)
-        if problem:
-            raise SeriesportError("config-invalid", f"the URL of server {self.name} {problem}")
-        object.__setattr__(self, "url", self.url.rstrip("/"))
-
-    @property
-    def at_once(self) -> int:
-        """The connections."""
-        return self.connections
-
-    def within(self, most: int) -> XnatServer:
-        """See Server."""
-        return replace(self, connections=min(self.connections, most))
-
-    @property
-    def _here(self) -> str:
-        return self.url
-
-
-def url_problem(url: str) -> str | None:
-    """What is wrong with the base URL of an XNAT; None where nothing is."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        return "has a host or a port that cannot be read"
-    if parts.scheme not in ("http", "https") or not host or port == 0:
-        return "is not of the form https://host:port/path"
-    if parts.username is not None or parts.password is not None:
-        return "has a user name or a password in it"
-    if parts.query or parts.fragment or re.search(r"[\x00-\x20\x7f\\]", url):
-        return "has more than scheme, host, port and path"
-    if parts.scheme == "http" and not _is_loopback(host):
-        return "must begin with https://, since a password goes there; http is for this machine"
-    return None
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,43 +201,28 @@ class Settings:
     withheld: frozenset[str] = frozenset()
     """Servers that Snakemake granted this job no connection to, by their names in a plan."""
 
-    @overload
-    def server(self, address: DicomAddress) -> DicomServer: ...
+    def server(self, address: ServerAddress, kind: type[_Server]) -> _Server:
+        """Return the server of an address: a name from the config, or a host and a port.
 
-    @overload
-    def server(self, address: XnatAddress) -> XnatServer: ...
-
-    def server(self, address: DicomAddress | XnatAddress) -> DicomServer | XnatServer:
-        """The server of an address: a name from the config, or a host and a port.
-
-        The port of an XNAT may be left out: it is https:// then.
+        Args:
+            address: On a server.
+            kind: The settings of such servers.
 
         Raises:
             SeriesportError: server-unknown, where there is neither, or where the config has a
-                server of the other kind under this name.
+                server of another kind under this name.
         """
-        kind = DicomServer if isinstance(address, DicomAddress) else XnatServer
         known = self.servers.get(address.server) if address.port is None else None
         if isinstance(known, kind):
             return known
         if known is not None:
-            other = "xnat" if kind is DicomServer else "dicom"
-            what = f"server {address.server!r} of the config is reached by {other}://"
+            what = f"server {address.server!r} of the config is reached by {known.scheme}://"
             raise SeriesportError("server-unknown", what)
-        if isinstance(address, XnatAddress):
-            place = address.server if address.port is None else f"{address.server}:{address.port}"
-            xnat = XnatServer(place, f"https://{place}")
-            return xnat.within(self.unnamed or xnat.at_once)
-        if address.port is None:
+        unnamed = kind.unnamed(address)
+        if unnamed is None:
             names = ", ".join(sorted(self.servers)) or "none"
             what = (
                 f"no server {address.server!r} in the config (it has: {names}), and no port given"
             )
             raise SeriesportError("server-unknown", what)
-        archive = DicomServer(
-            f"{address.server}:{address.port}",
-            address.server,
-            address.port,
-            calling_aet=address.calling or default_calling_aet(),
-        )
-        return archive.within(self.unnamed or archive.at_once)
+        return unnamed.within(self.unnamed or unnamed.at_once)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
-    from seriesport.config.settings import DicomServer
     from seriesport.dimse.contexts import Accepted, Proposal
+    from seriesport.dimse.peer import Peer
 
 DATA_SET_MAXIMUM = 16 * 1024**3
 """Longest data set that is received, in bytes."""
@@ -67,7 +67,7 @@ class Association:
 
     @classmethod
     def connect(
-        cls, server: DicomServer, called_aet: str, proposals: Sequence[Proposal], deadline: float
+        cls, server: Peer, called_aet: str, proposals: Sequence[Proposal], deadline: float
     ) -> Association:
         """Connect, shake hands where the server has TLS, and negotiate.
 
@@ -352,7 +352,7 @@ def check_response(command: Command, kind: int, message_id: int) -> None:
         raise malformed("a response belongs to no request")
 
 
-def _connect(server: DicomServer) -> socket.socket:
+def _connect(server: Peer) -> socket.socket:
     where = f"{server.host} port {server.port}"
     try:
         return socket.create_connection((server.host, server.port), server.connect_timeout)

@@ -11,7 +11,8 @@ from seriesport.errors import SeriesportError
 if TYPE_CHECKING:
     import socket
 
-    from seriesport.config.settings import DicomServer, Tls
+    from seriesport.config.settings import Tls
+    from seriesport.dimse.peer import Peer
 
 _NO_TLS = (
     "WRONG_VERSION_NUMBER",
@@ -23,7 +24,7 @@ _NO_TLS = (
 _PLAIN = "if its port speaks plain DICOM, leave tls: out or give the TLS port"
 
 
-def handshake(sock: socket.socket, server: DicomServer, tls: Tls) -> ssl.SSLSocket:
+def handshake(sock: socket.socket, server: Peer, tls: Tls) -> ssl.SSLSocket:
     """Shake hands within `server.connect_timeout`, before a DICOM byte is sent.
 
     Raises:

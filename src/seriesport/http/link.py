@@ -26,7 +26,7 @@ from seriesport.config.tls import context
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from seriesport.config.settings import XnatServer
+    from seriesport.transports.xnat.server import XnatServer
 
 _POLL = 0.2
 _current = threading.local()

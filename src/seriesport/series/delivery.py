@@ -11,7 +11,6 @@ from seriesport.counts import counted
 from seriesport.errors import SeriesportError
 from seriesport.formats import dicom
 from seriesport.images.sealing import Seal
-from seriesport.model.address import DicomAddress, FileAddress, XnatAddress, ZipAddress, source_root
 from seriesport.model.instance import FileSlice, PlainFile
 from seriesport.model.series import Receipt, SeriesReference
 from seriesport.privacy import reasoned
@@ -80,10 +79,10 @@ def deliver(
     for name in names:
         if name == DICOM:
             receipts.append(_store(instances, address, settings))
-            if keep_uid and isinstance(address, DicomAddress):
+            if keep_uid and address.lists_only:
                 _require_same(image, header, receipts[-1])
-        elif isinstance(address, FileAddress):
-            files.write(image, address.path, name, opts)
+        elif address.file is not None:
+            files.write(image, address.file, name, opts)
         else:
             receipts.append(_store_files(image, series, name, opts, settings))
     return Receipt(tuple(e for r in receipts for e in r.entries)) if receipts else None
@@ -97,9 +96,9 @@ def _by_format(url: str, formats: Sequence[str]) -> dict[str, str]:
 
 
 def _by_suffix(address: Address) -> str:
-    if not isinstance(address, FileAddress) or address.path.is_dir():
+    if address.file is None or address.file.is_dir():
         return DICOM
-    name = address.path.name.lower()
+    name = address.file.name.lower()
     fitting = [f.name for f in files.FORMATS.values() if name.endswith(f.suffixes)]
     if not fitting and name.endswith(_NOT_WRITTEN):
         suffix = Path(name).suffix
@@ -109,7 +108,7 @@ def _by_suffix(address: Address) -> str:
 
 
 def _require_place(address: Address, names: Sequence[str]) -> None:
-    if isinstance(address, FileAddress | XnatAddress) or set(names) == {DICOM}:
+    if address.takes_files or set(names) == {DICOM}:
         return
     raise SeriesportError("files-unsupported", "archives and ZIPs take DICOM alone")
 
@@ -117,8 +116,7 @@ def _require_place(address: Address, names: Sequence[str]) -> None:
 def _instances(
     image: Image, header: Header, address: Address, opts: Mapping[str, Any], *, keep_uid: bool
 ) -> list[Instance]:
-    local = isinstance(address, FileAddress | ZipAddress)
-    target = "" if local else source_root(address).url
+    target = "" if address.is_local else address.root.url
     made = dicom.write(
         image,
         header,
@@ -132,8 +130,8 @@ def _instances(
 
 
 def _store(instances: Sequence[Instance], address: Address, settings: Settings) -> Receipt:
-    if isinstance(address, FileAddress) and address.path.suffix.lower() in _DICOM_SUFFIXES:
-        return _single(instances, address.path)
+    if address.file is not None and address.file.suffix.lower() in _DICOM_SUFFIXES:
+        return _single(instances, address.file)
     return _delivered(
         address,
         settings,
@@ -220,7 +218,7 @@ def _delivered(
 ) -> Receipt:
     """Store with the retries and the rate of the server, and require all to have arrived."""
     flow = Flows(settings).get(address)
-    with open_transport(source_root(address), settings) as transport:
+    with open_transport(address.root, settings) as transport:
         return patience(address, settings).retrying()(
             lambda: store(transport, flow).require_complete()
         )

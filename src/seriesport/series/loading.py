@@ -23,9 +23,9 @@ from seriesport.images.regrid import aligned
 from seriesport.images.sealing import lead_of
 from seriesport.images.sorting import arrange
 from seriesport.images.template import Header
-from seriesport.model.address import FileAddress, parse
 from seriesport.privacy import reasoned
 from seriesport.series.sources import opened, opened_files
+from seriesport.transports.registry import parse, path_address
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -114,9 +114,7 @@ def address_of(source: Any) -> Address:
         SeriesportError: address-invalid.
     """
     if isinstance(source, Path):
-        if source.suffix.lower() == ".zip" and not source.is_dir():
-            return parse(str(source.absolute()))
-        return FileAddress(source.absolute())
+        return path_address(source)
     if isinstance(source, str):
         return parse(source)
     kind = type(source).__name__
@@ -125,17 +123,16 @@ def address_of(source: Any) -> Address:
 
 
 def _local_path(source: Any) -> Path:
-    address = address_of(source)
-    if not isinstance(address, FileAddress):
+    path = address_of(source).file
+    if path is None:
         raise SeriesportError("address-invalid", "a list is of paths of files")
-    return address.path
+    return path
 
 
 def _allowed(source: Any, opts: Mapping[str, Any]) -> Mapping[str, Any]:
     """A PostScript file that is named itself is meant; what lies in folders is not run unasked."""
     if isinstance(source, (str, Path)):
-        address = address_of(source)
-        path = address.path if isinstance(address, FileAddress) else None
+        path = address_of(source).file
         if path and path.suffix.lower() in _POSTSCRIPT and not path.is_dir():
             return {"postscript": True, **opts}
     return opts

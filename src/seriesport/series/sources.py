@@ -20,7 +20,6 @@ from seriesport.config.settings import Settings
 from seriesport.counts import counted
 from seriesport.dicom.part10 import load_instance, read_path
 from seriesport.errors import SeriesportError
-from seriesport.model.address import DicomAddress, FileAddress, XnatAddress, ZipAddress, source_root
 from seriesport.model.instance import FileSlice
 from seriesport.series.laidout import LaidOut, write_file
 from seriesport.store.bundle import read_bundle, unpack
@@ -28,7 +27,7 @@ from seriesport.store.scratch import scratch
 from seriesport.store.zipfiles.safe import read_directory
 from seriesport.transports.fetch import fetch_series
 from seriesport.transports.listing import Listed, Listing
-from seriesport.transports.registry import open_transport
+from seriesport.transports.registry import open_transport, path_address
 from seriesport.transports.served import Flows, patience
 
 if TYPE_CHECKING:
@@ -41,12 +40,6 @@ if TYPE_CHECKING:
 
 _LISTED = 10
 _log = logging.getLogger("seriesport")
-_HOW = {
-    DicomAddress: "add the series number or UID to the address",
-    XnatAddress: "add the scan to the address",
-    ZipAddress: "add a folder of the ZIP after '?'",
-    FileAddress: "give the folder of one of them",
-}
 
 
 def settings_for(address: Address, given: Settings | None) -> Settings:
@@ -57,9 +50,9 @@ def settings_for(address: Address, given: Settings | None) -> Settings:
         SeriesportError: config-invalid.
     """
     usual = given or Settings()
-    if given is not None or isinstance(address, FileAddress) or not CONFIG.exists():
+    if given is not None or address.file is not None or not CONFIG.exists():
         return usual
-    if isinstance(address, ZipAddress) and _within_limits(address.path, usual):
+    if address.local is not None and _within_limits(address.local, usual):
         return usual
     return load_config(CONFIG).settings
 
@@ -92,23 +85,22 @@ def opened(
         SeriesportError: not-found; ambiguous, with a list; incomplete and the other reasons of
             `fetch_series`; changed-during-fetch where instances come or go while they are read.
     """
-    if isinstance(address, DicomAddress) and not (address.patient or address.study):
+    if address.is_unbounded:
         raise SeriesportError("ambiguous", "the address is a whole archive; add a patient or study")
     settings = settings_for(address, given)
     with ExitStack() as stack:
         room = stack.enter_context(scratch())
-        if plain and isinstance(address, FileAddress | ZipAddress):
+        if plain and address.is_local:
             yield LaidOut(_plain_files(address, settings, room))
             return
-        transport = stack.enter_context(open_transport(source_root(address), settings))
+        transport = stack.enter_context(open_transport(address.root, settings))
         found = transport.find(address)
         for one in transport.left_out():
             _log.warning("passed over %s [%s]", one.error.message, one.error.code)
         series = _one(found, address, opts, plain=plain)
         if series is None:
-            local = cast("FileAddress | ZipAddress", address)
-            yield LaidOut(_plain_files(local, settings, room))
-        elif isinstance(address, FileAddress | ZipAddress):
+            yield LaidOut(_plain_files(address, settings, room))
+        elif address.is_local:
             yield from _local(transport, series, room)
         else:
             yield _fetched(transport, series, settings, room)
@@ -134,7 +126,7 @@ def opened_files(paths: Sequence[Path]) -> Generator[LaidOut]:
             listing.add(Listed(number, "", one.header, one.transfer_syntax_uid, one.payload))
         except SeriesportError as error:
             listing.problems[number] = error
-    address = FileAddress(Path(paths[0]).absolute())
+    address = path_address(Path(paths[0]))
     series = _one(listing.references(address), address, {}, plain=False)
     assert series is not None
     instances = [one.instance for one in listing.whole(series).values()]
@@ -158,7 +150,7 @@ def _one(
     if len(images) == 1:
         return images[0]
     if not images:
-        if wanted is None and isinstance(address, FileAddress | ZipAddress):
+        if wanted is None and address.is_local:
             return None
         problem = "no series matches" if wanted is None else "no series has this number or UID"
         raise SeriesportError("not-found", problem)
@@ -168,7 +160,7 @@ def _one(
         for r in images[:_LISTED]
     ]
     more = f" and {len(images) - _LISTED} more" if len(images) > _LISTED else ""
-    how = f"{_HOW[type(address)]}, or choose with opts={{'series': number or UID}}"
+    how = f"{address.advice}, or choose with opts={{'series': number or UID}}"
     problem = f"{len(images)} series are there: {'; '.join(rows)}{more}; {how}"
     raise SeriesportError("ambiguous", problem)
 
@@ -223,10 +215,10 @@ def _require_same(before: Mapping[str, Expected], after: Mapping[str, Expected])
 # Files of other formats
 
 
-def _plain_files(address: FileAddress | ZipAddress, settings: Settings, room: Path) -> list[Path]:
+def _plain_files(address: Address, settings: Settings, room: Path) -> list[Path]:
     """A file, the files of a folder, or members of a ZIP, which are written out."""
-    if isinstance(address, FileAddress):
-        path = address.path
+    path = address.file
+    if path is not None:
         files = [path] if not path.is_dir() else sorted(p for p in path.rglob("*") if p.is_file())
         if not files:
             raise SeriesportError("not-found", "there are no files")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
 from seriesport.errors import SeriesportError
-from seriesport.model.address import scheme
 from seriesport.model.series import unannounced
 
 if TYPE_CHECKING:
@@ -58,8 +57,6 @@ class Transport(Protocol):
     `find`, `expect` and `fetch` may always be repeated.
     """
 
-    takes_files: ClassVar[bool] = False
-    """Whether `store_files` is there."""
     keeps_apart: ClassVar[bool] = False
     """Whether what is stored under different names never shares a file."""
 
@@ -73,7 +70,7 @@ class Transport(Protocol):
             SeriesportError: scheme-unsupported, where there is no server.
         """
         what = "echo asks archives and XNATs; look into a folder or a ZIP with: seriesport ls"
-        raise SeriesportError("scheme-unsupported", f"{what} ({scheme(address)}:// has no server)")
+        raise SeriesportError("scheme-unsupported", f"{what} ({address.scheme}:// has no server)")
 
     def check_destination(self, address: Address) -> None:
         """Check that an address may be stored at, as far as that can be told before anything is.
@@ -163,7 +160,7 @@ class Transport(Protocol):
         name: str | None = None,
         announce: Announce = unannounced,
     ) -> Receipt:
-        """Bring plain files to an address, by the rules of `store`, and prove it.
+        """Bring plain files to an address that takes them, by the rules of `store`, and prove it.
 
         Args:
             files: Of one resource.

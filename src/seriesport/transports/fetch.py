@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from seriesport.counts import counted
 from seriesport.errors import SeriesportError
-from seriesport.model.address import scheme
 from seriesport.store.bundle import Manifest, write_bundle
 from seriesport.store.staging import Staging
 from seriesport.transports.served import Flow, Patience
@@ -51,7 +50,7 @@ def fetch_series(
         manifest = write_bundle(
             bundle,
             items,
-            source=scheme(series.address),
+            source=series.address.scheme,
             digests=stage.digests,
             expected=len(expected),
             compared=_compared(expected.values()),

@@ -17,9 +17,8 @@ from tenacity import (
     wait_random,
 )
 
-from seriesport.config.settings import XnatServer
 from seriesport.errors import SeriesportError
-from seriesport.model.address import DicomAddress, XnatAddress
+from seriesport.transports.registry import server_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -136,13 +135,6 @@ class _Paced:
         return self.payload.open()
 
 
-def server_of(address: Address, settings: Settings) -> Server | None:
-    """The server that an address names; None for files."""
-    if isinstance(address, DicomAddress):
-        return settings.server(address)
-    return settings.server(address) if isinstance(address, XnatAddress) else None
-
-
 def patience(address: Address, settings: Settings) -> Patience:
     """How often to ask at an address."""
     server = server_of(address, settings)
@@ -179,7 +171,7 @@ class Flows:
 
     def _rate(self, server: Server) -> float | None:
         # A single series uses all of a job's connections to an XNAT.
-        if isinstance(server, XnatServer) or self._workers is None:
+        if server.shares_a_series or self._workers is None:
             return server.instances_per_second
         if server.instances_per_second is None:
             return None

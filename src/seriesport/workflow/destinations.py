@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from seriesport.config.hours import is_closed
 from seriesport.errors import SeriesportError
-from seriesport.model.address import identity, parse, source_root
-from seriesport.transports.registry import open_transport
-from seriesport.transports.served import REFUSALS, server_of
+from seriesport.transports.registry import open_transport, parse, server_of
+from seriesport.transports.served import REFUSALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,13 +57,13 @@ def check_destinations(
         SeriesportError: what is wrong, with the code of the first problem.
     """
     urls = {url for row in previous.series for url in row.destinations} if previous else set[str]()
-    known = {identity(source_root(parse(url))) for url in urls}
+    known = {parse(url).root.identity for url in urls}
     first = ""
     for place, use in _uses(entries).items():
         try:
             _check(use.address, settings)
         except SeriesportError as error:
-            if error.code in REFUSALS or (error.transient and identity(place) in known):
+            if error.code in REFUSALS or (error.transient and place.identity in known):
                 _warn(f"cohort line {use.line}: {use} is out of reach now: {error}")
                 continue
             first = first or error.code
@@ -84,7 +83,7 @@ def _uses(entries: Iterable[Entry]) -> dict[Address, _Use]:
     places: dict[Address, Address] = {}
     for entry in entries:
         for number, address in enumerate(entry.destinations, 1):
-            place = places.get(address) or places.setdefault(address, source_root(address))
+            place = places.get(address) or places.setdefault(address, address.root)
             uses.setdefault(place, _Use(address, entry.line, number)).entries += 1
     return uses
 
@@ -94,5 +93,5 @@ def _check(address: Address, settings: Settings) -> None:
     if server is not None and is_closed(server.window):
         _log.info("server %s is not asked outside of its window", server.name)
         return
-    with open_transport(source_root(address), settings) as transport:
+    with open_transport(address.root, settings) as transport:
         transport.check_destination(address)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from seriesport.cohort.plan import safe_name, server_name
 from seriesport.config.hours import is_closed, wait_until_open
 from seriesport.errors import SeriesportError
-from seriesport.model.address import source_root
 from seriesport.store.bundle import read_bundle, read_files, read_manifest, verify_bundle
 from seriesport.store.staging import belongs, discard_staging
 from seriesport.transports.fetch import fetch_series
 from seriesport.transports.parallel import Transports
-from seriesport.transports.served import Flows, patience, server_of, workers
+from seriesport.transports.registry import server_of
+from seriesport.transports.served import Flows, patience, workers
 from seriesport.workflow.ledger import LedgerLine, Status
 from seriesport.workflow.shard import FETCHED, Results, run_shard
 from seriesport.workflow.shares import check_granted
@@ -63,7 +63,7 @@ def fetch_shard(results: Results, shard: str, settings: Settings) -> list[Ledger
             server = server_of(address, settings)
             wait_until_open(server.window if server else None, say=_log.info)
             return fetch_series(
-                transports.get(source_root(address)),
+                transports.get(address.root),
                 series,
                 path,
                 results.staging(name),

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 from seriesport.cohort.plan import DICOM, LOCAL, Plan, server_name
 from seriesport.counts import counted
 from seriesport.errors import SeriesportError, unwritable
-from seriesport.model.address import parse, source_root
 from seriesport.model.series import SeriesReference, Written
 from seriesport.store.bundle import read_bundle, read_files, read_manifest
 from seriesport.store.files import write_bytes
 from seriesport.store.keys import check_secret, load_secret
 from seriesport.store.lease import lease
 from seriesport.transports.parallel import Transports
+from seriesport.transports.registry import parse
 from seriesport.workflow.beginning import ALONE, put_aside
 from seriesport.workflow.closing import LOCKED
 from seriesport.workflow.ledger import read_ledger, write_ledger
@@ -241,7 +241,7 @@ class _Pruning:
             return _kept(row, _left(reason))
         try:
             address = parse(one.url)
-            transport = self._transports.get(source_root(address))
+            transport = self._transports.get(address.root)
             if self._is_shared(remnant.row, one, apart=transport.keeps_apart):
                 return _ended(row, "stays: another row delivers the same there")
             written = self._written(remnant.row, one)

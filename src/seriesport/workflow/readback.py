@@ -12,13 +12,13 @@ from seriesport.store.scratch import scratch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from seriesport.model.address import DicomAddress
+    from seriesport.model.address import Address
     from seriesport.model.instance import Instance
     from seriesport.transports.contract import Transport
 
 
 def read_back(
-    transport: Transport, instances: Sequence[Instance], address: DicomAddress, receipt: Receipt
+    transport: Transport, instances: Sequence[Instance], address: Address, receipt: Receipt
 ) -> Receipt:
     """Give the receipt of one series again, with what comparing its bytes proves.
 
@@ -32,8 +32,7 @@ def read_back(
         SeriesportError: what keeps the archive from giving the series.
     """
     header = instances[0].header
-    there = replace(
-        address,
+    there = address.narrowed(
         patient=header.patient_id,
         study=header.study_instance_uid,
         series=header.series_instance_uid,

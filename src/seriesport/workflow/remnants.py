@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from seriesport.cohort.plan import Plan, left_over, make_plan
 from seriesport.cohort.resolve import fingerprint
 from seriesport.errors import SeriesportError
-from seriesport.model.address import identity, parse, source_root
 from seriesport.store.keys import KEY
+from seriesport.transports.registry import parse
 from seriesport.workflow.receipts import deliveries
 from seriesport.workflow.records import read_records
 from seriesport.workflow.sent import Sent, sent_of
@@ -129,7 +129,7 @@ def _may_mean(entry: Entry, row: PlannedSeries) -> bool:
     reference = row.reference
     if reference.plain:
         return entry.source.url == reference.address.url
-    same = identity(source_root(entry.source)) == identity(source_root(reference.address))
+    same = entry.source.root.identity == reference.address.root.identity
     return same and entry.accepts(reference)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seriesport.cohort.plan import LOCAL, UNNAMED, resource_name, safe_name, server_name
-from seriesport.config.settings import DicomServer, Server, XnatServer
+from seriesport.config.settings import Server
 from seriesport.errors import SeriesportError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Shares:
     def _share(self, shard: Shard, name: str) -> int:
         server, users = self.servers[name], self._users[name]
         # Files of an XNAT scan move several at a time; a second job finds room while it starts.
-        one = max(1, server.at_once // 2) if isinstance(server, XnatServer) else 1
+        one = max(1, server.at_once // 2) if server.shares_a_series else 1
         jobs = min(self._jobs or len(users), len(users))
         share, left = divmod(server.at_once, jobs)
         share += users[shard.name] % jobs < left
@@ -81,7 +81,7 @@ class Shares:
 
 def every(servers: Mapping[str, Server]) -> dict[str, Server]:
     """The servers of config.yaml, and one for all that addresses name by host and port alone."""
-    return {UNNAMED: DicomServer(UNNAMED, "", 0), **servers}
+    return {UNNAMED: Server(UNNAMED), **servers}
 
 
 def check_granted(settings: Settings, addresses: Iterable[Address]) -> None:

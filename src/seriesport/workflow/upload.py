@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 from seriesport.cohort.plan import DICOM, LOCAL, server_name
 from seriesport.counts import part
 from seriesport.errors import REASONS, SeriesportError, unreadable
-from seriesport.model.address import DicomAddress, FileAddress, identity, parse, scheme, source_root
 from seriesport.model.instance import FileSlice, Instance, PlainFile
 from seriesport.model.series import SeriesReference, Written
 from seriesport.store.bundle import check_hash, read_bundle, read_files, read_manifest
 from seriesport.store.digest import digest_member
 from seriesport.store.keys import is_key, keyed_hash, load_secret
 from seriesport.transports.parallel import Transports
-from seriesport.transports.served import Flow, Flows, patience, server_of, workers
+from seriesport.transports.registry import parse, server_of
+from seriesport.transports.served import Flow, Flows, patience, workers
 from seriesport.workflow.fetch import content_of
 from seriesport.workflow.ledger import LedgerLine, Status, read_ledger, told
 from seriesport.workflow.orders import ordered_at
@@ -168,10 +168,10 @@ class Looks:
         upload = self._shards[row.shard]
         wanted = self._upload if row.upload is None else row.upload
         for (number, address), parcel in product(local, _parcels(upload, row, source, wanted, [])):
-            if not _takes(upload, address, parcel, wanted):
+            if not _takes(address, parcel, wanted):
                 continue
             try:
-                absent = parcel.absent(self._transports.get(source_root(address)), address)
+                absent = parcel.absent(self._transports.get(address.root), address)
             except SeriesportError as error:
                 return f"destination {number}: {error.message}"
             except OSError as error:
@@ -275,7 +275,7 @@ class _Images:
         if instances:
             name = self.folder(transport, address, instances[0])
             receipt = transport.store(instances, address, name, announce)
-            if not compare or not isinstance(address, DicomAddress):
+            if not compare or not address.lists_only:
                 return receipt
             own = [item for item in self._items if isinstance(item, Instance)]
             return read_back(transport, own, address, receipt)
@@ -344,7 +344,7 @@ class _Files:
         the images under a key, the files are those of that key.
         """
         below = f"{self._resource}/"
-        if not isinstance(address, FileAddress) or any(
+        if address.file is None or any(
             transport.glance(address, below + file.name) for file in self._files
         ):
             return self._files
@@ -403,7 +403,7 @@ def _deliver(
         name = _name(upload, address)
         old = done.get((name, parcel.content))
         try:
-            if not _takes(upload, address, parcel, wanted):
+            if not _takes(address, parcel, wanted):
                 continue
             believed = old if is_since(earlier.get(name), upload.since) else None
             delivered = believed or _store(upload, row, address, parcel)
@@ -435,12 +435,9 @@ def _deliver(
     )
 
 
-def _takes(
-    upload: _Upload, address: Address, parcel: _Images | _Files, wanted: Sequence[str]
-) -> bool:
+def _takes(address: Address, parcel: _Images | _Files, wanted: Sequence[str]) -> bool:
     """Whether a destination gets a parcel: archives and ZIPs get the images alone, if there are."""
-    transport = upload.transports.get(source_root(address))
-    return transport.takes_files or not (isinstance(parcel, _Files) and DICOM in wanted)
+    return address.takes_files or not (isinstance(parcel, _Files) and DICOM in wanted)
 
 
 def _parcels(
@@ -492,13 +489,13 @@ def _name(upload: _Upload, address: Address) -> str:
 def destination_name(secret: bytes, address: Address, settings: Settings) -> str:
     """What a receipt calls a destination: another one once config.yaml gives it another host."""
     server = server_of(address, settings)
-    return keyed_hash(secret, identity(address), server.place if server else "")
+    return keyed_hash(secret, address.identity, server.place if server else "")
 
 
 def _store(
     upload: _Upload, row: PlannedSeries, address: Address, parcel: _Images | _Files
 ) -> Delivery:
-    transport = upload.transports.get(source_root(address))
+    transport = upload.transports.get(address.root)
     flow = upload.flows.get(address)
 
     name, form = _name(upload, address), parcel.content.partition(" ")[0]
@@ -507,7 +504,7 @@ def _store(
         files = parcel.names if isinstance(parcel, _Files) else ()
         if digests := parcel.digests(uids):
             known = sent_of(upload.sent.get(row.key))
-            one = Sent(name, scheme(address), form, files, digests)
+            one = Sent(name, address.scheme, form, files, digests)
             upload.sent.put(row.key, record_sent([*known, one]))
 
     def attempt() -> Delivery:
@@ -517,7 +514,7 @@ def _store(
         sent = sum(entry.sent for entry in receipt.entries)
         there = len(receipt.entries) - sent
         _log.info("series %s: sent %d, %d not", row.key, sent, there)
-        done = delivery(name, scheme(address), parcel.content, receipt, parcel.names)
+        done = delivery(name, address.scheme, parcel.content, receipt, parcel.names)
         if not done.complete and any(REASONS[c].transient for c in done.codes):
             raise _incomplete(done)
         return done
@@ -537,7 +534,7 @@ def _make_way(
     if written is None:
         return
     try:
-        upload.transports.get(source_root(address)).remove(address, written)
+        upload.transports.get(address.root).remove(address, written)
     except SeriesportError as error:
         if error.code not in ("not-found", "access-denied"):
             raise

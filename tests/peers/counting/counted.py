@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from seriesport.dicom.part10 import encode_file_meta, load_instance
 from seriesport.errors import SeriesportError
-from seriesport.model.address import DicomAddress
 from seriesport.model.series import Expected, SeriesReference
+from seriesport.transports.archive.address import DicomAddress
 from seriesport.transports.contract import Transport
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ _SIZE = 8
 class DicomTransport(Transport):
     """See the protocol. `COUNTED` in the environment names the file of counts: a line for each
     question, with its kind."""
-
-    takes_files = False
 
     def __init__(self, address: Address, settings: Settings) -> None:
         del address, settings

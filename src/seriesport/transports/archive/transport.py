@@ -10,9 +10,10 @@ from seriesport.dimse import contexts
 from seriesport.dimse.association import Association
 from seriesport.dimse.echo import echo
 from seriesport.errors import SeriesportError
-from seriesport.model.address import Address, DicomAddress
+from seriesport.model.address import Address
 from seriesport.model.series import Announce, Expected, Receipt, SeriesReference, unannounced
 from seriesport.transports.archive import probe
+from seriesport.transports.archive.address import DicomAddress
 from seriesport.transports.archive.query import (
     Content,
     Series,
@@ -23,6 +24,7 @@ from seriesport.transports.archive.query import (
     find_studies,
 )
 from seriesport.transports.archive.retrieval import Retrieval
+from seriesport.transports.archive.server import DicomServer
 from seriesport.transports.archive.upload import Upload
 from seriesport.transports.contract import Check, Transport
 
@@ -49,7 +51,7 @@ class DicomTransport(Transport):
 
     def __init__(self, address: DicomAddress, settings: Settings) -> None:
         self._address = address
-        self._server = settings.server(address)
+        self._server = settings.server(address, DicomServer)
         self._association: Association | None = None
         self._contents: dict[str, Content] = {}
         self._proposed: dict[Proposal, None] = {}

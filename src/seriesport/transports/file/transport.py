@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, cast
 
 from seriesport.dicom.part10 import encode_file_meta, read_path
 from seriesport.errors import SeriesportError, unreadable, unwritable
-from seriesport.model.address import ZipAddress
 from seriesport.model.instance import FileSlice
 from seriesport.model.series import (
     Harm,
@@ -47,6 +46,7 @@ from seriesport.transports.placing import (
     place,
 )
 from seriesport.transports.plainfiles import Twins
+from seriesport.transports.zip.address import ZipAddress
 from seriesport.transports.zip.transport import ZipTransport
 
 if TYPE_CHECKING:
@@ -54,9 +54,10 @@ if TYPE_CHECKING:
 
     from seriesport.config.settings import Settings
     from seriesport.dicom.part10 import Part10
-    from seriesport.model.address import Address, FileAddress
+    from seriesport.model.address import Address
     from seriesport.model.instance import Header, Instance, Item, Payload, PlainFile
     from seriesport.model.series import Announce, Expected, SeriesReference, Written
+    from seriesport.transports.file.address import FileAddress
     from seriesport.transports.listing import SeriesKey
 
 
@@ -82,7 +83,6 @@ class FileTransport(Transport):
     bundle below the folder is listed by its own address, as `ZipTransport` serves it.
     """
 
-    takes_files = True
     keeps_apart = True
 
     def __init__(self, address: Address, settings: Settings) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from requests import Session
 
-    from seriesport.config.settings import XnatServer
+    from seriesport.transports.xnat.server import XnatServer
 
 
 class Connection(XNATSession):

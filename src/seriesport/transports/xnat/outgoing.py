@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from seriesport.dicom.part10 import encode_file_meta
 from seriesport.errors import SeriesportError, unreadable
-from seriesport.model.address import XnatAddress
 from seriesport.model.identifiers import is_uid
 from seriesport.model.instance import Instance
 from seriesport.store.digest import chunks
+from seriesport.transports.xnat.address import XnatAddress
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -14,7 +14,7 @@ from seriesport.transports.xnat.paths import data_path
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from seriesport.model.address import XnatAddress
+    from seriesport.transports.xnat.address import XnatAddress
     from seriesport.transports.xnat.catalog import Catalog, Experiment
 
 _LABEL = re.compile(r"[A-Za-z0-9_-]{1,64}")

@@ -20,9 +20,9 @@ from seriesport.transports.xnat.places import check_place
 from seriesport.transports.xnat.scans import holder, named
 
 if TYPE_CHECKING:
-    from seriesport.model.address import XnatAddress
     from seriesport.model.instance import Payload
     from seriesport.model.series import Written
+    from seriesport.transports.xnat.address import XnatAddress
     from seriesport.transports.xnat.catalog import Catalog, Experiment, ResourceFile
     from seriesport.transports.xnat.items import Record
 

@@ -19,8 +19,8 @@ from seriesport.transports.xnat.head import remote_header
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from seriesport.model.address import XnatAddress
     from seriesport.model.instance import Header
+    from seriesport.transports.xnat.address import XnatAddress
     from seriesport.transports.xnat.catalog import Catalog, Experiment, ResourceFile, Scan
 
 _log = logging.getLogger("seriesport")

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from urllib3 import BaseHTTPResponse
 
-    from seriesport.config.settings import XnatServer
     from seriesport.http.link import Watch
     from seriesport.model.instance import Payload
+    from seriesport.transports.xnat.server import XnatServer
 
 MOST_JSON = 128 * 1024 * 1024
 """Longest listing, in bytes."""

@@ -10,7 +10,7 @@ from seriesport.shutdown import before_leaving
 from seriesport.transports.xnat.session import Session
 
 if TYPE_CHECKING:
-    from seriesport.config.settings import XnatServer
+    from seriesport.transports.xnat.server import XnatServer
 
 _open: dict[tuple[int, XnatServer], tuple[Session, int]] = {}
 _lock = threading.Lock()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from seriesport.counts import counted
 from seriesport.errors import SeriesportError
-from seriesport.model.address import Address, XnatAddress
+from seriesport.model.address import Address
 from seriesport.model.series import (
     Announce,
     Expected,
@@ -18,11 +18,13 @@ from seriesport.model.series import (
     unannounced,
 )
 from seriesport.transports.contract import Check, Transport
+from seriesport.transports.xnat.address import XnatAddress
 from seriesport.transports.xnat.catalog import Catalog
 from seriesport.transports.xnat.download import Downloads
 from seriesport.transports.xnat.places import check_place
 from seriesport.transports.xnat.removal import remove_files
 from seriesport.transports.xnat.search import emptied, headers_of, resource_files, search
+from seriesport.transports.xnat.server import XnatServer
 from seriesport.transports.xnat.sharing import release_session, share_session
 from seriesport.transports.xnat.upload import Upload
 
@@ -46,11 +48,9 @@ class XnatTransport(Transport):
     server's `timeout` bounds its silence and `wall_clock` each call, whatever the server does.
     """
 
-    takes_files = True
-
     def __init__(self, address: XnatAddress, settings: Settings) -> None:
         self._address = address
-        self._server = settings.server(address)
+        self._server = settings.server(address, XnatServer)
         self._shared: Session | None = None
         self._experiments: dict[tuple[str, str, str], Experiment] = {}
         self._files: dict[Address, list[ResourceFile]] = {}

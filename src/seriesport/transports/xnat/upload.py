@@ -29,9 +29,9 @@ from seriesport.transports.xnat.scans import Wanted, check_distinct, fill, named
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from seriesport.model.address import XnatAddress
     from seriesport.model.instance import Instance, PlainFile
     from seriesport.model.series import Announce, ReceiptEntry, SeriesReference
+    from seriesport.transports.xnat.address import XnatAddress
     from seriesport.transports.xnat.catalog import Experiment
     from seriesport.transports.xnat.items import Record
     from seriesport.transports.xnat.session import Session

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 
     from seriesport.config.settings import Settings
-    from seriesport.model.address import Address, ZipAddress
+    from seriesport.model.address import Address
     from seriesport.model.instance import Header, Instance, Item, Payload
     from seriesport.model.series import Announce, Expected, SeriesReference, Written
+    from seriesport.transports.zip.address import ZipAddress
 
 _State = tuple[int, int, int, int]
 
