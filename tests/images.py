@@ -10,6 +10,8 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 
+from seriesport.images.template import Header
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
@@ -27,6 +29,12 @@ def vary(paths: Sequence[Path], change: Callable[[Any, int], None]) -> list[Path
         change(dataset, i)
         dataset.save_as(path)
     return list(paths)
+
+
+def header_of(image: Image) -> Header:
+    """The header of an image just as it was read."""
+    assert image.frames is not None
+    return Header.of_frames(image.frames.ravel()).sealed(image)
 
 
 def place(

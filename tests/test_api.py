@@ -66,6 +66,17 @@ def test_every_public_name_has_an_example_that_runs(images: Path, name: str) -> 
         assert not runner.failures, "".join(said)
 
 
+def test_the_examples_of_the_docs_run(images: Path) -> None:
+    assert images.is_dir()
+    page = Path(__file__).parents[1] / "docs" / "api.md"
+    text = page.read_text(encoding="utf-8").replace("```", "")
+    test = doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), None)
+    said: list[str] = []
+    runner = doctest.DocTestRunner()
+    runner.run(test, out=said.append)
+    assert not runner.failures, "".join(said)
+
+
 def test_importing_seriesport_imports_neither_numpy_nor_pydicom_nor_pynetdicom() -> None:
     code = "import sys, seriesport; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

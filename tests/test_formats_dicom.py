@@ -18,7 +18,7 @@ from pydicom.sequence import Sequence
 
 import data
 from dicom_files import errors, save
-from images import OBLIQUE, frame_groups, place, vary
+from images import OBLIQUE, frame_groups, header_of, place, vary
 from seriesport.errors import SeriesportError
 from seriesport.formats.dicom import with_geometry, write
 from seriesport.images.frames import Window
@@ -37,7 +37,7 @@ AFFINE = np.array([[0, 0, 1.5, -10], [0, 1.25, 0, -20], [3, 0, 0, 5.5], [0, 0, 0
 
 def read(made: Made) -> tuple[Image, Header]:
     image = Image.read(made.paths)
-    return image, Header.of_image(image)
+    return image, header_of(image)
 
 
 def image_of(
@@ -274,7 +274,7 @@ def test_what_the_user_set_is_written(tmp_path: Path) -> None:
 def test_a_lossy_past_stays_declared(tmp_path: Path) -> None:
     lossy = data.WHEEL / "SC_rgb_jpeg_dcmtk.dcm"
     image = Image.read([lossy])
-    paths = save(write(image, Header.of_image(image)), tmp_path / "out")
+    paths = save(write(image, header_of(image)), tmp_path / "out")
     assert pydicom.dcmread(paths[0]).LossyImageCompression == "01"
     assert pydicom.dcmread(paths[0]).PhotometricInterpretation == "RGB"
 
@@ -300,7 +300,7 @@ def test_files_of_many_kinds_come_back_exactly(tmp_path: Path) -> None:
     for name in names.split():
         [path] = data.WHEEL.parent.rglob(name)
         image = Image.read([path])
-        paths = save(write(image, Header.of_image(image)), tmp_path / name)
+        paths = save(write(image, header_of(image)), tmp_path / name)
         again = Image.read(paths)
         np.testing.assert_array_equal(again.array, image.array)
         np.testing.assert_array_equal(again.affine_lps, image.affine_lps)
@@ -315,7 +315,7 @@ def test_a_mosaic_is_written_as_slices(tmp_path: Path) -> None:
         packed = Path(nibabel.__file__).parent / "nicom" / "tests" / "data" / f"{name}.gz"
         (made / name).write_bytes(gzip.decompress(packed.read_bytes()))
     image = Image.read(sorted(made.iterdir()), "b")
-    paths = save(write(image, Header.of_image(image)), tmp_path / "out")
+    paths = save(write(image, header_of(image)), tmp_path / "out")
     assert len(paths) == 96
     again = Image.read(paths, "b")
     np.testing.assert_array_equal(again.array, image.array)
@@ -590,7 +590,7 @@ def test_diffusion_of_volumes_is_written(tmp_path: Path) -> None:
 def test_times_that_were_shifted_keep_the_order_of_slices(tmp_path: Path) -> None:
     made = data.mr(tmp_path / "in", data.identity("timed"))
     image = Image.read(made.paths, "time")
-    header = Header.of_image(image)
+    header = header_of(image)
     shifted = replace(image, tags={"time": tuple(t * 2 for t in image.tags["time"])})
     again = Image.read(save(write(shifted, header), tmp_path / "out"), "time")
     np.testing.assert_allclose(again.tags["time"], shifted.tags["time"], atol=1e-6)
@@ -611,7 +611,7 @@ def test_times_of_enhanced_frames_come_back(tmp_path: Path) -> None:
 
     vary(made.paths, retime)
     image = Image.read(made.paths, "time")
-    header = Header.of_image(image)
+    header = header_of(image)
     assert image.tags == {"time": (0.0, 10.0)}
     equal(Image.read(save(write(image, header), tmp_path / "same"), "time"), image)
     later = replace(image, tags={"time": (5.0, 30.0)})

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 import data
-from images import vary
+from images import header_of, vary
 from seriesport.errors import SeriesportError
 from seriesport.images.image import Image
 from seriesport.images.template import Header
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def read(paths: list[Path]) -> tuple[Image, Header]:
     image = Image.read(paths)
-    return image, Header.of_image(image)
+    return image, header_of(image)
 
 
 @pytest.fixture(scope="module")

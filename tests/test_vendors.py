@@ -141,7 +141,7 @@ def test_the_ordinary_file_of_a_vendor_stays_with_the_quick_reader(
     expected = np.stack([pydicom.dcmread(path).pixel_array for path in paths])
     first = pydicom.dcmread(paths[0])
     monkeypatch.setattr(pydicom, "dcmread", refuse)
-    monkeypatch.setattr("seriesport.series.laidout.check_elements", refuse)
+    monkeypatch.setattr("seriesport.series.files.check_elements", refuse)
     read = Series(tmp_path)
     np.testing.assert_array_equal(read, expected)
     assert read.getDicomAttribute("Manufacturer") == first.Manufacturer

@@ -48,7 +48,7 @@ def transfers(address: str, folder: Path) -> None:
     assert_type(found, list[SeriesReference])
     assert_type(found[0].series_instance_uid, str)
     assert_type(fetch(found[0], folder), list[Path])
-    assert_type(Series(found[0].address).ndim, int)
+    assert_type(Series(found[0]).ndim, int)
     for one in copy(address, "all.zip"):
         assert_type(one.receipt.complete, bool)
     for row in verify("all.zip", against=address):

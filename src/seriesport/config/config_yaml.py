@@ -43,13 +43,13 @@ class Config:
     results: Path
     """The folder of results, relative to the working directory."""
     formats: tuple[str, ...]
+    """Formats of the entries that name none."""
     upload: tuple[str, ...]
     """What goes to the destinations: `dicom`, and formats."""
     input_order: str
     """Of the entries that name none, see `images.orders`."""
     postscript: bool
-    """Whether PostScript and PDF among the sources may be run, in a sandbox."""
-    """Formats of the entries that name none."""
+    """True where PostScript and PDF among the sources may be run, in a sandbox."""
     shard_size: int
     """Series per job; 0 for automatic."""
     recheck: str

@@ -106,7 +106,7 @@ def write(
 
     Args:
         image: What to write. The array must not change as long as the instances are used.
-        header: Of its slices: of the series that it was read from (`Header.of_image`), of a
+        header: Of its slices: of the series that it was read from (`Header.of_frames`), of a
             template (`Header.as_template`), or `Header.empty`.
         keep_uid: Keep series and instance UIDs, for a corrected series in the place of the old.
         target: Where the series goes; part of what new UIDs depend on.

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from seriesport.errors import SeriesportError, unreadable
+from seriesport.errors import SeriesportError
 from seriesport.formats import gradients, nifti_header
 from seriesport.formats.axes import Axes, numbered, spatial_axes, tag_axes
 from seriesport.formats.guard import damaged, unfit
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     from seriesport.formats.nifti_header import Header
     from seriesport.images.geometry import Affine
     from seriesport.images.image import Array, Image
-
-_MAX_SIDECAR = 16 << 20
 
 
 def read(paths: Sequence[Path], opts: Mapping[str, Any]) -> Image:
@@ -112,30 +110,6 @@ def write(image: Image, folder: Path, stem: str, opts: Mapping[str, Any]) -> Non
         (folder / f"{stem}.json").write_text(text_of + "\n", "utf-8")
 
 
-def read_sidecar(paths: Sequence[Path]) -> dict[str, Any] | None:
-    """The JSON sidecar among `paths` or beside the image, for `opts={"sidecar": ...}`.
-
-    Raises:
-        SeriesportError: image-invalid, file-unreadable.
-    """
-    path = _beside(_main(paths), ".json", paths)
-    if not path.is_file():
-        return None
-    try:
-        with path.open("rb") as stream:
-            data: Any = json.loads(stream.read(_MAX_SIDECAR))
-    except OSError as error:
-        raise unreadable(error) from error
-    except (ValueError, RecursionError):
-        raise damaged("the sidecar is no JSON") from None
-    if not isinstance(data, dict):
-        raise damaged("the sidecar is no JSON object")
-    return cast("dict[str, Any]", data)
-
-
-# Files that belong together
-
-
 def _main(paths: Sequence[Path]) -> Path:
     """The one file that has the header."""
     found = [p for p in paths if p.name.lower().endswith((".nii", ".nii.gz", ".hdr", ".hdr.gz"))]
@@ -168,11 +142,6 @@ def _sibling(path: Path, old: str, new: str) -> Path:
 
 def _data_file(main: Path) -> Path:
     return _sibling(main, ".hdr", ".img")
-
-
-def _beside(main: Path, suffix: str, paths: Sequence[Path]) -> Path:
-    given = [p for p in paths if p.suffix == suffix]
-    return given[0] if len(given) == 1 else main.with_name(_stem(main) + suffix)
 
 
 # Reading

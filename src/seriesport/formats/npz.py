@@ -112,7 +112,7 @@ def read(paths: Sequence[Path], opts: Mapping[str, Any]) -> Image:
 
     Raises:
         SeriesportError: image-invalid, image-unsupported, image-too-large, geometry-irregular,
-            file-unreadable, and those of a hostile ZIP (`zipsafe.read_directory`).
+            file-unreadable, and those of a hostile ZIP (`read_directory`).
     """
     if len(paths) != 1:
         raise SeriesportError("ambiguous", f"{len(paths)} npz files, and one can be read")

@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from seriesport.images.frames import Frame
     from seriesport.images.image import Image
 
-Changes = dict[int, "tuple[Element | None, ...]"]
-
 GEOMETRY = frozenset(
     {
         0x00200032,  # Image Position (Patient)
@@ -111,17 +109,6 @@ class Header:
             places.append((number, frame.index))
         found = (records or read).found
         return cls(tuple(found[instance] for instance in numbers), tuple(places))
-
-    @classmethod
-    def of_image(cls, image: Image) -> Header:
-        """The header of an image just as it was read, sealed; see `sealed`.
-
-        Raises:
-            SeriesportError: instance-invalid; not-an-image where it was not read from DICOM.
-        """
-        if image.frames is None:
-            raise SeriesportError("not-an-image", "the image was not read from DICOM")
-        return cls.of_frames(image.frames.ravel()).sealed(image)
 
     @classmethod
     def of_files(cls, files: Sequence[Path]) -> Header:

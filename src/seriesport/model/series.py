@@ -97,8 +97,6 @@ class Proof(StrEnum):
     """The destination lists it afterwards."""
     DIGEST = "digest"
     """The destination's bytes were read back, or its digest compared, and are the same."""
-    COMMITTED = "committed"
-    """The destination took responsibility (PS3.4 annex J, storage commitment)."""
 
 
 @dataclass(frozen=True, slots=True)

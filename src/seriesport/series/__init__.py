@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING, Any, Self
 from seriesport.cohort.resolve import word
 from seriesport.images.orders import OPTIONS
 from seriesport.series.arraylike import ArrayLike
-from seriesport.series.delivery import deliver
 from seriesport.series.loading import DICOM, Loaded, headed, load, placed
 from seriesport.series.othernames import OtherNames
+from seriesport.series.saving import save
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from seriesport.config.settings import Settings
-    from seriesport.images.image import Image
+    from seriesport.images.image import Array, Image
     from seriesport.images.orders import InputOrder
     from seriesport.images.template import Header
-    from seriesport.model.series import Receipt
+    from seriesport.model.address import Address
+    from seriesport.model.series import Receipt, SeriesReference
 
 
 class Series(ArrayLike, OtherNames):
@@ -44,8 +45,8 @@ class Series(ArrayLike, OtherNames):
     `arithmetic`). A single slice is 2-D.
 
     Args:
-        source: An address or path (see README.md), a list of files, an array, or another Series,
-            which is copied.
+        source: An address or path (see README.md), a reference that `find` returned, a list of
+            files, an array, or another Series, which is copied.
         input_order: What tells the images at one position apart: "auto", "none", "time", "te",
             "b", "dti", a DICOM keyword, a function, several with commas; see `orders`. What
             was taken is `input_order` of the Series.
@@ -71,7 +72,7 @@ class Series(ArrayLike, OtherNames):
 
     def __init__(
         self,
-        source: Any,
+        source: str | Path | Address | SeriesReference | Sequence[str | Path] | Array | Series,
         input_order: InputOrder = "auto",
         opts: Mapping[str, Any] | None = None,
         *,
@@ -139,7 +140,7 @@ class Series(ArrayLike, OtherNames):
                 something else under a kept UID, or may have; format-unknown, format-unfit;
                 files-unsupported where an archive is to take other formats than DICOM.
         """
-        return deliver(
+        return save(
             self.image,
             self.header,
             url,

@@ -1,8 +1,7 @@
-"""What a Series is made from: an address, a path, files, an array or another Series."""
+"""Load an image with its header, from an address, a path, files or an array."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -23,12 +22,13 @@ from seriesport.images.regrid import aligned
 from seriesport.images.sealing import lead_of
 from seriesport.images.sorting import arrange
 from seriesport.images.template import Header
+from seriesport.model.series import SeriesReference
 from seriesport.privacy import reasoned
-from seriesport.series.sources import opened, opened_files
+from seriesport.series.opening import opened
 from seriesport.transports.given import address_of
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from seriesport.images.image import Array
     from seriesport.images.orders import InputOrder
     from seriesport.images.sorting import Grid
-    from seriesport.series.laidout import LaidOut
+    from seriesport.series.files import SeriesFiles
 
 DICOM, ARRAY = "dicom", "array"
 _FRAME_OF_REFERENCE = "FrameOfReferenceUID"
@@ -71,19 +71,29 @@ def load(
     if isinstance(source, np.ndarray):
         return _of_array(cast("Array", source))
     plain = bool(formats) and DICOM not in formats
-    with reasoned(), located(source, settings, opts, plain=plain) as there:
+    with reasoned(), opened(source, settings, opts, plain=plain) as there:
         if there.dicom:
             return _of_instances(there, input_order, opts)
-        if tuple(formats) == (DICOM,):
-            raise SeriesportError("not-found", "there are no DICOM instances")
-        chosen = [f for f in formats if f != DICOM]
-        name = chosen[0] if len(chosen) == 1 else files.detect(there.files)
-        if name == DICOM:
-            raise SeriesportError("not-found", _no_instance(there.files))
-        if len(chosen) > 1 and name not in chosen:
-            raise SeriesportError("format-unknown", f"the files are none of: {', '.join(chosen)}")
+        name = _format(there.files, formats)
         image = _named(files.read(there.files, name, _allowed(source, opts)), input_order)
         return Loaded(image, Header.empty(slice_count(image)), name or "file")
+
+
+def _format(paths: Sequence[Path], formats: Sequence[str]) -> str | None:
+    """Return the format to read files in; None where their suffix has to tell.
+
+    Raises:
+        SeriesportError: not-found, where they are, or have to be, DICOM; format-unknown.
+    """
+    others = [f for f in formats if f != DICOM]
+    if formats and not others:
+        raise SeriesportError("not-found", "there are no DICOM instances")
+    name = others[0] if len(others) == 1 else files.detect(paths)
+    if name == DICOM:
+        raise SeriesportError("not-found", _no_instance(paths))
+    if len(others) > 1 and name not in others:
+        raise SeriesportError("format-unknown", f"the files are none of: {', '.join(others)}")
+    return name
 
 
 def _no_instance(paths: Sequence[Path]) -> str:
@@ -93,36 +103,17 @@ def _no_instance(paths: Sequence[Path]) -> str:
     return "a DICOMDIR lists files and is no image; give the folder with the files it lists"
 
 
-@contextmanager
-def located(
-    source: Any, settings: Settings | None, opts: Mapping[str, Any], *, plain: bool = False
-) -> Generator[LaidOut]:
-    """The files of an address, a path, or a list of paths."""
-    if isinstance(source, (list, tuple)):
-        with opened_files([_local_path(one) for one in source]) as there:  # pyright: ignore[reportUnknownVariableType] what a user gave
-            yield there
-        return
-    with opened(address_of(source), settings, opts, plain=plain) as there:
-        yield there
-
-
-def _local_path(source: Any) -> Path:
-    path = address_of(source).file
-    if path is None:
-        raise SeriesportError("address-invalid", "a list is of paths of files")
-    return path
-
-
 def _allowed(source: Any, opts: Mapping[str, Any]) -> Mapping[str, Any]:
     """A PostScript file that is named itself is meant; what lies in folders is not run unasked."""
-    if isinstance(source, (str, Path)):
-        path = address_of(source).file
+    if not isinstance(source, (list, tuple, SeriesReference)):
+        address = address_of(source)
+        path = address.file
         if path and path.suffix.lower() in _POSTSCRIPT and not path.is_dir():
             return {"postscript": True, **opts}
     return opts
 
 
-def _of_instances(there: LaidOut, input_order: InputOrder, opts: Mapping[str, Any]) -> Loaded:
+def _of_instances(there: SeriesFiles, input_order: InputOrder, opts: Mapping[str, Any]) -> Loaded:
     frames, records = there.scan(files=needs_files(input_order, opts))
     image = Image.of(arrange(frames, input_order, opts))
     assert image.frames is not None
@@ -193,7 +184,7 @@ def headed(
         if loaded.format == ARRAY and image.array.shape == other.array.shape:
             image = replace(image, axes=other.axes, tags=other.tags, window=other.window)
         return replace(loaded, image=image, header=template.header.as_template(count))
-    with located(template, settings, opts) as there:
+    with opened(template, settings, opts) as there:
         if not there.dicom:
             raise SeriesportError("not-found", "the template has no DICOM instances")
         there.check()
@@ -237,7 +228,7 @@ def placed(
 
 def _geometry_of(source: Any, settings: Settings | None, opts: Mapping[str, Any]) -> Loaded:
     """Where a series lies, without its pixels."""
-    with located(source, settings, opts) as there:
+    with opened(source, settings, opts) as there:
         if not there.dicom:
             return Loaded(files.read(there.files, None, opts), Header.empty(), "file")
         frames, records = there.scan()

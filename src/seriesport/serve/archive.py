@@ -45,7 +45,6 @@ class Archive:
     Args:
         folder: holds DICOM files, told by their content; made when it is missing.
         aet: the AE title that it answers to, and no other.
-        host: the interface to listen on.
         port: the port to listen on; 0 takes a free one, see `port`.
         session: makes what serves an association.
 
@@ -57,14 +56,14 @@ class Archive:
         self,
         folder: Path,
         aet: str = "SERIESPORT",
-        host: str = "127.0.0.1",
         port: int = 0,
         *,
         session: Callable[[socket.socket, Catalog, str], Session] = Session,
     ) -> None:
         self.folder = folder
         self.aet = aet
-        self.host = host
+        self.host = "127.0.0.1"
+        """Loopback, the one interface that it listens on."""
         self.port = port
         """The port that it listens on, once it has started."""
         self._most = _most_associations()

@@ -31,11 +31,13 @@ def find(
     A reference names a series by its identifiers and its full address, and can be given to
     `fetch` and `Series`. It is as private as the patient.
 
-        >>> from seriesport import find
+        >>> from seriesport import Series, find
         >>> for series in find("images"):
         ...     print(series.modality, series.series_number, series.instances)
         CT 1 5
         MR 2 6
+        >>> Series(find("images")[0]).shape
+        (5, 64, 64)
 
     Args:
         address: A path, or an address such as `dicom://pacs/ARCHIVE/0012345`.

@@ -37,7 +37,7 @@ _State = tuple[int, int, int, int]
 class ZipTransport(Transport):
     """Series in the members of a ZIP, recognised by content; ZIPs within it are not opened.
 
-    The whole directory is checked before any member is read, see `zipsafe.read_directory`.
+    The whole directory is checked before any member is read, see `zipfiles.safe.read_directory`.
     Writing adds members to a copy beside, which then takes the ZIP's name: old members keep
     their bytes, and whatever happens there is one whole ZIP.
     """

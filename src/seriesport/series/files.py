@@ -1,4 +1,4 @@
-"""The instances or files of one series, where they lie, and files for who cannot do with that.
+"""The instances or files of one series, read where they lie.
 
 Instances of a ZIP or a bundle are read where they are. Files are made in a temporary folder only
 for what pydicom has to read, such as compressed pixels.
@@ -34,26 +34,26 @@ _log = logging.getLogger("seriesport")
 
 
 @dataclass(slots=True)
-class LaidOut:
-    """One series, as long as the context lasts."""
+class SeriesFiles:
+    """The instances or files of one series, there as long as the context lasts."""
 
     files: Sequence[Path] = ()
-    """Of other formats than DICOM."""
+    """Files of a format other than DICOM."""
     instances: Sequence[Instance] = ()
-    """Of DICOM."""
+    """DICOM instances."""
     room: Path = Path()
     """A folder for temporary files."""
     checked: bool = False
-    """Whether each instance is known to be whole."""
+    """True where each instance is known to be whole."""
     _made: dict[int, Path] = field(default_factory=dict[int, Path])
 
     @property
     def dicom(self) -> bool:
-        """Whether it is DICOM."""
+        """True for DICOM."""
         return bool(self.instances)
 
     def file(self, number: int) -> Path:
-        """A file that pydicom can read with the instance at a place from 1.
+        """Return a file that pydicom can read, with the instance at a place from 1.
 
         Raises:
             SeriesportError: file-unwritable, file-unreadable, source-changed.
@@ -63,10 +63,10 @@ class LaidOut:
         return self._made[number]
 
     def scan(self, *, files: bool = False) -> tuple[list[Frame], Records]:
-        """The frames and headers of all instances, each read once and found whole.
+        """Return the frames and headers of all instances, each read once and found whole.
 
         Args:
-            files: Whether each frame's file has to be one that pydicom can read.
+            files: True where pydicom has to read each frame's file.
 
         Raises:
             SeriesportError: as `images.frames.read_frames`; instance-truncated,
@@ -152,7 +152,7 @@ def _quick(instance: Instance) -> Header | None:
 
 
 def _is_alone(path: Path, payload: Payload) -> bool:
-    """Whether a file is a DICOM file whose data set this is."""
+    """Return True for a DICOM file whose data set is this payload."""
     assert isinstance(payload, FileSlice)
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:

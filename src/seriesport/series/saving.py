@@ -1,4 +1,4 @@
-"""From an image and its header to an address: the way out of a Series."""
+"""Save an image with its header at an address: the way out of a Series."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from seriesport.images.template import Header
     from seriesport.model.address import Address
     from seriesport.model.instance import Instance
+    from seriesport.model.series import ReceiptEntry
     from seriesport.transports.contract import Transport
     from seriesport.transports.served import Flow
 
@@ -43,7 +44,7 @@ _NOT_WRITTEN = (
 
 
 @reasoned()
-def deliver(
+def save(
     image: Image,
     header: Header,
     url: str | Path,
@@ -53,45 +54,51 @@ def deliver(
     keep_uid: bool,
     given: Settings | None,
 ) -> Receipt:
-    """Write an image to an address. See `Series.write`."""
-    each = _by_format(str(url), formats)
-    if each:
-        parts = [
-            deliver(image, header, place, formats=[name], opts=opts, keep_uid=keep_uid, given=given)
-            for name, place in each.items()
-        ]
-        return Receipt(tuple(entry for part in parts for entry in part.entries))
-    address = address_of(url)
-    settings = settings_for([address], given)
-    names = tuple(dict.fromkeys(formats)) or (_by_suffix(address),)
-    unknown = [name for name in names if name not in (DICOM, *files.FORMATS)]
-    if unknown:
-        known = ", ".join((DICOM, *files.FORMATS))
-        problem = f"no format is called {unknown[0]!r} (known: {known})"
-        raise SeriesportError("format-unknown", problem)
-    _require_place(address, names)
-    instances: list[Instance] = []
-    if DICOM in names:
-        instances = _instances(image, header, address, opts, keep_uid=keep_uid)
-    series = _reference(header, instances, address)
-    receipts: list[Receipt] = []
-    for name in names:
-        if name == DICOM:
-            receipts.append(_store(instances, address, settings))
-            if keep_uid and address.lists_only:
-                _require_same(image, header, receipts[-1])
-        elif address.file is not None:
-            files.write(image, address.file, name, opts)
-        else:
-            receipts.append(_store_files(image, series, name, opts, settings))
-    return Receipt(tuple(e for r in receipts for e in r.entries))
+    """Save an image with its header at an address. See `Series.write`."""
+    entries: list[ReceiptEntry] = []
+    for address, names in _destinations(str(url), formats):
+        settings = settings_for([address], given)
+        instances: list[Instance] = []
+        if DICOM in names:
+            instances = _instances(image, header, address, opts, keep_uid=keep_uid)
+        series = _reference(header, instances, address)
+        for name in names:
+            if name == DICOM:
+                receipt = _store(instances, address, settings)
+                if keep_uid and address.lists_only:
+                    _require_same(image, header, receipt)
+                entries += receipt.entries
+            elif address.file is not None:
+                files.write(image, address.file, name, opts)
+            else:
+                entries += _store_files(image, series, name, opts, settings).entries
+    return Receipt(tuple(entries))
 
 
-def _by_format(url: str, formats: Sequence[str]) -> dict[str, str]:
-    """The path of each format, where one path stands for several by a `%p`."""
-    if not _FORMAT.search(url) or "://" in url or Path(url).exists():
-        return {}
-    return {name: _FORMAT.sub(name, url) for name in formats or (DICOM,)}
+def _destinations(url: str, formats: Sequence[str]) -> list[tuple[Address, list[str]]]:
+    """Return the addresses to write to, each with the formats that go there.
+
+    Raises:
+        SeriesportError: address-invalid, format-unknown, files-unsupported.
+    """
+    several = _FORMAT.search(url) and "://" not in url and not Path(url).exists()
+    if several:  # a path of its own for each format
+        pairs = [(_FORMAT.sub(name, url), [name]) for name in formats or (DICOM,)]
+    else:
+        pairs = [(url, list(dict.fromkeys(formats)))]
+    found: list[tuple[Address, list[str]]] = []
+    for text, given in pairs:
+        address = address_of(text)
+        names = given or [_by_suffix(address)]
+        for name in names:
+            if name not in (DICOM, *files.FORMATS):
+                known = ", ".join((DICOM, *files.FORMATS))
+                problem = f"no format is called {name!r} (known: {known})"
+                raise SeriesportError("format-unknown", problem)
+        if set(names) != {DICOM} and not address.takes_files:
+            raise SeriesportError("files-unsupported", "archives and ZIPs take DICOM alone")
+        found.append((address, names))
+    return found
 
 
 def _by_suffix(address: Address) -> str:
@@ -104,12 +111,6 @@ def _by_suffix(address: Address) -> str:
         problem = f"{suffix} is not written; for a folder of that name, say formats=['dicom']"
         raise SeriesportError("format-unknown", problem)
     return fitting[0] if fitting else DICOM
-
-
-def _require_place(address: Address, names: Sequence[str]) -> None:
-    if address.takes_files or set(names) == {DICOM}:
-        return
-    raise SeriesportError("files-unsupported", "archives and ZIPs take DICOM alone")
 
 
 def _instances(
@@ -185,17 +186,7 @@ def _store_files(
 def _reference(header: Header, instances: Sequence[Instance], address: Address) -> SeriesReference:
     """The series that files belong to: that of the instances beside them, else what was read."""
     if instances:
-        new = instances[0].header
-        return SeriesReference(
-            address,
-            new.patient_id,
-            new.study_instance_uid,
-            new.series_instance_uid,
-            new.accession_number,
-            new.modality,
-            new.series_number,
-            new.series_description,
-        )
+        return SeriesReference.of(instances[0].header, address)
 
     def text(keyword: str) -> str:
         return str(header.get(keyword, ""))

@@ -1,4 +1,4 @@
-"""From an address to the files of one series, whole: the way in of a Series.
+"""Open the one series that a source means, whole: the way in of a Series.
 
 Files of this machine are read where they are, by the rules of the file transport: every file of
 the folder is looked at, each instance is whole, none has two contents. What lies elsewhere passes
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,11 +18,12 @@ from seriesport.cohort.choice import check_scope, choose
 from seriesport.dicom.part10 import load_instance, read_path
 from seriesport.errors import SeriesportError
 from seriesport.model.instance import FileSlice
-from seriesport.series.laidout import LaidOut, write_file
+from seriesport.model.series import SeriesReference
+from seriesport.series.files import SeriesFiles, write_file
 from seriesport.store.bundle import read_bundle, unpack
 from seriesport.store.scratch import scratch
 from seriesport.transports.fetch import fetch_series
-from seriesport.transports.given import settings_for
+from seriesport.transports.given import address_of, settings_for
 from seriesport.transports.listing import Listed, Listing
 from seriesport.transports.registry import open_transport, path_address
 from seriesport.transports.served import Flows, patience
@@ -31,9 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
     from seriesport.config.settings import Settings
-    from seriesport.model.address import Address
     from seriesport.model.instance import Instance, PlainFile
-    from seriesport.model.series import Expected, SeriesReference
+    from seriesport.model.series import Expected
     from seriesport.transports.contract import Transport
 
 _log = logging.getLogger("seriesport")
@@ -41,12 +41,13 @@ _log = logging.getLogger("seriesport")
 
 @contextmanager
 def opened(
-    address: Address, given: Settings | None, opts: Mapping[str, Any], *, plain: bool = False
-) -> Generator[LaidOut]:
-    """The files of the one series that an address means.
+    source: Any, given: Settings | None, opts: Mapping[str, Any], *, plain: bool = False
+) -> Generator[SeriesFiles]:
+    """Open the one series that an address, a path, a reference or a list of paths means.
 
     Args:
-        address: Of a series, a folder, a file, or what is in a ZIP.
+        source: An address of a series, a folder, a file, or what is in a ZIP; a reference that
+            `find` returned; or a list of files.
         given: Servers and limits, see `settings_for`.
         opts: `series` chooses by series number or UID where the address means several.
         plain: Look for files of other formats alone, and pass over DICOM.
@@ -55,39 +56,45 @@ def opened(
         SeriesportError: not-found; ambiguous, with a list; incomplete and the other reasons of
             `fetch_series`; changed-during-fetch where instances come or go while they are read.
     """
-    check_scope(address)
-    settings = settings_for([address], given)
-    with ExitStack() as stack:
-        room = stack.enter_context(scratch())
-        if plain and address.is_local:
-            yield LaidOut(_plain_files(address, settings, room))
+    with scratch() as room:
+        if isinstance(source, (list, tuple)):
+            yield _of_list(cast("Sequence[Any]", source), room)
             return
-        transport = stack.enter_context(open_transport(address.root, settings))
-        found = transport.find(address)
-        for one in transport.left_out():
-            _log.warning("passed over %s [%s]", one.error.message, one.error.code)
-        series = choose(found, address, opts.get("series"), plain=plain)
-        if not address.is_local:
-            yield _fetched(transport, _required(series), settings, room)
-        elif series is None:
-            yield LaidOut(_plain_files(address, settings, room))
-        else:
-            yield from _local(transport, series, room)
+        wanted = opts.get("series")
+        if isinstance(source, SeriesReference):
+            plain, wanted = source.plain, source.series_instance_uid or None
+            source = source.address
+        address = address_of(source)
+        check_scope(address)
+        settings = settings_for([address], given)
+        if plain and address.is_local:
+            yield SeriesFiles(_plain_files(address, settings, room))
+            return
+        with open_transport(address.root, settings) as transport:
+            found = transport.find(address)
+            for one in transport.left_out():
+                _log.warning("passed over %s [%s]", one.error.message, one.error.code)
+            series = choose(found, address, wanted, plain=plain)
+            if not address.is_local:
+                yield _fetched(transport, _required(series), settings, room)
+            elif series is None:
+                yield SeriesFiles(_plain_files(address, settings, room))
+            else:
+                yield from _local(transport, series, room)
 
 
-@contextmanager
-def opened_files(paths: Sequence[Path]) -> Generator[LaidOut]:
-    """The series that a list of files is; of other formats, the files that belong together.
+def _of_list(sources: Sequence[Any], room: Path) -> SeriesFiles:
+    """Return the series that a list of files is; of other formats, the files themselves.
 
     Raises:
         SeriesportError: not-found for an empty list; ambiguous where they are several series;
             instance-conflict; what a file raises that cannot be read.
     """
+    paths = [_local_path(source) for source in sources]
     if not paths:
         raise SeriesportError("not-found", "the list of files is empty")
     if read_path(paths[0]) is None:
-        yield LaidOut(list(paths))
-        return
+        return SeriesFiles(paths)
     listing = Listing("file", total=len(paths))
     for number, path in enumerate(paths, 1):
         try:
@@ -95,11 +102,17 @@ def opened_files(paths: Sequence[Path]) -> Generator[LaidOut]:
             listing.add(Listed(number, "", one.header, one.transfer_syntax_uid, one.payload))
         except SeriesportError as error:
             listing.problems[number] = error
-    address = path_address(Path(paths[0]))
+    address = path_address(paths[0])
     series = _required(choose(listing.references(address), address))
     instances = [one.instance for one in listing.whole(series).values()]
-    with scratch() as room:
-        yield LaidOut(instances=instances, room=room)
+    return SeriesFiles(instances=instances, room=room)
+
+
+def _local_path(source: Any) -> Path:
+    address = address_of(source)
+    if address.file is None:
+        raise SeriesportError("address-invalid", "a list is of paths of files")
+    return address.file
 
 
 def _required(found: SeriesReference | None) -> SeriesReference:
@@ -110,7 +123,7 @@ def _required(found: SeriesReference | None) -> SeriesReference:
 
 def _fetched(
     transport: Transport, series: SeriesReference, settings: Settings, room: Path
-) -> LaidOut:
+) -> SeriesFiles:
     bundle = room / "bundle.zip"
     manifest = fetch_series(
         transport,
@@ -121,22 +134,22 @@ def _fetched(
         flow=Flows(settings).get(series.address),
     )
     if manifest.plain:
-        return LaidOut(unpack(bundle, room / "files"))
-    return LaidOut(instances=read_bundle(bundle), room=room, checked=True)
+        return SeriesFiles(unpack(bundle, room / "files"))
+    return SeriesFiles(instances=read_bundle(bundle), room=room, checked=True)
 
 
-def _local(transport: Transport, series: SeriesReference, room: Path) -> Generator[LaidOut]:
+def _local(transport: Transport, series: SeriesReference, room: Path) -> Generator[SeriesFiles]:
     before = transport.expect(series)
     instances = cast("list[Instance]", list(transport.fetch(series, before, (), room)))
     states = _states(instances)
-    yield LaidOut(instances=instances, room=room)
+    yield SeriesFiles(instances=instances, room=room)
     _require_same(before, transport.expect(series))
     if _states(instances) != states:
         raise SeriesportError("source-changed", "a file changed while it was read")
 
 
 def _states(instances: Sequence[Instance]) -> dict[str, tuple[int, int, int]]:
-    """Of the files that the instances lie in; those that are gone are left out."""
+    """Return inode, size and time of the files that the instances lie in and that are there."""
     paths = {str(i.payload.path) for i in instances if isinstance(i.payload, FileSlice)}
     found: dict[str, tuple[int, int, int]] = {}
     for path in paths:
@@ -159,7 +172,7 @@ def _require_same(before: Mapping[str, Expected], after: Mapping[str, Expected])
 
 
 def _plain_files(address: Address, settings: Settings, room: Path) -> list[Path]:
-    """A file, the files of a folder, or members of a ZIP, which are written out."""
+    """Return a file, the files of a folder, or members of a ZIP, which are written out."""
     path = address.file
     if path is not None:
         files = [path] if not path.is_dir() else sorted(p for p in path.rglob("*") if p.is_file())
