@@ -14,9 +14,9 @@ def ledger(step):
 
 
 def ledgers(wildcards):
-    steps = waited_for(workflow.dag.untilrules, RULES, SUMMARY)
+    wanted = waited_for(workflow.dag.untilrules, RULES, SUMMARY)
     checkpoints.plan.get()
-    return expand(list(map(ledger, steps)), shard=shards(results.plan.index))
+    return expand(list(map(ledger, wanted)), shard=shards(results.plan.index))
 
 
 def again(wildcards):
@@ -41,7 +41,7 @@ def retry(step):
         shard = wildcards.shard
         if workflow.is_main_process:
             refuse_arrays()
-        if step == UPLOAD and workflow.is_main_process:
+        if step == steps.UPLOAD and workflow.is_main_process:
             rechecks.order(shard, forced(workflow.dag_settings))
         there = exists(results.retry(step, shard))
         return [f"{RESULTS}/plan/retry/{step.folder}/{shard}"] if there else []

@@ -1,16 +1,16 @@
 rule convert:
     input:
-        read_by(CONVERT),
-        retry=retry(CONVERT),
+        read_by(steps.CONVERT),
+        retry=retry(steps.CONVERT),
     output:
-        ledger(CONVERT),
+        ledger(steps.CONVERT),
     log:
         f"{RESULTS}/logs/convert/{{shard}}.log",
     conda:
         "../envs/seriesport.yml"
     resources:
         **converting(
-            str(results.ledger(CONVERT.before[-1], "{shard}")),
+            str(results.ledger(steps.CONVERT.before[-1], "{shard}")),
             str(results.log("convert", "{shard}")),
         ),
     params:

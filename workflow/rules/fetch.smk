@@ -3,9 +3,9 @@ rule fetch:
         f"{RESULTS}/plan/shards/{{shard}}.jsonl",
         # A new plan fetches again only the shards that it changed.
         index=ancient(INDEX),
-        retry=retry(FETCH),
+        retry=retry(steps.FETCH),
     output:
-        ledger(FETCH),
+        ledger(steps.FETCH),
     log:
         f"{RESULTS}/logs/fetch/{{shard}}.log",
     conda:

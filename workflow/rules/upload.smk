@@ -1,9 +1,9 @@
 rule upload:
     input:
-        read_by(UPLOAD),
-        retry=retry(UPLOAD),
+        read_by(steps.UPLOAD),
+        retry=retry(steps.UPLOAD),
     output:
-        ledger(UPLOAD),
+        ledger(steps.UPLOAD),
     log:
         f"{RESULTS}/logs/upload/{{shard}}.log",
     conda:
