@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
     from seriesport.config.settings import Settings
+    from seriesport.model.address import Address
     from seriesport.model.instance import Instance, PlainFile
     from seriesport.model.series import Expected
     from seriesport.transports.contract import Transport
