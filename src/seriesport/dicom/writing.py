@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from seriesport.dicom.elements import ITEM, ITEM_END, SEQUENCE_END, VALUE_AT, Syntax
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 EXPLICIT = Syntax()
 _BYTE_ORDERS = tuple(
@@ -63,14 +58,3 @@ def item_end(syntax: Syntax = EXPLICIT) -> bytes:
 def sequence_end(syntax: Syntax = EXPLICIT) -> bytes:
     """Return the delimiter of a sequence of undefined length, and of encapsulated pixel data."""
     return _BYTE_ORDERS[syntax.little][2](SEQUENCE_END >> 16, SEQUENCE_END & 0xFFFF, 0)
-
-
-def deflated(parts: Iterable[bytes]) -> Iterator[bytes]:
-    """Iterate over the pieces of a deflated data set, of even length (PS3.5 annex A.5)."""
-    engine, total = zlib.compressobj(wbits=-zlib.MAX_WBITS), 0
-    for part in parts:
-        piece = engine.compress(part)
-        total += len(piece)
-        yield piece
-    piece = engine.flush()
-    yield piece + bytes((total + len(piece)) % 2)
