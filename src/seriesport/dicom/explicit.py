@@ -7,18 +7,17 @@ length is undefined (PS3.5 section 6.2.2). Group lengths, which would be wrong t
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 from pydicom.datadict import dictionary_VR, private_dictionary_VR
 
-from seriesport.dicom.elements import UNDEFINED, VALUE_AT
+from seriesport.dicom.elements import ITEM, ITEM_END, MAX_DEPTH, SEQUENCE_END, UNDEFINED, Syntax
+from seriesport.dicom.heads import head
+from seriesport.dicom.writing import element_head, item_end, item_head, sequence_end
+from seriesport.errors import SeriesportError
 
-_SHORT = struct.Struct("<HH2sH").pack
-_LONG = struct.Struct("<HH2s2xL").pack
-_IMPLICIT = struct.Struct("<HHL")
-_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_IMPLICIT = Syntax(explicit=False)
 _SIGNED, _LUT_DESCRIPTOR, _LUT_DATA = 0x00280103, 0x00283002, 0x00283006
 _CREATORS = range(0x10, 0x100)
 _UNIT = {
@@ -29,7 +28,6 @@ _UNIT = {
 """Bytes of one value of binary VRs."""
 _LENGTHS_MEANT = 6
 """Up to this group, element 0000 is no retired group length."""
-_MAX_DEPTH = 64
 
 
 class ImplicitError(ValueError):
@@ -80,7 +78,7 @@ def to_explicit(data: bytes, *, signed: bool) -> bytes:
     """
     try:
         out, _ = _elements(data, 0, len(data), _Scope(signed), delimited=False)
-    except struct.error:
+    except SeriesportError:
         raise ImplicitError from None
     return b"".join(out)
 
@@ -93,23 +91,22 @@ def _elements(data: bytes, at: int, end: int, scope: _Scope, *, delimited: bool)
     """The elements of a data set or an item."""
     out: list[bytes] = []
     while at < end:
-        group, element, length = _IMPLICIT.unpack_from(data, at)
-        tag, at = group << 16 | element, at + 8
-        if tag == _ITEM_END and delimited:
+        tag, _, at, length = head(data, at, _IMPLICIT)
+        if tag == ITEM_END and delimited:
             return out, at
         vr = scope.vr(tag)
         if length == UNDEFINED or vr == b"SQ":
             parts, at = _sequence(data, at, end, length, scope)
             size = UNDEFINED if length == UNDEFINED else sum(map(len, parts))
-            out += (_LONG(group, element, b"SQ", size), *parts)
+            out += (element_head(tag, b"SQ", size), *parts)
             continue
         value = data[at : at + length]
         at += length
         scope.learn(tag, value)
-        if group & 1 and length % _UNIT.get(vr, 1):
+        if tag >> 16 & 1 and length % _UNIT.get(vr, 1):
             vr = b"UN"  # the dictionary knows another release of the vendor's software
-        if element or group <= _LENGTHS_MEANT:
-            out += (_head(group, element, vr, length), value)
+        if tag & 0xFFFF or tag >> 16 <= _LENGTHS_MEANT:
+            out += (element_head(tag, vr, length), value)
     if at != end or delimited:
         raise ImplicitError
     return out, at
@@ -117,36 +114,26 @@ def _elements(data: bytes, at: int, end: int, scope: _Scope, *, delimited: bool)
 
 def _sequence(data: bytes, at: int, end: int, length: int, scope: _Scope) -> _Parts:
     """The items of a sequence, with its delimiter if it has one."""
-    if scope.depth > _MAX_DEPTH:
+    if scope.depth > MAX_DEPTH // 2:
         raise ImplicitError
     parts: list[bytes] = []
     stop = end if length == UNDEFINED else at + length
     while at < stop or length == UNDEFINED:
-        group, element, size = _IMPLICIT.unpack_from(data, at)
-        tag, at = group << 16 | element, at + 8
-        if tag == _SEQUENCE_END and length == UNDEFINED:
-            return [*parts, _IMPLICIT.pack(group, element, 0)], at
-        if tag != _ITEM:
+        tag, _, at, size = head(data, at, _IMPLICIT)
+        if tag == SEQUENCE_END and length == UNDEFINED:
+            return [*parts, sequence_end()], at
+        if tag != ITEM:
             raise ImplicitError
         delimited = size == UNDEFINED
         inner = _Scope(scope.signed, scope.depth + 1)
         item, at = _elements(data, at, stop if delimited else at + size, inner, delimited=delimited)
         whole = UNDEFINED if delimited else sum(map(len, item))
-        parts += (_IMPLICIT.pack(group, element, whole), *item)
+        parts += (item_head(whole), *item)
         if delimited:
-            parts.append(_IMPLICIT.pack(0xFFFE, 0xE00D, 0))
+            parts.append(item_end())
     if at != stop:
         raise ImplicitError
     return parts, at
-
-
-@lru_cache(maxsize=1 << 14)
-def _head(group: int, element: int, vr: bytes, length: int) -> bytes:
-    if VALUE_AT[vr] == 12:
-        return _LONG(group, element, vr, length)
-    if length < 0x10000:
-        return _SHORT(group, element, vr, length)
-    return _LONG(group, element, b"UN", length)
 
 
 @lru_cache(maxsize=1 << 14)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import struct
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +23,7 @@ from seriesport.dicom.readers import Reader, fd_reader, invalid, shifted, stream
 from seriesport.dicom.reading import MAX_FILLS, look_up
 from seriesport.dicom.walker import Walker
 from seriesport.dicom.whole import check_whole
+from seriesport.dicom.writing import element
 from seriesport.errors import SeriesportError, unreadable
 from seriesport.model.instance import OPAQUE_UID, FileSlice, Header, Instance
 
@@ -224,28 +224,22 @@ def encode_file_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_
     """
     body = b"".join(
         (
-            _explicit(0x0001, b"OB", b"\0\x01"),
-            _explicit(0x0002, b"UI", _uid_bytes(sop_class_uid)),
-            _explicit(0x0003, b"UI", _uid_bytes(sop_instance_uid)),
-            _explicit(0x0010, b"UI", _uid_bytes(transfer_syntax_uid)),
-            _explicit(0x0012, b"UI", _uid_bytes(IMPLEMENTATION_CLASS_UID)),
-            _explicit(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME.encode()),
+            element(0x00020001, b"OB", b"\0\x01"),
+            element(0x00020002, b"UI", _uid_bytes(sop_class_uid)),
+            element(0x00020003, b"UI", _uid_bytes(sop_instance_uid)),
+            element(0x00020010, b"UI", _uid_bytes(transfer_syntax_uid)),
+            element(0x00020012, b"UI", _uid_bytes(IMPLEMENTATION_CLASS_UID)),
+            element(0x00020013, b"SH", IMPLEMENTATION_VERSION_NAME.encode()),
         )
     )
-    length = _explicit(0x0000, b"UL", struct.pack("<L", len(body)))
+    length = element(0x00020000, b"UL", len(body).to_bytes(4, "little"))
     return bytes(128) + b"DICM" + length + body
-
-
-def _explicit(element: int, vr: bytes, value: bytes) -> bytes:
-    if VALUE_AT[vr] == 12:
-        return struct.pack("<HH2sxxL", 2, element, vr, len(value)) + value
-    return struct.pack("<HH2sH", 2, element, vr, len(value)) + value
 
 
 def _uid_bytes(uid: str) -> bytes:
     if OPAQUE_UID.fullmatch(uid) is None:
         raise invalid("a UID has characters that no UID may have, or is too long or empty")
-    return uid.encode() + b"\0" * (len(uid) % 2)
+    return uid.encode()
 
 
 class _Prefetched:

@@ -9,21 +9,18 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
-from struct import Struct
 from typing import TYPE_CHECKING
 
 from seriesport.dicom.charset import decode_text
-from seriesport.dicom.elements import Syntax
+from seriesport.dicom.elements import EXPLICIT_LITTLE, Syntax
 from seriesport.dicom.reading import elements_of
+from seriesport.dicom.writing import element
 from seriesport.dimse.pdu import malformed
 from seriesport.errors import SeriesportError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
-_TAG_LENGTH = Struct("<HHI")
-_EXPLICIT = Struct("<HH2sH")
 UTF_8 = "ISO_IR 192"
 CODECS = {
     UTF_8: "utf-8",
@@ -119,18 +116,11 @@ def encode(values: Mapping[Key, str], transfer_syntax: str, character_set: str =
     encoded = {key: text.encode(CODECS[character_set]) for key, text in values.items()}
     if not all(value.isascii() for value in encoded.values()):
         encoded[Key.CHARACTER_SET] = character_set.encode()
-    parts: list[bytes] = []
-    for key in sorted(encoded, key=lambda key: key.tag):
-        value = encoded[key]
-        if len(value) % 2:
-            value += b"\0" if key.vr == "UI" else b" "
-        group, element = divmod(key.tag, 0x10000)
-        if transfer_syntax == _EXPLICIT_LITTLE:
-            parts.append(_EXPLICIT.pack(group, element, key.vr.encode(), len(value)))
-        else:
-            parts.append(_TAG_LENGTH.pack(group, element, len(value)))
-        parts.append(value)
-    return b"".join(parts)
+    syntax = Syntax(explicit=transfer_syntax == EXPLICIT_LITTLE)
+    return b"".join(
+        element(key.tag, key.vr.encode(), encoded[key], syntax)
+        for key in sorted(encoded, key=lambda key: key.tag)
+    )
 
 
 def character_sets(text: str) -> list[str]:
@@ -152,7 +142,7 @@ def decode(data: bytes, transfer_syntax: str) -> Answer:
     Raises:
         SeriesportError: protocol-error, where it is cut off or cannot be read.
     """
-    syntax = Syntax(explicit=transfer_syntax == _EXPLICIT_LITTLE)
+    syntax = Syntax(explicit=transfer_syntax == EXPLICIT_LITTLE)
     try:
         return Answer({tag: data[at:end] for tag, _, _, at, end in elements_of(data, syntax)})
     except SeriesportError:

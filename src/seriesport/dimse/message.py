@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from seriesport.dicom.elements import Syntax
 from seriesport.dicom.reading import elements_of
+from seriesport.dicom.writing import element
 from seriesport.dimse.pdu import malformed
 from seriesport.errors import SeriesportError
 from seriesport.model.instance import OPAQUE_UID
@@ -22,7 +23,7 @@ COMMAND_MAXIMUM = 1024 * 1024
 NO_DATA_SET = 0x0101
 PRIORITY_MEDIUM = 0x0000
 
-_ELEMENT = Struct("<HHI")
+_IMPLICIT = Syntax(explicit=False)
 _US = Struct("<H")
 
 
@@ -110,15 +111,13 @@ def encode(values: Mapping[Field, int | str]) -> bytes:
     Numbers are written as US, texts as UI.
     """
     body = b"".join(_element(field, values[field]) for field in sorted(values))
-    return _ELEMENT.pack(0, 0, 4) + len(body).to_bytes(4, "little") + body
+    return element(0, b"UL", len(body).to_bytes(4, "little"), _IMPLICIT) + body
 
 
 def _element(field: Field, value: int | str) -> bytes:
     if isinstance(value, int):
-        return _ELEMENT.pack(0, field, 2) + _US.pack(value)
-    data = value.encode("ascii")
-    data += b"\0" * (len(data) % 2)
-    return _ELEMENT.pack(0, field, len(data)) + data
+        return element(field, b"US", _US.pack(value), _IMPLICIT)
+    return element(field, b"UI", value.encode("ascii"), _IMPLICIT)
 
 
 def decode(data: bytes) -> Command:
@@ -133,7 +132,7 @@ def decode(data: bytes) -> Command:
     """
     values: dict[int, bytes] = {}
     try:
-        for tag, _, _, at, end in elements_of(data, Syntax(explicit=False), first=0):
+        for tag, _, _, at, end in elements_of(data, _IMPLICIT, first=0):
             if tag in values:
                 raise malformed("a command set has a doubled element")
             if tag >> 16 == 0:

@@ -19,9 +19,10 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 
-from seriesport.dicom.elements import UNDEFINED, VALUE_AT, Syntax
+from seriesport.dicom.elements import UNDEFINED, Syntax
 from seriesport.dicom.explicit import ImplicitError, to_explicit
 from seriesport.dicom.reading import elements_of, items_of
+from seriesport.dicom.writing import element_head, item_head, padded
 from seriesport.errors import SeriesportError
 from seriesport.images.decimals import decimal_string
 from seriesport.images.frames import BAD_DATA, quiet, read_header
@@ -39,10 +40,6 @@ TEXT = (b"LO", b"LT", b"PN", b"SH", b"ST", b"UC", b"UT", b"SQ", b"UN")
 """VRs whose values are in the data set's character set, or may hold such values."""
 _PIXELS = 0x7FE00008
 """The first tag of pixel data in any form: Float, Double Float, Pixel Data."""
-
-_SHORT = struct.Struct("<HH2sH")
-_LONG = struct.Struct("<HH2s2xL")
-_TAG_LENGTH = struct.Struct("<HHL")
 
 
 class Element(NamedTuple):
@@ -106,7 +103,7 @@ def items(sequence: Element) -> list[Elements]:
 def sequence(*members: Elements) -> Element:
     """A sequence of items of defined length."""
     parts = [join(m) for m in members]
-    return Element(b"SQ", b"".join(_TAG_LENGTH.pack(0xFFFE, 0xE000, len(p)) + p for p in parts))
+    return Element(b"SQ", b"".join(item_head(len(part)) + part for part in parts))
 
 
 def split(data: bytes) -> Elements:
@@ -145,17 +142,12 @@ def join(elements: Elements) -> bytes:
 
 def _parts(tag: int, element: Element) -> tuple[bytes, bytes]:
     vr, value, undefined = element
-    size = UNDEFINED if undefined else len(value)
-    if VALUE_AT[vr] == 8 and size < 0x10000:
-        return _SHORT.pack(tag >> 16, tag & 0xFFFF, vr, size), value
-    # A value too long for its VR's short form is UN (PS3.5 section 6.2.2, note 5).
-    long_vr = vr if VALUE_AT[vr] == 12 else b"UN"
-    return _LONG.pack(tag >> 16, tag & 0xFFFF, long_vr, size), value
+    return element_head(tag, vr, UNDEFINED if undefined else len(value)), value
 
 
 def head_of_pixels(vr: bytes, size: int) -> bytes:
     """What stands before the bytes of Pixel Data."""
-    return _LONG.pack(0x7FE0, 0x0010, vr, size)
+    return element_head(0x7FE00010, vr, size)
 
 
 def to_dataset(elements: Elements) -> Dataset:
@@ -241,7 +233,7 @@ def _decimal_strings(value: Any) -> Any:
 def text(vr: bytes, *values: str) -> Element:
     """An element of ASCII text, padded to an even length."""
     data = "\\".join(values).encode("ascii")
-    return Element(vr, data + (b"\0" if vr == b"UI" else b" ") * (len(data) % 2))
+    return Element(vr, padded(vr, data))
 
 
 def number(vr: bytes, *values: float) -> Element:

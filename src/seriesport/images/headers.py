@@ -7,7 +7,6 @@ for, some hundred times faster than a full decoding; the rest is pydicom's to re
 from __future__ import annotations
 
 import os
-import struct
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from io import BytesIO
@@ -21,6 +20,7 @@ from seriesport.dicom.elements import Syntax
 from seriesport.dicom.heads import scan
 from seriesport.dicom.part10 import FILE_META, META_SYNTAX
 from seriesport.dicom.toplevel import TopLevel, read_top_level
+from seriesport.dicom.writing import element_head
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,10 +70,7 @@ class Header:
     def _items(self, tag: int, raw: bytes) -> list[Dataset] | None:
         if raw[:4] != b"\xfe\xff\x00\xe0":
             return None
-        group, element = tag >> 16, tag & 0xFFFF
-        form = struct.Struct("<HH2s2xL" if self.explicit else "<HHL")
-        vr = (b"SQ",) if self.explicit else ()
-        data = BytesIO(form.pack(group, element, *vr, len(raw)) + raw)
+        data = BytesIO(element_head(tag, b"SQ", len(raw), Syntax(explicit=self.explicit)) + raw)
         return list(read_dataset(data, not self.explicit, True)[tag].value)  # noqa: FBT003 pydicom's own
 
     def private(self, creator: str, group: int, element: int, vr: str) -> Any:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from struct import pack
 from typing import TYPE_CHECKING
 
+from seriesport.dicom.elements import EXPLICIT_LITTLE, Syntax
+from seriesport.dicom.writing import element
 from seriesport.dimse import attributes
-from seriesport.dimse.contexts import EXPLICIT_LITTLE
 from seriesport.serve.catalog import ATTRIBUTES, Key
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 CHARACTER_SET, LEVEL, RETRIEVE_AET = 0x00080005, 0x00080052, 0x00080054
 FAILED_UIDS = 0x00080058
 UTF_8 = "ISO_IR 192"
-_SHORT_MAXIMUM = 0xFFFE
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +60,16 @@ def encode_failed_list(uids: Sequence[str], transfer_syntax_uid: str) -> bytes:
 
 
 def _encode(elements: Iterable[tuple[int, str, str]], transfer_syntax_uid: str) -> bytes:
+    syntax = Syntax(explicit=transfer_syntax_uid == EXPLICIT_LITTLE)
     return b"".join(
-        _element(tag, vr, text, explicit=transfer_syntax_uid == EXPLICIT_LITTLE)
-        for tag, vr, text in sorted(elements)
+        element(tag, vr.encode(), _value(vr, text), syntax) for tag, vr, text in sorted(elements)
     )
 
 
-def _element(tag: int, vr: str, text: str, *, explicit: bool) -> bytes:
+def _value(vr: str, text: str) -> bytes:
     if vr == "US":
-        value = b"".join(pack("<H", int(n)) for n in text.split("\\") if _is_us(n))
-    else:
-        value = text.encode()
-        value += (b"\0" if vr == "UI" else b" ") * (len(value) % 2)
-    head = pack("<HH", tag >> 16, tag & 0xFFFF)
-    if not explicit:
-        return head + pack("<I", len(value)) + value
-    if len(value) > _SHORT_MAXIMUM:  # PS3.5 section 6.2.2, note on UN
-        return head + b"UN\0\0" + pack("<I", len(value)) + value
-    return head + vr.encode() + pack("<H", len(value)) + value
+        return b"".join(pack("<H", int(n)) for n in text.split("\\") if _is_us(n))
+    return text.encode()
 
 
 def _is_us(text: str) -> bool:
