@@ -19,9 +19,9 @@ from seriesport.store.bundle import read_bundle, read_files
 from seriesport.store.files import locked
 from seriesport.store.keys import load_secret, series_key
 from seriesport.transports.fetch import fetch_series
-from seriesport.transports.parallel import Transports, in_parallel
+from seriesport.transports.parallel import Transports, in_parallel, workers
 from seriesport.transports.registry import parse, server_of
-from seriesport.transports.served import REFUSALS, Flows, patience, workers
+from seriesport.transports.served import REFUSALS
 from seriesport.workflow.fetch import existing
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class _Copy:
         self._destination = destination
         self._transports = transports
         self._settings = transports.settings
-        self._flows = Flows(self._settings, self._step)
+        transports.seen = self._step
         self._bar = bar
         self._secret = load_secret(_cache() / "secret")
         self._complete: set[int] = set()
@@ -180,29 +180,20 @@ class _Copy:
     def _fetch(self, series: SeriesReference, bundle: Path) -> None:
         reader = self._reader()
         if not _is_cached(reader, series, bundle):
-            fetch_series(
-                reader,
-                series,
-                bundle,
-                bundle.with_name("staging"),
-                patience=patience(series.address, self._settings),
-                flow=self._flows.get(series.address),
-            )
+            fetch_series(reader, series, bundle, bundle.with_name("staging"))
 
     def _store(self, series: SeriesReference, bundle: Path) -> Receipt:
         destination = self._destination
         writer = self._writer()
-        flow = self._flows.get(destination)
 
         def attempt() -> Receipt:
             if series.plain:
-                files = flow.send(read_files(bundle))
-                receipt = writer.store_files(files, destination, "", series)
+                receipt = writer.store_files(read_files(bundle), destination, "", series)
             else:
-                receipt = writer.store(flow.send(read_bundle(bundle)), destination)
+                receipt = writer.store(read_bundle(bundle), destination)
             return receipt.require_complete()
 
-        return patience(destination, self._settings).retrying(flow)(attempt)
+        return writer.persist(attempt)
 
     def _reader(self) -> Transport:
         return self._open(self._source, self._destination)

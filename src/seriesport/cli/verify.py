@@ -21,12 +21,12 @@ from seriesport.transports.registry import open_transport, parse
 from seriesport.workflow.ledger import Status, read_ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from seriesport.config.settings import Settings
     from seriesport.model.address import Address
-    from seriesport.model.series import SeriesReference
+    from seriesport.model.series import Expected, SeriesReference
     from seriesport.transports.contract import Transport
 
 WHOLE = "whole"
@@ -231,10 +231,7 @@ def _require_whole(transport: Transport, series: SeriesReference) -> int:
     _check_manifest(series.address)
     expected = transport.expect(series)
     with scratch() as room, Staging(room, series) as stage:
-        for instance in transport.fetch(series, expected, (), stage.spool):
-            stage.accept(instance)
-            if instance.location is not None:
-                stage.settle()
+        transport.persist(_receive, transport, series, expected, stage)
         stage.settle()
         have = stage.held(expected)
         missing = [expected[name] for name in expected if name not in have]
@@ -244,6 +241,19 @@ def _require_whole(transport: Transport, series: SeriesReference) -> int:
             problem = f"{what} not whole ({numbers(missing)})"
             raise SeriesportError(codes[0] if codes else "incomplete", problem)
     return len(expected)
+
+
+def _receive(
+    transport: Transport,
+    series: SeriesReference,
+    expected: Mapping[str, Expected],
+    stage: Staging,
+) -> None:
+    stage.settle()
+    for instance in transport.fetch(series, expected, stage.held(expected), stage.spool):
+        stage.accept(instance)
+        if instance.location is not None:
+            stage.settle()
 
 
 def _check_manifest(address: Address) -> None:

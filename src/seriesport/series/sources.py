@@ -28,7 +28,6 @@ from seriesport.store.zipfiles.safe import read_directory
 from seriesport.transports.fetch import fetch_series
 from seriesport.transports.listing import Listed, Listing
 from seriesport.transports.registry import open_transport, path_address
-from seriesport.transports.served import Flows, patience
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -103,7 +102,7 @@ def opened(
         elif address.is_local:
             yield from _local(transport, series, room)
         else:
-            yield _fetched(transport, series, settings, room)
+            yield _fetched(transport, series, room)
 
 
 @contextmanager
@@ -165,18 +164,9 @@ def _one(
     raise SeriesportError("ambiguous", problem)
 
 
-def _fetched(
-    transport: Transport, series: SeriesReference, settings: Settings, room: Path
-) -> LaidOut:
+def _fetched(transport: Transport, series: SeriesReference, room: Path) -> LaidOut:
     bundle = room / "bundle.zip"
-    manifest = fetch_series(
-        transport,
-        series,
-        bundle,
-        room / "staging",
-        patience=patience(series.address, settings),
-        flow=Flows(settings).get(series.address),
-    )
+    manifest = fetch_series(transport, series, bundle, room / "staging")
     if manifest.plain:
         return LaidOut(unpack(bundle, room / "files"))
     return LaidOut(instances=read_bundle(bundle), room=room, checked=True)
