@@ -25,7 +25,6 @@ from seriesport.transports.archive.server import DicomServer
 from seriesport.transports.archive.transport import DicomTransport
 from seriesport.transports.fetch import fetch_series
 from seriesport.transports.registry import parse
-from seriesport.transports.served import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -66,7 +65,7 @@ def fetched(archive: FaultyArchive, folder: Path) -> Manifest:
     with connected(archive) as transport:
         (series,) = transport.find(DicomAddress("here", None, archive.aet))
         bundle, staging = folder / "series.zip", folder / "staging"
-        fetch_series(transport, series, bundle, staging, patience=Patience(1))
+        fetch_series(transport, series, bundle, staging)
     return read_manifest(bundle)
 
 

@@ -20,7 +20,7 @@ from seriesport.transports.archive.address import DicomAddress
 from seriesport.transports.archive.server import DicomServer
 from seriesport.transports.archive.transport import DicomTransport
 from seriesport.transports.fetch import fetch_series
-from seriesport.transports.served import Patience
+from seriesport.transports.served import Flow, Patience, Served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,11 +60,10 @@ class Job:
         """Fetch; at the end the bundle holds exactly the series, bit by bit."""
         with self.transport(**options) as transport:
             fetch_series(
-                transport,
+                Served(transport, Patience(attempts, backoff=0.01), Flow()),
                 self.series,
                 self.bundle,
                 self.staging,
-                patience=Patience(attempts, backoff=0.01),
             )
         verify_bundle(self.bundle, read_manifest(self.bundle))
         got = {one.uid: _content(one) for one in read_bundle(self.bundle)}

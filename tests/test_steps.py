@@ -36,8 +36,7 @@ from seriesport.transports.archive.server import DicomServer
 from seriesport.transports.fetch import fetch_series
 from seriesport.transports.file.address import FileAddress
 from seriesport.transports.file.transport import FileTransport
-from seriesport.transports.registry import parse
-from seriesport.transports.served import Flows
+from seriesport.transports.served import flow_of
 from seriesport.workflow.convert import convert_shard
 from seriesport.workflow.fetch import fetch_shard
 from seriesport.workflow.ledger import LedgerLine, Status, read_ledger, write_ledger
@@ -466,13 +465,12 @@ def test_a_server_that_moves_is_asked_again_what_it_has(results: Results, room: 
 
 def test_a_job_keeps_to_its_share_of_a_rate() -> None:
     settings = _pacs(1, associations=4, instances_per_second=100.0)
-    address = parse("dicom://pacs/ARCHIVE")
 
-    def seconds(workers: int) -> float:
-        flow = Flows(settings, workers=workers).get(address)
+    def seconds(share: int) -> float:
+        flow = flow_of(granted(settings, {"archive_pacs": share}).servers["pacs"])
         started = time.monotonic()
         for _ in range(6):
-            flow.step(1)
+            flow.turn()
         return time.monotonic() - started
 
     assert 0.05 <= seconds(4) < 0.15

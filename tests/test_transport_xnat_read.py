@@ -21,7 +21,7 @@ from seriesport.model.instance import PlainFile
 from seriesport.store.bundle import read_bundle, read_manifest
 from seriesport.transports.fetch import fetch_series
 from seriesport.transports.registry import parse
-from seriesport.transports.served import Flow, Patience
+from seriesport.transports.served import Flow, Patience, Served
 from seriesport.transports.xnat.address import XnatAddress
 from seriesport.transports.xnat.head import remote_header
 from seriesport.transports.xnat.paths import file_path
@@ -90,11 +90,10 @@ class Place:
 
     def fetch(self, series: SeriesReference | None = None, attempts: int = 1) -> Manifest:
         return fetch_series(
-            self.transport(),
+            Served(self.transport(), Patience(attempts, 0), Flow()),
             series or self.series(),
             self.bundle,
             self.folder / "staging",
-            patience=Patience(attempts, 0),
         )
 
     @property
@@ -610,12 +609,10 @@ def test_what_came_before_the_source_changed_is_not_kept_beside_what_came_after(
         place.add("4", newer, type="T1w")
 
     fetch_series(
-        place.transport(),
+        Served(place.transport(), Patience(2, 0), Flow(), seen=change),
         series,
         place.bundle,
         place.folder / "staging",
-        patience=Patience(2, 0),
-        flow=Flow(seen=change),
     )
     got: dict[str, bytes] = {}
     for instance in read_bundle(place.bundle):

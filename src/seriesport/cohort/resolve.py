@@ -14,8 +14,8 @@ from seriesport.counts import counted
 from seriesport.errors import SeriesportError
 from seriesport.model.series import Harm, SeriesReference
 from seriesport.privacy import printable, where
+from seriesport.transports.parallel import workers
 from seriesport.transports.registry import open_transport, parse
-from seriesport.transports.served import workers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

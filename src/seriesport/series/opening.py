@@ -26,7 +26,6 @@ from seriesport.transports.fetch import fetch_series
 from seriesport.transports.given import address_of, settings_for
 from seriesport.transports.listing import Listed, Listing
 from seriesport.transports.registry import open_transport, path_address
-from seriesport.transports.served import Flows, patience
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -77,7 +76,7 @@ def opened(
                 _log.warning("passed over %s [%s]", one.error.message, one.error.code)
             series = choose(found, address, wanted, plain=plain)
             if not address.is_local:
-                yield _fetched(transport, _required(series), settings, room)
+                yield _fetched(transport, _required(series), room)
             elif series is None:
                 yield SeriesFiles(_plain_files(address, settings, room))
             else:
@@ -122,18 +121,9 @@ def _required(found: SeriesReference | None) -> SeriesReference:
     return found
 
 
-def _fetched(
-    transport: Transport, series: SeriesReference, settings: Settings, room: Path
-) -> SeriesFiles:
+def _fetched(transport: Transport, series: SeriesReference, room: Path) -> SeriesFiles:
     bundle = room / "bundle.zip"
-    manifest = fetch_series(
-        transport,
-        series,
-        bundle,
-        room / "staging",
-        patience=patience(series.address, settings),
-        flow=Flows(settings).get(series.address),
-    )
+    manifest = fetch_series(transport, series, bundle, room / "staging")
     if manifest.plain:
         return SeriesFiles(unpack(bundle, room / "files"))
     return SeriesFiles(instances=read_bundle(bundle), room=room, checked=True)

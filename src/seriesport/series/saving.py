@@ -20,7 +20,6 @@ from seriesport.transports.file.transport import write_instance
 from seriesport.transports.given import address_of, settings_for
 from seriesport.transports.placing import PACKED
 from seriesport.transports.registry import open_transport
-from seriesport.transports.served import Flows, patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from seriesport.model.instance import Instance
     from seriesport.model.series import ReceiptEntry
     from seriesport.transports.contract import Transport
-    from seriesport.transports.served import Flow
 
 _FORMAT = re.compile("%p(?![0-9A-Za-z])")
 """Stands for the name of the format in a path."""
@@ -135,7 +133,7 @@ def _store(instances: Sequence[Instance], address: Address, settings: Settings) 
     return _delivered(
         address,
         settings,
-        lambda transport, flow: transport.store(flow.send(instances), address),
+        lambda transport: transport.store(instances, address),
     )
 
 
@@ -177,9 +175,7 @@ def _store_files(
         return _delivered(
             series.address,
             settings,
-            lambda transport, flow: transport.store_files(
-                flow.send(plain), series.address, resource, series
-            ),
+            lambda transport: transport.store_files(plain, series.address, resource, series),
         )
 
 
@@ -204,11 +200,8 @@ def _reference(header: Header, instances: Sequence[Instance], address: Address) 
 
 
 def _delivered(
-    address: Address, settings: Settings, store: Callable[[Transport, Flow], Receipt]
+    address: Address, settings: Settings, store: Callable[[Transport], Receipt]
 ) -> Receipt:
-    """Store with the retries and the rate of the server, and require all to have arrived."""
-    flow = Flows(settings).get(address)
+    """Store, and require all to have arrived."""
     with open_transport(address.root, settings) as transport:
-        return patience(address, settings).retrying()(
-            lambda: store(transport, flow).require_complete()
-        )
+        return transport.persist(lambda: store(transport).require_complete())

@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING
 from seriesport.store.bundle import read_bundle, read_files
 from seriesport.store.keys import series_key
 from seriesport.transports.fetch import fetch_series
-from seriesport.transports.served import patience
 from seriesport.workflow.fetch import existing
 
 if TYPE_CHECKING:
-    from seriesport.config.settings import Settings
     from seriesport.model.series import SeriesReference
     from seriesport.transports.contract import Transport
-    from seriesport.transports.served import Flow
 
 
 def cache() -> Path:
@@ -34,8 +31,6 @@ def fetch_bundle(
     series: SeriesReference,
     bundle: Path,
     staging: Path,
-    settings: Settings,
-    flow: Flow,
 ) -> None:
     """Fetch a series into a bundle, unless an earlier call left all that the source lists now.
 
@@ -43,8 +38,7 @@ def fetch_bundle(
         SeriesportError: see `fetch_series`.
     """
     if not _is_current(reader, series, bundle):
-        allowed = patience(series.address, settings)
-        fetch_series(reader, series, bundle, staging, patience=allowed, flow=flow)
+        fetch_series(reader, series, bundle, staging)
 
 
 def _is_current(reader: Transport, series: SeriesReference, bundle: Path) -> bool:

@@ -19,9 +19,9 @@ from seriesport.transfer.cache import cache, cached, fetch_bundle
 from seriesport.transfer.find import look
 from seriesport.transfer.watch import Watch
 from seriesport.transports.given import address_of, settings_for
-from seriesport.transports.parallel import Transports, in_parallel
+from seriesport.transports.parallel import Transports, in_parallel, workers
 from seriesport.transports.registry import server_of
-from seriesport.transports.served import REFUSALS, Flows, patience, workers
+from seriesport.transports.served import REFUSALS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -142,7 +142,7 @@ class _Copy:
         self._destination = destination
         self._transports = transports
         self._settings = transports.settings
-        self._flows = Flows(self._settings, self._step)
+        transports.seen = self._step
         self._watch = watch
         self._secret = load_secret(cache() / "secret")
         self._complete: set[int] = set()
@@ -218,9 +218,8 @@ class _Copy:
         make_folder(bundle.parent, private=True)
         receipt = arrived(bundle, series, self._destination, self._reader, self._writer)
         if receipt is None:
-            flow = self._flows.get(series.address)
             staging = bundle.with_name("staging")
-            fetch_bundle(self._reader(), series, bundle, staging, self._settings, flow)
+            fetch_bundle(self._reader(), series, bundle, staging)
             if number and server_of(self._destination, self._settings) is None:
                 # Folders are numbered, and a ZIP grows, in the order of the listing.
                 self._tried[number - 1].wait()
@@ -232,17 +231,16 @@ class _Copy:
     def _store(self, series: SeriesReference, bundle: Path) -> Receipt:
         destination = self._destination
         writer = self._writer()
-        flow = self._flows.get(destination)
 
         def attempt() -> Receipt:
             if series.plain:
-                files = flow.send(read_files(bundle))
+                files = read_files(bundle)
                 receipt = writer.store_files(files, destination, "", series)
             else:
-                receipt = writer.store(flow.send(read_bundle(bundle)), destination)
+                receipt = writer.store(read_bundle(bundle), destination)
             return receipt.require_complete()
 
-        return patience(destination, self._settings).retrying(flow)(attempt)
+        return writer.persist(attempt)
 
     def _reader(self) -> Transport:
         return self._open(self._source, self._destination)

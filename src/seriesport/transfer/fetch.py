@@ -24,7 +24,6 @@ from seriesport.transfer.watch import Watch
 from seriesport.transports.given import address_of, settings_for
 from seriesport.transports.listing import key_of
 from seriesport.transports.registry import open_transport, path_address
-from seriesport.transports.served import Flows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,21 +78,20 @@ def fetch(
     check_scope(place)
     bundled = path.suffix.lower() == ".zip"
     with (
-        open_transport(place.root, known) as reader,
+        open_transport(place.root, known, watch.moved) as reader,
         open_transport(path_address(path.parent), known) as files,
     ):
         if not bundled:
             files.check_destination(path_address(path))
         one = source if isinstance(source, SeriesReference) else _one(reader, place, series, watch)
         watch.found([one])
-        flow = Flows(known, watch.moved).get(place)
         bundle = path if bundled else cached(load_secret(cache() / "secret"), one)
         staging = bundle.with_name(f".{path.name}.staging" if bundled else "staging")
         make_folder(bundle.parent, private=not bundled)
         with locked(bundle.with_name(f".{bundle.name}.lock")):
             if bundled:
                 _check_ours(bundle, one)
-            fetch_bundle(reader, one, bundle, staging, known, flow)
+            fetch_bundle(reader, one, bundle, staging)
             paths = [bundle] if bundled else _unpack(bundle, one, path, files)
             shutil.rmtree(staging, ignore_errors=True)  # what was quarantined
             if not bundled:

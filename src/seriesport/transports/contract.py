@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, ParamSpec, Protocol, Self, TypeVar
 
 from seriesport.errors import SeriesportError
 from seriesport.model.series import unannounced
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
         SeriesReference,
         Written,
     )
+
+_Args = ParamSpec("_Args")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +55,22 @@ class Check:
 class Transport(Protocol):
     """One source or destination. Not thread-safe: a worker opens its own.
 
-    A transport contains no retry, no rate limit and no progress bar: these wrap it.
+    A transport contains no retry, no rate limit and no progress bar: `served` wraps it in them.
     Every failure is a SeriesportError; `transient` tells whether a retry makes sense, and
     `find`, `expect` and `fetch` may always be repeated.
     """
 
-    keeps_apart: ClassVar[bool] = False
+    keeps_apart: bool = False
     """Whether what is stored under different names never shares a file."""
+
+    def persist(
+        self, attempt: Callable[_Args, _Result], *args: _Args.args, **named: _Args.kwargs
+    ) -> _Result:
+        """Make an attempt, which may ask this transport several times, until it succeeds.
+
+        It is repeated as often as the server's settings say, where a retry makes sense.
+        """
+        return attempt(*args, **named)
 
     def echo(self, address: Address) -> Iterator[Check]:
         """Try what will be needed of the server of an address, one after the other.

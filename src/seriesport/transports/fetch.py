@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import closing
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 from seriesport.counts import counted
 from seriesport.errors import SeriesportError
 from seriesport.store.bundle import Manifest, write_bundle
 from seriesport.store.staging import Staging
-from seriesport.transports.served import Flow, Patience
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -25,17 +24,13 @@ def fetch_series(
     series: SeriesReference,
     bundle: Path,
     staging: Path,
-    *,
-    patience: Patience | None = None,
-    flow: Flow | None = None,
 ) -> Manifest:
     """Fetch a series into a bundle, complete or not at all.
 
     The expected SOP Instance UIDs are listed before and after; what was received must equal
     them. Instances that an earlier, killed run left in `staging` are verified and kept; only
     the others are asked for. `series.instances` is a count that the source gave earlier, as in
-    the plan: a shorter list is not believed. The instances pass through `flow`, for
-    progress and a rate limit.
+    the plan: a shorter list is not believed.
 
     Raises:
         SeriesportError: not-found, incomplete with the missing instances by number,
@@ -43,9 +38,7 @@ def fetch_series(
             instance-foreign, instance-conflict, or what the transport raised.
     """
     with Staging(staging, series) as stage:
-        flow = flow or Flow()
-        retrying = (patience or Patience()).retrying(flow)
-        expected = retrying(_attempt, transport, series, stage, flow)
+        expected = transport.persist(_attempt, transport, series, stage)
         items = stage.items(expected)
         manifest = write_bundle(
             bundle,
@@ -61,7 +54,7 @@ def fetch_series(
 
 
 def _attempt(
-    transport: Transport, series: SeriesReference, stage: Staging, flow: Flow
+    transport: Transport, series: SeriesReference, stage: Staging
 ) -> Mapping[str, Expected]:
     expected = _listed(transport, series)
     have = stage.held(expected)
@@ -70,11 +63,13 @@ def _attempt(
     broken: SeriesportError | None = None
     arriving = transport.fetch(series, expected, have, stage.spool)
     try:
-        with closing(flow.receive(arriving)) as passing:
-            for item in passing:
-                stage.accept(item)
+        for item in arriving:
+            stage.accept(item)
     except SeriesportError as error:
         broken = error
+    finally:
+        if isinstance(arriving, Generator):
+            arriving.close()  # what still was to come is not asked for
     stage.settle()
     after = _listed(transport, series)
     changed = _changed(expected, after)

@@ -8,7 +8,8 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from seriesport.transports.registry import open_transport
+from seriesport.errors import SeriesportError
+from seriesport.transports.registry import open_transport, server_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,8 +28,10 @@ _log = logging.getLogger("seriesport")
 class Transports:
     """Transports that are open in this process: one per thread and address. A context manager."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, seen: Callable[[int], None] | None = None) -> None:
         self.settings = settings
+        self.seen = seen
+        """Is called with the size of each instance that passes, for progress."""
         self._lock = threading.Lock()
         self._open: dict[tuple[int, Address], Transport] = {}
         self._idle: dict[Address, list[Transport]] = {}
@@ -47,9 +50,15 @@ class Transports:
         if place not in self._open:
             with self._lock:
                 idle = self._idle.get(address)
-                transport = idle.pop() if idle else open_transport(address, self.settings)
+                transport = (
+                    idle.pop() if idle else open_transport(address, self.settings, self._pass)
+                )
                 self._open[place] = transport
         return self._open[place]
+
+    def _pass(self, size: int) -> None:
+        if self.seen is not None:
+            self.seen(size)
 
     def lend(self) -> None:
         """Hand the calling thread's transports, open as they are, to the next that asks."""
@@ -76,6 +85,18 @@ class Transports:
         with self._lock:
             places = [place for place in self._open if place[0] == me]
             return [(place[1], self._open.pop(place)) for place in places]
+
+
+def workers(addresses: Sequence[Address], settings: Settings, most: int) -> int:
+    """Return how many series to transfer in parallel, of `most`.
+
+    That is the smallest connection limit of the servers involved.
+    """
+    try:
+        servers = [s for a in set(addresses) if (s := server_of(a, settings)) is not None]
+    except SeriesportError:
+        return 1
+    return max(1, min([most, *(s.at_once for s in servers)])) if servers else 1
 
 
 def in_parallel(

@@ -10,8 +10,11 @@ from seriesport.config.registration import Registration, registration, schemes
 from seriesport.errors import SeriesportError
 from seriesport.model.address import Address, ServerAddress, invalid
 from seriesport.transports.file.address import of_path, parse_path
+from seriesport.transports.served import serve
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from seriesport.config.settings import Server, Settings
     from seriesport.transports.contract import Transport
 
@@ -58,8 +61,12 @@ def path_address(path: Path) -> Address:
     return of_path(path.absolute())
 
 
-def open_transport(address: Address, settings: Settings) -> Transport:
-    """Open the transport that serves an address; the caller closes it.
+def open_transport(
+    address: Address, settings: Settings, seen: Callable[[int], None] | None = None
+) -> Transport:
+    """Open the transport that serves an address, bound to its server's settings.
+
+    The caller closes it. `seen` is called with the size of each instance that passes.
 
         >>> from seriesport import Settings, open_transport
         >>> from seriesport.transports.registry import parse
@@ -76,7 +83,8 @@ def open_transport(address: Address, settings: Settings) -> Transport:
     Raises:
         SeriesportError: scheme-unsupported, or what the transport raises when it is opened.
     """
-    return _registered(address).open(address, settings)
+    opened = _registered(address).open(address, settings)
+    return serve(opened, server_of(address, settings), seen)
 
 
 def server_of(address: Address, settings: Settings) -> Server | None:

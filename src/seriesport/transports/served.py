@@ -1,12 +1,16 @@
-"""What wraps a transport: retries, a limit of instances per second, counting for progress."""
+"""Served: a transport that keeps to its server's settings, whoever uses it.
+
+Retries, the rate and the window are applied here once, when a transport is opened.
+"""
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, ParamSpec, TypeVar
 
 from tenacity import (
     RetryCallState,
@@ -17,20 +21,37 @@ from tenacity import (
     wait_random,
 )
 
+from seriesport.config.hours import is_closed, wait_until_open
 from seriesport.errors import SeriesportError
-from seriesport.transports.registry import server_of
+from seriesport.model.series import unannounced
+from seriesport.transports.contract import Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
-    from seriesport.config.settings import Server, Settings
+    from seriesport.config.hours import Hours
+    from seriesport.config.settings import Server
     from seriesport.model.address import Address
-    from seriesport.model.instance import Item, Payload
+    from seriesport.model.instance import Header, Instance, Item, Payload, PlainFile
+    from seriesport.model.series import (
+        Announce,
+        Expected,
+        LeftOut,
+        Receipt,
+        Removal,
+        SeriesReference,
+        Written,
+    )
+    from seriesport.transports.contract import Check
 
 REFUSALS = frozenset({"association-busy", "dimse-refused", "server-busy"})
 """What a server says that has too much to do: nobody should ask it for a while."""
 _LONGEST_WAIT = 60.0
 _Item = TypeVar("_Item", bound="Item")
+_Args = ParamSpec("_Args")
+_Result = TypeVar("_Result")
+_log = logging.getLogger("seriesport")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +92,10 @@ def _is_worth_a_retry(error: BaseException) -> bool:
 
 
 class Flow:
-    """Instances pass at a server's rate and are counted; shared by the threads that use it."""
+    """The turns of instances that pass to and from a server, by all threads of this process."""
 
-    def __init__(
-        self, per_second: float | None = None, seen: Callable[[int], None] | None = None
-    ) -> None:
+    def __init__(self, per_second: float | None = None) -> None:
         self._interval = 1 / per_second if per_second else 0.0
-        self._seen = seen
         self._due = 0.0
         self._held_until = 0.0
         self._lock = threading.Lock()
@@ -92,96 +110,206 @@ class Flow:
         while (seconds := self._held_until - time.monotonic()) > 0:
             time.sleep(seconds)
 
-    def receive(self, instances: Iterator[Item]) -> Generator[Item]:
-        """Let instances pass on their way in; the source waits meanwhile.
-
-        Closed early, it closes the source: what still was to come is not asked for.
-        """
-        try:
-            for instance in instances:
-                self.step(instance.payload.size)
-                yield instance
-        finally:
-            if isinstance(instances, Generator):
-                instances.close()
-
-    def send(self, instances: Iterable[_Item]) -> list[_Item]:
-        """The same items, which wait for their turn when they are opened to be sent."""
-        return [replace(i, payload=_Paced(i.payload, self)) for i in instances]
-
-    def step(self, size: int) -> None:
-        """One instance of `size` bytes passes: wait for its turn and count it."""
+    def turn(self) -> None:
+        """Wait for the turn of one instance."""
         if self._interval:
             with self._lock:
                 now = time.monotonic()
                 wait = self._due - now
                 self._due = max(self._due, now) + self._interval
             time.sleep(max(0.0, wait))
-        if self._seen is not None:
-            self._seen(size)
+
+
+class _Flows:
+    """The flow of each server that this process talks to."""
+
+    known: dict[Server, Flow] = {}  # noqa: RUF012 - shared by intent
+    lock = threading.Lock()
+
+
+def flow_of(server: Server) -> Flow:
+    """Return the flow that all transports of a server share in this process."""
+    with _Flows.lock:
+        return _Flows.known.setdefault(server, Flow(server.instances_per_second))
 
 
 @dataclass(frozen=True, slots=True)
 class _Paced:
     payload: Payload
-    flow: Flow
+    passing: Callable[[int], None]
 
     @property
     def size(self) -> int:
         return self.payload.size
 
     def open(self) -> BinaryIO:
-        self.flow.step(self.size)
+        self.passing(self.size)
         return self.payload.open()
 
 
-def patience(address: Address, settings: Settings) -> Patience:
-    """How often to ask at an address."""
-    server = server_of(address, settings)
-    return Patience(server.attempts, server.backoff) if server else Patience(attempts=1)
+def serve(
+    transport: Transport, server: Server | None, seen: Callable[[int], None] | None = None
+) -> Served:
+    """Wrap a transport.
 
-
-class Flows:
-    """One flow for each server that this process talks to.
-
-    Of a server's rate, a job of so many `workers` has the share that they have of the server's
-    connections: the jobs together, which share the connections, then keep to the rate.
+    Args:
+        transport: Any.
+        server: Settings of its server; None for files, which are asked once and without limit.
+        seen: Is called with the size of each instance that passes, for progress.
     """
+    if server is None:
+        return Served(transport, Patience(attempts=1), Flow(), seen=seen)
+    patience = Patience(server.attempts, server.backoff)
+    return Served(transport, patience, flow_of(server), server.window, seen)
+
+
+class Served(Transport):
+    """A transport that repeats what fails for a while, keeps to a rate and waits for a window."""
 
     def __init__(
         self,
-        settings: Settings,
+        transport: Transport,
+        patience: Patience,
+        flow: Flow,
+        window: Hours | None = None,
         seen: Callable[[int], None] | None = None,
-        *,
-        workers: int | None = None,
     ) -> None:
-        self._settings = settings
+        self.keeps_apart = transport.keeps_apart
+        self._transport = transport
+        self._patience = patience
+        self._flow = flow
+        self._window = window
         self._seen = seen
-        self._workers = workers
-        self._flows: dict[str, Flow] = {}
-        self._lock = threading.Lock()
+        self._begun: set[SeriesReference] = set()
+        self._persisting = False
 
-    def get(self, address: Address) -> Flow:
-        """The flow to or from an address."""
-        server = server_of(address, self._settings)
-        with self._lock:
-            if server is None:
-                return self._flows.setdefault("", Flow(None, self._seen))
-            return self._flows.setdefault(server.name, Flow(self._rate(server), self._seen))
+    def persist(
+        self, attempt: Callable[_Args, _Result], *args: _Args.args, **named: _Args.kwargs
+    ) -> _Result:
+        """See the protocol. What an attempt asks is not repeated by itself."""
+        if self._persisting:
+            return attempt(*args, **named)
+        self._persisting = True
+        try:
+            return self._patience.retrying(self._flow)(attempt, *args, **named)
+        finally:
+            self._persisting = False
 
-    def _rate(self, server: Server) -> float | None:
-        # A single series uses all of a job's connections to an XNAT.
-        if server.shares_a_series or self._workers is None:
-            return server.instances_per_second
-        if server.instances_per_second is None:
-            return None
-        return server.instances_per_second * min(1.0, self._workers / server.at_once)
+    def echo(self, address: Address) -> Iterator[Check]:
+        """See the protocol. It is tried once, since it tells how a server answers."""
+        return self._transport.echo(address)
 
+    def check_destination(self, address: Address) -> None:
+        """See the protocol."""
+        self.persist(self._transport.check_destination, address)
 
-def workers(addresses: Sequence[Address], settings: Settings, most: int) -> int:
-    """How many series may move at one time: the least number of connections to any server."""
-    try:
-        servers = [s for a in set(addresses) if (s := server_of(a, settings)) is not None]
-    except SeriesportError:
-        return 1
-    return max(1, min([most, *(s.at_once for s in servers)])) if servers else 1
+    def find(self, address: Address) -> list[SeriesReference]:
+        """See the protocol."""
+        return self.persist(self._transport.find, address)
+
+    def left_out(self) -> list[LeftOut]:
+        """See the protocol."""
+        return self._transport.left_out()
+
+    def find_files(self, address: Address) -> SeriesReference:
+        """See the protocol."""
+        return self.persist(self._transport.find_files, address)
+
+    def expect(self, series: SeriesReference) -> dict[str, Expected]:
+        """See the protocol."""
+        return self.persist(self._transport.expect, series)
+
+    def uids(self, series: SeriesReference) -> set[str]:
+        """See the protocol."""
+        return self.persist(self._transport.uids, series)
+
+    def fetch(
+        self,
+        series: SeriesReference,
+        expected: Mapping[str, Expected],
+        have: Collection[str],
+        spool: Path,
+    ) -> Iterator[Item]:
+        """See the protocol.
+
+        Waits for the server's window; a series that was begun is finished, whatever the hour.
+
+        Raises:
+            SeriesportError: window-closed, where the cluster would end this job before.
+        """
+        if series not in self._begun:
+            if is_closed(self._window):
+                self._transport.close()  # no connection stays idle for hours
+            wait_until_open(self._window, say=_log.warning)
+            self._begun.add(series)
+        arriving = self._transport.fetch(series, expected, have, spool)
+        try:
+            for item in arriving:
+                self._pass(item.payload.size)
+                yield item
+        finally:
+            if isinstance(arriving, Generator):
+                arriving.close()  # what still was to come is not asked for
+
+    def store(
+        self,
+        instances: Sequence[Instance],
+        address: Address,
+        name: str | None = None,
+        announce: Announce = unannounced,
+    ) -> Receipt:
+        """See the protocol."""
+        paced = self._paced(instances)
+        return self.persist(self._transport.store, paced, address, name, announce)
+
+    def store_files(
+        self,
+        files: Sequence[PlainFile],
+        address: Address,
+        resource: str,
+        series: SeriesReference,
+        name: str | None = None,
+        announce: Announce = unannounced,
+    ) -> Receipt:
+        """See the protocol."""
+        paced = self._paced(files)
+        store_files = self._transport.store_files
+        return self.persist(store_files, paced, address, resource, series, name, announce)
+
+    def remove(self, address: Address, written: Written) -> Removal:
+        """See the protocol."""
+        return self.persist(self._transport.remove, address, written)
+
+    def glance(self, address: Address, name: str) -> list[int]:
+        """See the protocol."""
+        return self._transport.glance(address, name)
+
+    def folder_of(
+        self, address: Address, header: Header | SeriesReference, ours: Collection[str]
+    ) -> str:
+        """See the protocol."""
+        return self._transport.folder_of(address, header, ours)
+
+    def twin_of(
+        self,
+        files: Sequence[PlainFile],
+        address: Address,
+        resource: str,
+        name: str,
+        ours: Collection[str],
+    ) -> list[str]:
+        """See the protocol."""
+        return self._transport.twin_of(files, address, resource, name, ours)
+
+    def close(self) -> None:
+        """See the protocol."""
+        self._transport.close()
+
+    def _pass(self, size: int) -> None:
+        self._flow.turn()
+        if self._seen is not None:
+            self._seen(size)
+
+    def _paced(self, items: Iterable[_Item]) -> list[_Item]:
+        """Return the same items, which wait for their turn when they are opened to be sent."""
+        return [replace(i, payload=_Paced(i.payload, self._pass)) for i in items]

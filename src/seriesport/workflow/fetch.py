@@ -11,9 +11,7 @@ from seriesport.errors import SeriesportError
 from seriesport.store.bundle import read_bundle, read_files, read_manifest, verify_bundle
 from seriesport.store.staging import belongs, discard_staging
 from seriesport.transports.fetch import fetch_series
-from seriesport.transports.parallel import Transports
-from seriesport.transports.registry import server_of
-from seriesport.transports.served import Flows, patience, workers
+from seriesport.transports.parallel import Transports, workers
 from seriesport.workflow.ledger import LedgerLine, Status
 from seriesport.workflow.shard import Results, run_shard
 from seriesport.workflow.shares import check_granted
@@ -51,7 +49,6 @@ def fetch_shard(results: Results, shard: str, settings: Settings) -> list[Ledger
     _wait_for_windows(rows, folder, settings)
 
     at_once = workers(addresses, settings, len(rows))
-    flows = Flows(settings, workers=at_once)
 
     with Transports(settings) as transports:
 
@@ -65,17 +62,8 @@ def fetch_shard(results: Results, shard: str, settings: Settings) -> list[Ledger
             if manifest is not None:
                 discard_staging(results.staging(name))  # a kill may have come before that
                 return manifest
-            address = series.address
-            server = server_of(address, settings)
-            wait_until_open(server.window if server else None, say=_log.info)
-            return fetch_series(
-                transports.get(address.root),
-                series,
-                path,
-                results.staging(name),
-                patience=patience(address, settings),
-                flow=flows.get(address),
-            )
+            transport = transports.get(series.address.root)
+            return fetch_series(transport, series, path, results.staging(name))
 
         return run_shard(folder, rows, work, at_once, let_go=transports.close_own)
 

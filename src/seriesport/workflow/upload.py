@@ -19,9 +19,8 @@ from seriesport.model.series import SeriesReference, Written
 from seriesport.store.bundle import check_hash, read_bundle, read_files, read_manifest
 from seriesport.store.digest import digest_member
 from seriesport.store.keys import is_key, keyed_hash, load_secret
-from seriesport.transports.parallel import Transports
+from seriesport.transports.parallel import Transports, workers
 from seriesport.transports.registry import parse, server_of
-from seriesport.transports.served import Flow, Flows, patience, workers
 from seriesport.workflow.bundles import Bundles
 from seriesport.workflow.ledger import LedgerLine, Status, told
 from seriesport.workflow.orders import ordered_at
@@ -63,7 +62,6 @@ class _Upload:
     bundles: Bundles
     secret: bytes
     transports: Transports
-    flows: Flows
     receipts: Records
     sent: Records
     seen: Records
@@ -78,7 +76,6 @@ class _Upload:
         results: Results,
         shard: str,
         transports: Transports,
-        flows: Flows,
         *,
         compare: bool = False,
     ) -> _Upload:
@@ -89,7 +86,6 @@ class _Upload:
             Bundles(results, UPLOAD, shard),
             load_secret(results.secret),
             transports,
-            flows,
             Records(results.records(UPLOAD, shard)),
             Records(results.sent(shard)),
             Records(results.seen(shard)),
@@ -135,9 +131,8 @@ def upload_shard(
     addresses = [parse(url) for row in rows for url in row.destinations]
     check_granted(settings, addresses)
     at_once = workers(addresses, settings, len(rows))
-    flows = Flows(settings, workers=at_once)
     with Transports(settings) as transports:
-        shared = _Upload.of(results, shard, transports, flows, compare=compare)
+        shared = _Upload.of(results, shard, transports, compare=compare)
 
         def work(row: PlannedSeries) -> LedgerLine:
             wanted = upload if row.upload is None else row.upload
@@ -164,8 +159,7 @@ class Looks:
         if not local:
             return ""
         if row.shard not in self._shards:
-            flows = Flows(self._transports.settings)
-            self._shards[row.shard] = _Upload.of(self._results, row.shard, self._transports, flows)
+            self._shards[row.shard] = _Upload.of(self._results, row.shard, self._transports)
         upload = self._shards[row.shard]
         wanted = self._upload if row.upload is None else row.upload
         bundle = upload.bundles.of(row.key)
@@ -266,22 +260,19 @@ class _Images:
     def store(
         self,
         transport: Transport,
-        flow: Flow,
         address: Address,
         announce: Announce,
         *,
         compare: bool,
     ) -> Receipt:
-        items = flow.send(self._items)
-        instances = [item for item in items if isinstance(item, Instance)]
+        instances = [item for item in self._items if isinstance(item, Instance)]
         if instances:
             name = self.folder(transport, address, instances[0])
             receipt = transport.store(instances, address, name, announce)
             if not compare or not address.lists_only:
                 return receipt
-            own = [item for item in self._items if isinstance(item, Instance)]
-            return read_back(transport, own, address, receipt)
-        files = [item for item in items if isinstance(item, PlainFile)]
+            return read_back(transport, instances, address, receipt)
+        files = [item for item in self._items if isinstance(item, PlainFile)]
         return transport.store_files(files, address, "", self._row.reference, announce=announce)
 
 
@@ -317,14 +308,13 @@ class _Files:
     def store(
         self,
         transport: Transport,
-        flow: Flow,
         address: Address,
         announce: Announce,
         *,
         compare: bool,
     ) -> Receipt:
         del compare  # whoever takes files has their digests compared
-        files = flow.send(self._named(transport, address))
+        files = self._named(transport, address)
         return transport.store_files(
             files, address, self._resource, self._series, self._key, announce
         )
@@ -494,7 +484,6 @@ def _store(
     upload: _Upload, row: PlannedSeries, address: Address, parcel: _Images | _Files
 ) -> Delivery:
     transport = upload.transports.get(address.root)
-    flow = upload.flows.get(address)
 
     name, form = _name(upload, address), parcel.content.partition(" ")[0]
 
@@ -508,7 +497,7 @@ def _store(
     def attempt() -> Delivery:
         if isinstance(parcel, _Files):
             _make_way(upload, row, address, parcel, (name, form))
-        receipt = parcel.store(transport, flow, address, announce, compare=upload.compare)
+        receipt = parcel.store(transport, address, announce, compare=upload.compare)
         sent = sum(entry.sent for entry in receipt.entries)
         there = len(receipt.entries) - sent
         _log.info("series %s: sent %d, %d not", row.key, sent, there)
@@ -517,7 +506,7 @@ def _store(
             raise _incomplete(done)
         return done
 
-    return patience(address, upload.transports.settings).retrying(flow)(attempt)
+    return transport.persist(attempt)
 
 
 def _make_way(
