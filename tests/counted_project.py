@@ -10,7 +10,7 @@ import yaml
 
 from project import ROOT, Project
 from seriesport.store.bundle import Manifest
-from seriesport.workflow.ledger import LedgerLine, Status, write_ledger
+from seriesport.workflow.ledger import Outcome, Status, write_ledger
 from seriesport.workflow.shard import Results
 from seriesport.workflow.steps import CONVERT, FETCH, UPLOAD
 
@@ -86,13 +86,13 @@ def write_ledgers(project: Project) -> None:
     for shard, rows in plan.shards().items():
         folder = results.step(FETCH, shard)
         folder.mkdir(parents=True, exist_ok=True)
-        lines: list[LedgerLine] = []
+        lines: list[Outcome] = []
         for row in rows:
             (folder / f"{row.key}.zip").touch()
             (folder / f"{row.key}.json").write_bytes(manifest)
             files = f"{row.key}.zip {row.key}.json"
-            lines.append(LedgerLine(row.key, Status.COMPLETE, "", "", 2, 2, 0, files, "0" * 64))
+            lines.append(Outcome(row.key, Status.COMPLETE, "", "", 2, 2, 0, files, "0" * 64))
         write_ledger(results.ledger(FETCH, shard), lines)
         for step in (CONVERT, UPLOAD):
-            nothing = [LedgerLine(row.key, Status.NOTHING) for row in rows]
+            nothing = [Outcome(row.key, Status.NOTHING) for row in rows]
             write_ledger(results.ledger(step, shard), nothing)

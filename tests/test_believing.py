@@ -16,14 +16,14 @@ from seriesport.config.settings import Settings
 from seriesport.errors import REASONS, SeriesportError
 from seriesport.serve.archive import Archive
 from seriesport.transports.archive.server import DicomServer
-from seriesport.workflow.beginning import Rechecks, mend
 from seriesport.workflow.convert import convert_shard
 from seriesport.workflow.fetch import fetch_shard
 from seriesport.workflow.ledger import Status
-from seriesport.workflow.orders import plan_again, repeat
 from seriesport.workflow.plan import plan_cohort
 from seriesport.workflow.records import Records, read_records
+from seriesport.workflow.retries import plan_again, repeat
 from seriesport.workflow.shard import Results
+from seriesport.workflow.startup import Rechecks, mend
 from seriesport.workflow.steps import CONVERT, FETCH, UPLOAD
 from seriesport.workflow.upload import Looks, upload_shard
 from seriesport.workflow.verdict import judge
@@ -31,7 +31,7 @@ from seriesport.workflow.verdict import judge
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from seriesport.workflow.ledger import LedgerLine
+    from seriesport.workflow.ledger import Outcome
     from seriesport.workflow.steps import Step
 
 SHARD = "local-0001"
@@ -46,7 +46,7 @@ class Cohort:
     settings: Settings
     compare: bool = False
 
-    def upload(self) -> list[LedgerLine]:
+    def upload(self) -> list[Outcome]:
         return upload_shard(
             self.results, SHARD, ["dicom", "preview"], self.settings, compare=self.compare
         )

@@ -14,7 +14,7 @@ from seriesport.config.settings import Settings
 from seriesport.store.keys import is_key
 from seriesport.workflow.convert import convert_shard
 from seriesport.workflow.fetch import fetch_shard
-from seriesport.workflow.ledger import LedgerLine
+from seriesport.workflow.ledger import Outcome
 from seriesport.workflow.plan import plan_cohort
 from seriesport.workflow.shard import Results
 from seriesport.workflow.upload import Looks, upload_shard
@@ -27,14 +27,14 @@ def deliver(
     wanted: list[str],
     destinations: str = "out, out.zip",
     sources: tuple[str, ...] = ("a", "b", "c"),
-) -> list[LedgerLine]:
+) -> list[Outcome]:
     """Deliver series from a results folder of that name, with a secret of its own."""
     entries = [f"  - {{source: {s}, destinations: [{destinations}]}}\n" for s in sources]
     Path("cohort.yaml").write_text("cohort:\n" + "".join(entries))
     Path("cohort.yaml").chmod(0o600)
     results, settings = Results(Path(name)), Settings()
     plan = plan_cohort(results, Path("cohort.yaml"), settings, shard_size=9)
-    looks, lines = Looks(results, wanted, settings), list[LedgerLine]()
+    looks, lines = Looks(results, wanted, settings), list[Outcome]()
     for shard, rows in plan.shards().items():
         fetch_shard(results, shard, settings)
         convert_shard(results, shard, FORMATS, wanted)

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seriesport.errors import SeriesportError
-from seriesport.workflow.ledger import LedgerLine, Status, read_ledger, write_ledger
+from seriesport.workflow.ledger import Outcome, Status, read_ledger, write_ledger
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\0"))
 lines = st.builds(
-    LedgerLine,
+    Outcome,
     key=st.from_regex("[a-z2-7]{16}", fullmatch=True),
     status=st.sampled_from(Status),
     code=texts,
@@ -28,7 +28,7 @@ lines = st.builds(
 
 
 @given(st.lists(lines, unique_by=lambda line: line.key))
-def test_a_ledger_reads_back_as_it_was_written(written: list[LedgerLine]) -> None:
+def test_a_ledger_reads_back_as_it_was_written(written: list[Outcome]) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder, "ledger.tsv")
         write_ledger(path, written)

@@ -35,7 +35,7 @@ MODULE = '''
 
 from seriesport.store.bundle import read_bundle, write_bundle
 from seriesport.workflow.bundles import Bundles
-from seriesport.workflow.ledger import LedgerLine, Status
+from seriesport.workflow.ledger import Outcome, Status
 from seriesport.workflow.shard import run_shard
 from seriesport.workflow.steps import COPY
 
@@ -49,7 +49,7 @@ def run(results, shard, config):
         bundle = bundles.of(row.key)
         bundle.check()
         made = write_bundle(folder / f"{row.key}.zip", read_bundle(bundle.path)[1:], source="copy")
-        return LedgerLine(
+        return Outcome(
             row.key,
             Status.COMPLETE,
             detail="the first one was left out",

@@ -18,7 +18,7 @@ from seriesport.serve.archive import Archive
 from seriesport.store.bundle import read_bundle
 from seriesport.workflow.convert import convert_shard
 from seriesport.workflow.fetch import fetch_shard
-from seriesport.workflow.ledger import LedgerLine, Status
+from seriesport.workflow.ledger import Outcome, Status
 from seriesport.workflow.plan import plan_cohort
 from seriesport.workflow.shard import Results
 from seriesport.workflow.steps import CONVERT, FETCH
@@ -44,7 +44,7 @@ def archive(tmp_path: Path) -> Iterator[Archive]:
         yield started
 
 
-def fetched(*entries: str) -> tuple[list[LedgerLine], Results]:
+def fetched(*entries: str) -> tuple[list[Outcome], Results]:
     """Plan entries and fetch them, as the workflow does; the ledger's lines."""
     results = Results(Path("results"))
     cohort = Path("cohort.yaml")
@@ -52,7 +52,7 @@ def fetched(*entries: str) -> tuple[list[LedgerLine], Results]:
     cohort.chmod(0o600)
     plan = plan_cohort(results, cohort, SETTINGS, shard_size=100, refresh=True)
     assert not plan.problems
-    lines: list[LedgerLine] = []
+    lines: list[Outcome] = []
     for shard in {row.shard for row in plan.series}:
         lines += fetch_shard(results, shard, SETTINGS)
     return lines, results

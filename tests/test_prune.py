@@ -25,7 +25,6 @@ from seriesport.errors import SeriesportError
 from seriesport.serve.archive import Archive
 from seriesport.store.lease import lease
 from seriesport.transports.xnat.server import XnatServer
-from seriesport.workflow.beginning import mend
 from seriesport.workflow.convert import convert_shard
 from seriesport.workflow.fetch import fetch_shard
 from seriesport.workflow.ledger import read_ledger
@@ -33,6 +32,7 @@ from seriesport.workflow.plan import plan_cohort
 from seriesport.workflow.prune import Asked, prune
 from seriesport.workflow.records import read_records
 from seriesport.workflow.shard import Results
+from seriesport.workflow.startup import mend
 from seriesport.workflow.steps import CONVERT, FETCH, STEPS, UPLOAD
 from seriesport.workflow.upload import upload_shard
 from seriesport.workflow.verdict import judge, summarise

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from seriesport.cohort.plan import Shard
 from seriesport.transports.archive.server import DicomServer
-from seriesport.workflow.ledger import LedgerLine, Status, write_ledger
+from seriesport.workflow.ledger import Outcome, Status, write_ledger
 from seriesport.workflow.shares import Shares
 from seriesport.workflow.sizing import converting, moving
 
@@ -40,6 +40,6 @@ def test_conversion_gets_memory_by_the_largest_series(tmp_path: Path) -> None:
     ledger = str(tmp_path / "{shard}" / "ledger.tsv")
     sizes = converting(ledger, str(tmp_path / "{shard}.log"))
     unknown = sizes["mem_mb"](WILDCARDS)
-    lines = [LedgerLine(str(n), Status.COMPLETE, size=n << 20) for n in (5, 1000)]
+    lines = [Outcome(str(n), Status.COMPLETE, size=n << 20) for n in (5, 1000)]
     write_ledger(tmp_path / "pacs-0001" / "ledger.tsv", lines)
     assert sizes["mem_mb"](WILDCARDS) == unknown + 3000

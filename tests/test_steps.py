@@ -39,7 +39,7 @@ from seriesport.transports.file.transport import FileTransport
 from seriesport.transports.served import flow_of
 from seriesport.workflow.convert import convert_shard
 from seriesport.workflow.fetch import fetch_shard
-from seriesport.workflow.ledger import LedgerLine, Status, read_ledger, write_ledger
+from seriesport.workflow.ledger import Outcome, Status, read_ledger, write_ledger
 from seriesport.workflow.plan import plan_cohort
 from seriesport.workflow.records import read_records
 from seriesport.workflow.rules import granted, limits
@@ -86,7 +86,7 @@ def plan(
     return [row.key for row in made.series]
 
 
-def fetch(results: Results) -> LedgerLine:
+def fetch(results: Results) -> Outcome:
     (line,) = fetch_shard(results, SHARD, SETTINGS)
     return line
 
@@ -210,7 +210,7 @@ def test_a_copy_reports_its_weakest_proof() -> None:
     assert copying.weakest(Receipt(tuple(entries))) == "listed"
 
 
-def everything(results: Results) -> tuple[LedgerLine, LedgerLine, LedgerLine]:
+def everything(results: Results) -> tuple[Outcome, Outcome, Outcome]:
     """Every step, as a run of the workflow does them."""
     fetched = fetch(results)
     (converted,) = convert_shard(results, SHARD, ["preview"], ["dicom"])
@@ -360,7 +360,7 @@ def test_an_entry_or_the_config_says_how_images_are_ordered_and_a_change_makes_t
 
 def test_a_ledger_that_was_cut_short_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ledger.tsv"
-    write_ledger(path, [LedgerLine("k", Status.COMPLETE, files="k.zip k.json")])
+    write_ledger(path, [Outcome("k", Status.COMPLETE, files="k.zip k.json")])
     path.write_text(path.read_text()[:-20].rpartition("\t")[0])
     with pytest.raises(SeriesportError, match="its end is missing"):
         read_ledger(path)
@@ -577,7 +577,7 @@ def test_what_was_made_is_listed_also_where_one_format_failed(results: Results) 
 def test_files_of_a_series_that_grew_take_the_place_of_the_earlier_ones_that_we_wrote(
     results: Results, room: Path, touched: bool
 ) -> None:
-    def run() -> LedgerLine:
+    def run() -> Outcome:
         plan(results, f"{ENTRY}, upload: [nifti]", refresh=True)
         fetch(results)
         convert_shard(results, SHARD, [], ["nifti"])

@@ -19,7 +19,7 @@ from seriesport.store.bundle import read_bundle
 from seriesport.transports.xnat.server import XnatServer
 from seriesport.workflow.convert import convert_shard
 from seriesport.workflow.fetch import fetch_shard
-from seriesport.workflow.ledger import LedgerLine, Status
+from seriesport.workflow.ledger import Outcome, Status
 from seriesport.workflow.plan import plan_cohort
 from seriesport.workflow.shard import Results
 from seriesport.workflow.upload import upload_shard
@@ -51,7 +51,7 @@ def mask(path: Path) -> np.ndarray:
 
 def run(
     results: Results, entry: str, settings: Settings | None = None, **options: bool
-) -> tuple[LedgerLine, LedgerLine, LedgerLine]:
+) -> tuple[Outcome, Outcome, Outcome]:
     cohort = Path("cohort.yaml")
     cohort.write_text(f"cohort:\n  - {{{entry}}}\n")
     cohort.chmod(0o600)

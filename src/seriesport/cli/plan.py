@@ -11,9 +11,9 @@ from seriesport.cohort.resolve import kind
 from seriesport.config.config_yaml import load_config
 from seriesport.errors import REASONS, SeriesportError
 from seriesport.privacy import with_matches
-from seriesport.workflow.beginning import guard
 from seriesport.workflow.plan import plan_cohort
 from seriesport.workflow.shard import Results
+from seriesport.workflow.startup import guard
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

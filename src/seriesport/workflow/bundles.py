@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from seriesport.cohort.plan import PlannedSeries
     from seriesport.store.bundle import Manifest
-    from seriesport.workflow.ledger import LedgerLine
+    from seriesport.workflow.ledger import Outcome
     from seriesport.workflow.shard import Results
     from seriesport.workflow.steps import Step
 
@@ -27,8 +27,8 @@ class Bundle:
     """The bundle of a series, and those of its template and its geometry."""
 
     path: Path
-    line: LedgerLine
-    """Line of the step that wrote it."""
+    outcome: Outcome
+    """Of the step that wrote it."""
     beside: Mapping[str, Path]
     """By `template` and `geometry`."""
 
@@ -36,9 +36,9 @@ class Bundle:
     def content(self) -> str:
         """A hash of all that is made from it: its own, its template's, its geometry's."""
         if not self.beside:
-            return self.line.sha256
+            return self.outcome.sha256
         hashes = [read_manifest(path).sha256 for path in self.beside.values()]
-        return hashlib.sha256(" ".join([self.line.sha256, *hashes]).encode()).hexdigest()
+        return hashlib.sha256(" ".join([self.outcome.sha256, *hashes]).encode()).hexdigest()
 
     def check(self) -> Manifest:
         """Check the bundle against its ledger and its manifest, and return the latter.
@@ -47,7 +47,7 @@ class Bundle:
             SeriesportError: bundle-damaged.
         """
         manifest = read_manifest(self.path)
-        if manifest.sha256 != self.line.sha256:
+        if manifest.sha256 != self.outcome.sha256:
             what = "the bundle is not the one that the ledger names"
             raise SeriesportError("bundle-damaged", what)
         verify_bundle(self.path, manifest)

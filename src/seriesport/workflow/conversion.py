@@ -17,7 +17,7 @@ from seriesport.formats.registry import FORMATS
 from seriesport.formats.source import Source
 from seriesport.privacy import reasoned
 from seriesport.store.files import COPY_CHUNK, write_all, writing
-from seriesport.workflow.outputs import Output
+from seriesport.workflow.converted import Output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -16,8 +16,8 @@ from seriesport.store.files import remove_parts
 from seriesport.store.scratch import scratch
 from seriesport.workflow.bundles import Bundles
 from seriesport.workflow.conversion import convert
-from seriesport.workflow.ledger import LedgerLine, Status, told
-from seriesport.workflow.outputs import made_of, record_of
+from seriesport.workflow.converted import made_of, record_of
+from seriesport.workflow.ledger import Outcome, Status, told
 from seriesport.workflow.records import Records
 from seriesport.workflow.shard import Results, run_shard
 from seriesport.workflow.steps import CONVERT
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from seriesport.cohort.plan import PlannedSeries
     from seriesport.config.config_yaml import Config
     from seriesport.workflow.bundles import Bundle
-    from seriesport.workflow.outputs import Made, Output
+    from seriesport.workflow.converted import Made, Output
 
 _log = logging.getLogger("seriesport")
 
 
-def run(results: Results, shard: str, config: Config) -> list[LedgerLine]:
+def run(results: Results, shard: str, config: Config) -> list[Outcome]:
     """Convert the series of a shard as config.yaml says; see `convert_shard`."""
     return convert_shard(
         results,
@@ -54,7 +54,7 @@ def convert_shard(
     *,
     postscript: bool = False,
     input_order: str = "auto",
-) -> list[LedgerLine]:
+) -> list[Outcome]:
     """Convert what is not converted yet, and write the shard's ledger.
 
     `formats` and `upload` hold for the series whose entries do not say; what is to be uploaded
@@ -67,7 +67,7 @@ def convert_shard(
     folder = results.step(CONVERT, shard)
     records = Records(results.records(CONVERT, shard))
 
-    def work(row: PlannedSeries) -> LedgerLine:
+    def work(row: PlannedSeries) -> Outcome:
         bundle = bundles.of(row.key)
         wanted = list(formats if row.formats is None else row.formats)
         if row.destinations:
@@ -88,7 +88,7 @@ def _convert(
     records: Records,
     wanted: Sequence[str],
     opts: Mapping[str, object],
-) -> LedgerLine:
+) -> Outcome:
     key, content = row.key, bundle.content
     old = made_of(records.get(key), content, row.input_order)
     made = {name: old[name] for name in wanted if name in old and _intact(folder, old[name])}
@@ -159,7 +159,7 @@ def _line(
     wanted: Sequence[str],
     made: Mapping[str, list[Output]],
     failures: Sequence[SeriesportError],
-) -> LedgerLine:
+) -> Outcome:
     outputs = [output for name in wanted for output in made.get(name, [])]
     shown = [name for name in wanted if made.get(name)]
     status = Status.COMPLETE if outputs else Status.NOTHING
@@ -170,7 +170,7 @@ def _line(
         code = "not-an-image"
         names = ", ".join(name for name in wanted if name not in shown)
         detail = f"{names}: no instance of the series holds an image"
-    return LedgerLine(
+    return Outcome(
         key,
         status,
         code,

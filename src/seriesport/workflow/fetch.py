@@ -12,7 +12,7 @@ from seriesport.store.bundle import read_bundle, read_files, read_manifest, veri
 from seriesport.store.staging import belongs, discard_staging
 from seriesport.transports.fetch import fetch_series
 from seriesport.transports.parallel import Transports, workers
-from seriesport.workflow.ledger import LedgerLine, Status
+from seriesport.workflow.ledger import Outcome, Status
 from seriesport.workflow.shard import Results, run_shard
 from seriesport.workflow.shares import check_granted
 from seriesport.workflow.steps import FETCH
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 _log = logging.getLogger("seriesport")
 
 
-def run(results: Results, shard: str, config: Config) -> list[LedgerLine]:
+def run(results: Results, shard: str, config: Config) -> list[Outcome]:
     """Fetch the series of a shard as config.yaml says; see `fetch_shard`."""
     return fetch_shard(results, shard, config.settings)
 
 
-def fetch_shard(results: Results, shard: str, settings: Settings) -> list[LedgerLine]:
+def fetch_shard(results: Results, shard: str, settings: Settings) -> list[Outcome]:
     """Fetch what is not there yet, and write the shard's ledger.
 
     Raises:
@@ -52,7 +52,7 @@ def fetch_shard(results: Results, shard: str, settings: Settings) -> list[Ledger
 
     with Transports(settings) as transports:
 
-        def work(row: PlannedSeries) -> LedgerLine:
+        def work(row: PlannedSeries) -> Outcome:
             made = {name: bundle(name, series) for name, series in bundles(row).items()}
             return _line(row, made.pop(row.key), list(made))
 
@@ -109,9 +109,9 @@ def existing(bundle: Path, series: SeriesReference) -> Manifest | None:
     return manifest if whole and all(belongs(item, series) for item in items) else None
 
 
-def _line(row: PlannedSeries, manifest: Manifest, beside: Sequence[str]) -> LedgerLine:
+def _line(row: PlannedSeries, manifest: Manifest, beside: Sequence[str]) -> Outcome:
     compared = ("only sizes were compared",) if manifest.compared == "sizes" else ()
-    return LedgerLine(
+    return Outcome(
         row.key,
         Status.COMPLETE,
         detail="; ".join(compared + manifest.remarks),

@@ -30,8 +30,8 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class LedgerLine:
-    """One series in a ledger. Holds no identifier."""
+class Outcome:
+    """What a step did for one series, as its ledger has it. Holds no identifier."""
 
     key: str
     status: Status
@@ -69,16 +69,16 @@ def told(failures: Sequence[SeriesportError]) -> tuple[str, str]:
     return " ".join(codes), "; ".join(details)
 
 
-def line_of(ledger: Mapping[str, LedgerLine], key: str) -> LedgerLine:
+def line_of(ledger: Mapping[str, Outcome], key: str) -> Outcome:
     """The line of a series in the ledger of a step; a failed one where it has none."""
     absent = "the step has not seen this series"
-    return ledger.get(key) or LedgerLine(key, Status.FAILED, "not-attempted", absent)
+    return ledger.get(key) or Outcome(key, Status.FAILED, "not-attempted", absent)
 
 
-_COLUMNS = [field.name for field in fields(LedgerLine)]
+_COLUMNS = [field.name for field in fields(Outcome)]
 
 
-def write_ledger(path: Path, lines: Iterable[LedgerLine]) -> None:
+def write_ledger(path: Path, lines: Iterable[Outcome]) -> None:
     """Write a ledger whole, in the order of the lines."""
     text = io.StringIO()
     writer = csv.DictWriter(text, _COLUMNS, dialect="excel-tab", lineterminator="\n")
@@ -87,7 +87,7 @@ def write_ledger(path: Path, lines: Iterable[LedgerLine]) -> None:
     write_sealed(path, lambda: [text.getvalue().encode()])
 
 
-def read_ledger(path: Path) -> dict[str, LedgerLine]:
+def read_ledger(path: Path) -> dict[str, Outcome]:
     """The lines of a ledger by key.
 
     Raises:
@@ -96,14 +96,14 @@ def read_ledger(path: Path) -> dict[str, LedgerLine]:
     return read_sealed(path, _parse)
 
 
-def _parse(text: Iterable[str]) -> dict[str, LedgerLine]:
+def _parse(text: Iterable[str]) -> dict[str, Outcome]:
     header, *lines = csv.reader(text, dialect="excel-tab")
     if header != _COLUMNS:
         raise ValueError
     return {row[0]: _line(row) for row in lines}
 
 
-def _line(row: list[str]) -> LedgerLine:
+def _line(row: list[str]) -> Outcome:
     key, status, code, detail, *numbers, files, sha256 = row
     expected, done, size = map(int, numbers)
-    return LedgerLine(key, Status(status), code, detail, expected, done, size, files, sha256)
+    return Outcome(key, Status(status), code, detail, expected, done, size, files, sha256)

@@ -24,11 +24,9 @@ from seriesport.store.keys import check_secret, load_secret
 from seriesport.store.lease import lease
 from seriesport.transports.parallel import Transports
 from seriesport.transports.registry import parse
-from seriesport.workflow.beginning import ALONE, put_aside
 from seriesport.workflow.bundles import delivered_bundle
 from seriesport.workflow.closing import LOCKED
 from seriesport.workflow.ledger import LEDGER, read_ledger, write_ledger
-from seriesport.workflow.orders import plan_again
 from seriesport.workflow.receipts import deliveries, receipts
 from seriesport.workflow.records import Records
 from seriesport.workflow.remnants import (
@@ -38,7 +36,9 @@ from seriesport.workflow.remnants import (
     ledgers,
     standing,
 )
+from seriesport.workflow.retries import plan_again
 from seriesport.workflow.sent import record_sent, sent_of
+from seriesport.workflow.startup import ALONE, put_aside
 from seriesport.workflow.steps import CONVERT, STEPS, UPLOAD
 from seriesport.workflow.upload import resource_of
 

@@ -21,7 +21,7 @@ from seriesport.config.config_yaml import load_config
 from seriesport.config.hours import Begin
 from seriesport.config.settings import Server, Settings
 from seriesport.errors import SeriesportError
-from seriesport.workflow.orders import plan_again
+from seriesport.workflow.retries import plan_again
 from seriesport.workflow.shares import Shares, every
 from seriesport.workflow.sizing import Sizes, moving
 from seriesport.workflow.steps import FETCH, UPLOAD, Files

@@ -16,7 +16,7 @@ from seriesport.store.files import remove_parts
 from seriesport.store.lease import lease
 from seriesport.transports.parallel import in_parallel
 from seriesport.transports.served import REFUSALS
-from seriesport.workflow.ledger import LEDGER, LedgerLine, Status, write_ledger
+from seriesport.workflow.ledger import LEDGER, Outcome, Status, write_ledger
 from seriesport.workflow.steps import UPLOAD
 
 if TYPE_CHECKING:
@@ -106,11 +106,11 @@ class Results:
 def run_shard(
     folder: Path,
     rows: Sequence[PlannedSeries],
-    work: Callable[[PlannedSeries], LedgerLine],
+    work: Callable[[PlannedSeries], Outcome],
     workers: int = 1,
     records: Sequence[Records] = (),
     let_go: Callable[[], None] = lambda: None,
-) -> list[LedgerLine]:
+) -> list[Outcome]:
     """Bring every series of a shard to an end, good or bad, and write `records` and the ledger.
 
     `folder` is that of a step's files for the shard.
@@ -139,17 +139,17 @@ def run_shard(
     return lines
 
 
-def guarded(row: PlannedSeries, work: Callable[[PlannedSeries], LedgerLine]) -> LedgerLine:
+def guarded(row: PlannedSeries, work: Callable[[PlannedSeries], Outcome]) -> Outcome:
     """The work on one series; whatever it raises becomes a line that says so."""
     started = time.monotonic()
     try:
         line = work(row)
     except SeriesportError as error:
-        line = LedgerLine(row.key, Status.FAILED, error.code, error.message)
+        line = Outcome(row.key, Status.FAILED, error.code, error.message)
     except OSError as error:
-        line = LedgerLine(row.key, Status.FAILED, "file-unwritable", where(error))
+        line = Outcome(row.key, Status.FAILED, "file-unwritable", where(error))
     except Exception as error:  # noqa: BLE001 - one series must not stop its shard
-        line = LedgerLine(row.key, Status.FAILED, "internal", where(error))
+        line = Outcome(row.key, Status.FAILED, "internal", where(error))
     seconds = time.monotonic() - started
     _log.log(
         logging.INFO if line.ok else logging.ERROR,

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     from seriesport.cohort.plan import Shard
     from seriesport.config.config_yaml import Config
-    from seriesport.workflow.ledger import LedgerLine
+    from seriesport.workflow.ledger import Outcome
     from seriesport.workflow.shard import Results
 
-    Work = Callable[[Results, str, Config], list[LedgerLine]]
+    Work = Callable[[Results, str, Config], list[Outcome]]
 
 
 class Files(Enum):

@@ -22,12 +22,12 @@ from seriesport.store.keys import is_key, keyed_hash, load_secret
 from seriesport.transports.parallel import Transports, workers
 from seriesport.transports.registry import parse, server_of
 from seriesport.workflow.bundles import Bundles
-from seriesport.workflow.ledger import LedgerLine, Status, told
-from seriesport.workflow.orders import ordered_at
-from seriesport.workflow.outputs import made_of
+from seriesport.workflow.converted import made_of
+from seriesport.workflow.ledger import Outcome, Status, told
 from seriesport.workflow.readback import read_back
 from seriesport.workflow.receipts import Delivery, deliveries, delivery, is_since, receipts
 from seriesport.workflow.records import Records, read_records
+from seriesport.workflow.retries import ordered_at
 from seriesport.workflow.sent import Sent, record_sent, sent_of
 from seriesport.workflow.shard import Results, run_shard
 from seriesport.workflow.shares import check_granted
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from seriesport.model.series import Announce, Receipt
     from seriesport.transports.contract import Transport
     from seriesport.workflow.bundles import Bundle
-    from seriesport.workflow.outputs import Made, Output
+    from seriesport.workflow.converted import Made, Output
     from seriesport.workflow.records import Record
 
 _RESOURCES = {"preview": "SNAPSHOTS"}
@@ -104,7 +104,7 @@ class _Upload:
         return frozenset(self.results.plan.places())
 
 
-def run(results: Results, shard: str, config: Config) -> list[LedgerLine]:
+def run(results: Results, shard: str, config: Config) -> list[Outcome]:
     """Deliver the series of a shard as config.yaml says; see `upload_shard`."""
     compare = config.recheck == "digest"
     return upload_shard(results, shard, config.upload, config.settings, compare=compare)
@@ -117,7 +117,7 @@ def upload_shard(
     settings: Settings,
     *,
     compare: bool = False,
-) -> list[LedgerLine]:
+) -> list[Outcome]:
     """Deliver what is not delivered yet, and write the shard's ledger.
 
     A receipt is believed if the destination was asked since the upload was last ordered;
@@ -134,7 +134,7 @@ def upload_shard(
     with Transports(settings) as transports:
         shared = _Upload.of(results, shard, transports, compare=compare)
 
-        def work(row: PlannedSeries) -> LedgerLine:
+        def work(row: PlannedSeries) -> Outcome:
             wanted = upload if row.upload is None else row.upload
             return _deliver(shared, row, wanted)
 
@@ -375,10 +375,10 @@ def _file(path: Path, output: Output) -> PlainFile:
     return PlainFile(output.name, FileSlice(path, 0, output.size))
 
 
-def _deliver(upload: _Upload, row: PlannedSeries, wanted: Sequence[str]) -> LedgerLine:
+def _deliver(upload: _Upload, row: PlannedSeries, wanted: Sequence[str]) -> Outcome:
     bundle = upload.bundles.of(row.key)
     if not row.destinations:
-        return LedgerLine(row.key, Status.NOTHING)
+        return Outcome(row.key, Status.NOTHING)
     done = deliveries(upload.receipts.get(row.key))
     earlier = upload.seen.get(row.key)
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -410,10 +410,10 @@ def _deliver(upload: _Upload, row: PlannedSeries, wanted: Sequence[str]) -> Ledg
         if not delivered.complete:
             failures.append(_at(number, _incomplete(delivered)))
     if not parcels and not failures:
-        return LedgerLine(row.key, Status.NOTHING)
+        return Outcome(row.key, Status.NOTHING)
     upload.receipts.put(row.key, receipts([*ended, *unsure]))
     upload.seen.put(row.key, seen)
-    return LedgerLine(
+    return Outcome(
         row.key,
         Status.FAILED if failures else Status.COMPLETE,
         *told(failures),
@@ -445,7 +445,7 @@ def _parcels(
     if formats or row.template:
         made = made_of(upload.made.get(row.key, {}), bundle.content)
     if DICOM in wanted and row.template is None:
-        images = _Images(upload, row, bundle.path, bundle.line.sha256, bundle.line.expected)
+        images = _Images(upload, row, bundle.path, bundle.outcome.sha256, bundle.outcome.expected)
         parcels.append(images)
     elif DICOM in wanted:
         formats.insert(0, DICOM)

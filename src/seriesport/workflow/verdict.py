@@ -21,9 +21,9 @@ from seriesport.errors import REASONS, SeriesportError
 from seriesport.privacy import printable
 from seriesport.store.files import write_bytes, write_if_changed
 from seriesport.store.sealed import check_sealed
-from seriesport.workflow.ledger import LedgerLine, Status, line_of, read_ledger
-from seriesport.workflow.orders import plan_again, repeat
+from seriesport.workflow.ledger import Outcome, Status, line_of, read_ledger
 from seriesport.workflow.records import read_records
+from seriesport.workflow.retries import plan_again, repeat
 from seriesport.workflow.steps import STEPS, Files
 
 if TYPE_CHECKING:
@@ -44,15 +44,16 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """One series, or one entry that could not be planned, with what every step says of it."""
+class Verdict:
+    """The verdict on one series, or on one entry that could not be planned."""
 
     labels: tuple[str, ...]
     lines: tuple[int, ...]
     key: str
     shard: str
     modality: str
-    steps: tuple[LedgerLine, ...]
+    steps: tuple[Outcome, ...]
+    """What every step did; none for an entry."""
     code: str = ""
     detail: str = ""
     matches: tuple[str, ...] = ()
@@ -71,7 +72,7 @@ def summarise(results: Results) -> None:
 
     `summary.tsv` is for everybody; `cohort.tsv` (0600) has the user's labels as well.
     """
-    _write(results, _outcomes(results, _plan(results)))
+    _write(results, _verdicts(results, _plan(results)))
 
 
 def judge(results: Results, looks: Looks | None = None) -> None:
@@ -87,7 +88,7 @@ def judge(results: Results, looks: Looks | None = None) -> None:
         SeriesportError: cohort-failed.
     """
     plan = _plan(results)
-    found = _outcomes(results, plan, looks)
+    found = _verdicts(results, plan, looks)
     _write(results, found)
     console = Console(file=io.StringIO(), force_terminal=sys.stdout.isatty())
     show(found, console, results, private=sys.stdout.isatty())
@@ -95,14 +96,14 @@ def judge(results: Results, looks: Looks | None = None) -> None:
         _say(console, text)
     text = cast("io.StringIO", console.file).getvalue()
     write_bytes(results.verdict, text.encode("utf-8", "backslashreplace"), private=True)
-    failed = sum(not outcome.ok for outcome in found)
+    failed = sum(not verdict.ok for verdict in found)
     if failed:
         _retry_next_time(results, plan, found)
         raise SeriesportError("cohort-failed", f"{failed} of {len(found)} failed")
 
 
 def show(
-    found: Sequence[Outcome], console: Console, results: Results, *, private: bool = False
+    found: Sequence[Verdict], console: Console, results: Results, *, private: bool = False
 ) -> None:
     """Print the table: every series of a small cohort, else those that failed.
 
@@ -112,31 +113,31 @@ def show(
         results: Those that are shown.
         private: Show the user's labels, and identifiers of what matches an entry instead.
     """
-    failed = [outcome for outcome in found if not outcome.ok]
+    failed = [verdict for verdict in found if not verdict.ok]
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for name in ("line", *(("label",) if private else ()), "key", "type"):
         table.add_column(name, no_wrap=name != "label", overflow="fold")
     for name in ("instances", *(step.done for step in STEPS), "last seen"):
         table.add_column(name, justify="right", no_wrap=True)
-    for outcome in found if len(found) <= _MOST_ROWS else failed[:_MOST_ROWS]:
-        cells = map(Text, _cells(outcome, private=private))
-        table.add_row(*cells, style=None if outcome.ok else "red")
+    for verdict in found if len(found) <= _MOST_ROWS else failed[:_MOST_ROWS]:
+        cells = map(Text, _cells(verdict, private=private))
+        table.add_row(*cells, style=None if verdict.ok else "red")
     console.print(table)
     whole = len(found) - len(failed)
     _say(console, f"{whole} of {len(found)} proven complete in {results.folder}")
-    if seen := sorted(outcome.seen for outcome in found if outcome.seen):
+    if seen := sorted(verdict.seen for verdict in found if verdict.seen):
         first, last = _minute(seen[0]), _minute(seen[-1])
         when = first if first == last else f"between {first} and {last}"
         _say(console, f"deliveries last seen at their destinations: {when} UTC")
-    for outcome in failed[:_MOST_ROWS]:
-        label = f" ({_labels(outcome)})" if private and outcome.labels else ""
-        where = f"line {', '.join(map(str, outcome.lines))} {outcome.key}".rstrip()
-        _say(console, f"{where}{label}: {outcome.detail} [{outcome.code}]")
-        for match in outcome.matches if private else ():
+    for verdict in failed[:_MOST_ROWS]:
+        label = f" ({_labels(verdict)})" if private and verdict.labels else ""
+        where = f"line {', '.join(map(str, verdict.lines))} {verdict.key}".rstrip()
+        _say(console, f"{where}{label}: {verdict.detail} [{verdict.code}]")
+        for match in verdict.matches if private else ():
             _say(console, f"    {match}")
     if len(failed) > _MOST_ROWS:
         _say(console, f"and {len(failed) - _MOST_ROWS} more; see {results.summary}")
-    for code in dict.fromkeys(code for outcome in failed for code in outcome.code.split()):
+    for code in dict.fromkeys(code for verdict in failed for code in verdict.code.split()):
         _say(console, f"{code}: {REASONS[code].advice}")
 
 
@@ -150,7 +151,7 @@ def _say(console: Console, text: str) -> None:
     console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
 
 
-def _write(results: Results, found: Sequence[Outcome]) -> None:
+def _write(results: Results, found: Sequence[Verdict]) -> None:
     summary, table = _table(found, private=False), _table(found, private=True)
     write_if_changed(results.summary, summary.encode())
     write_if_changed(results.table, table.encode("utf-8", "backslashreplace"), private=True)
@@ -163,7 +164,7 @@ def _plan(results: Results) -> Plan:
     return plan
 
 
-def _outcomes(results: Results, plan: Plan, looks: Looks | None = None) -> list[Outcome]:
+def _verdicts(results: Results, plan: Plan, looks: Looks | None = None) -> list[Verdict]:
     found = [_unplanned(problem) for problem in plan.problems]
     for shard, rows in plan.shards().items():
         ledgers = [
@@ -183,18 +184,18 @@ def _outcomes(results: Results, plan: Plan, looks: Looks | None = None) -> list[
             )
             if looks is not None and has_bundle and last.status is Status.COMPLETE:
                 last = _still_there(looks, row, last)
-            outcome = _planned(row, (*steps, last))
+            verdict = _planned(row, (*steps, last))
             times = seen.get(row.key, {}).values() if last.status is Status.COMPLETE else ()
-            found.append(replace(outcome, seen=min(times, default="")))
-    return sorted(found, key=lambda outcome: outcome.lines)
+            found.append(replace(verdict, seen=min(times, default="")))
+    return sorted(found, key=lambda verdict: verdict.lines)
 
 
-def _lines(ledger: Path) -> dict[str, LedgerLine]:
+def _lines(ledger: Path) -> dict[str, Outcome]:
     # A run that was to stop earlier leaves no ledger.
     return read_ledger(ledger) if ledger.exists() else {}
 
 
-def _still_there(looks: Looks, row: PlannedSeries, uploaded: LedgerLine) -> LedgerLine:
+def _still_there(looks: Looks, row: PlannedSeries, uploaded: Outcome) -> Outcome:
     try:
         lost = looks.lost(row)
     except SeriesportError as error:
@@ -204,7 +205,7 @@ def _still_there(looks: Looks, row: PlannedSeries, uploaded: LedgerLine) -> Ledg
     return replace(uploaded, status=Status.FAILED, code="delivery-lost", detail=lost)
 
 
-def _standing(step: Step, folder: str, line: LedgerLine) -> LedgerLine:
+def _standing(step: Step, folder: str, line: Outcome) -> Outcome:
     """A ledger's line, as far as its files are there still."""
     sizes: list[int] = []
     there: list[str] = []
@@ -224,7 +225,7 @@ def _standing(step: Step, folder: str, line: LedgerLine) -> LedgerLine:
     return replace(line, status=Status.FAILED, code="output-lost", detail=detail)
 
 
-def _with_manifests(step: Step, folder: str, line: LedgerLine) -> LedgerLine:
+def _with_manifests(step: Step, folder: str, line: Outcome) -> Outcome:
     try:
         for name in line.files.split():
             if name.endswith(".json"):
@@ -235,26 +236,26 @@ def _with_manifests(step: Step, folder: str, line: LedgerLine) -> LedgerLine:
     return line
 
 
-def _table(found: Sequence[Outcome], *, private: bool) -> str:
+def _table(found: Sequence[Verdict], *, private: bool) -> str:
     text = io.StringIO()
     writer = csv.writer(text, dialect="excel-tab", lineterminator="\n")
     writer.writerow((*(("label",) if private else ()), *_COLUMNS))
-    for outcome in found:
-        label = (_labels(outcome),) if private else ()
-        matches = outcome.matches if private else ()
-        writer.writerow((*label, *_row(outcome, matches)))
+    for verdict in found:
+        label = (_labels(verdict),) if private else ()
+        matches = verdict.matches if private else ()
+        writer.writerow((*label, *_row(verdict, matches)))
     return text.getvalue()
 
 
-def _retry_next_time(results: Results, plan: Plan, found: Sequence[Outcome]) -> None:
+def _retry_next_time(results: Results, plan: Plan, found: Sequence[Verdict]) -> None:
     for step, shard in {(step, one.shard) for one in found for step in _to_repeat(one)}:
         repeat(results, step, shard)
     if plan.problems:
         plan_again(results)
 
 
-def _to_repeat(outcome: Outcome) -> Iterator[Step]:
-    bad = [pair for pair in zip(STEPS, outcome.steps, strict=False) if not pair[1].ok]
+def _to_repeat(verdict: Verdict) -> Iterator[Step]:
+    bad = [pair for pair in zip(STEPS, verdict.steps, strict=False) if not pair[1].ok]
     for i, (step, line) in enumerate(bad):
         if line.code == "bundle-damaged":
             yield from (one for one in STEPS if one.writes is Files.BUNDLES)
@@ -262,52 +263,52 @@ def _to_repeat(outcome: Outcome) -> Iterator[Step]:
             yield step
 
 
-def _unplanned(problem: Problem) -> Outcome:
+def _unplanned(problem: Problem) -> Verdict:
     labels = (problem.label,) if problem.label else ()
     told = problem.code, problem.message, problem.matches
-    return Outcome(labels, (problem.line,), "", "", "", (), *told)
+    return Verdict(labels, (problem.line,), "", "", "", (), *told)
 
 
-def _planned(row: PlannedSeries, steps: tuple[LedgerLine, ...]) -> Outcome:
+def _planned(row: PlannedSeries, steps: tuple[Outcome, ...]) -> Verdict:
     bad = [step for step in steps if not step.ok]
     told = next((step for step in (*bad, *steps) if step.code), None)
     code, detail = (told.code, told.detail) if told else ("internal" if bad else "", "")
     modality = kind(row.reference)
-    return Outcome(row.labels, row.lines, row.key, row.shard, modality, steps, code, detail)
+    return Verdict(row.labels, row.lines, row.key, row.shard, modality, steps, code, detail)
 
 
-def _labels(outcome: Outcome) -> str:
-    return " ".join(outcome.labels)
+def _labels(verdict: Verdict) -> str:
+    return " ".join(verdict.labels)
 
 
-def _row(outcome: Outcome, matches: Sequence[str] = ()) -> Iterator[str | int]:
-    yield " ".join(map(str, outcome.lines))
-    yield outcome.key
-    yield outcome.shard
-    yield outcome.modality
-    yield "complete" if outcome.ok else "failed"
-    lines = outcome.steps or (None,) * len(STEPS)
+def _row(verdict: Verdict, matches: Sequence[str] = ()) -> Iterator[str | int]:
+    yield " ".join(map(str, verdict.lines))
+    yield verdict.key
+    yield verdict.shard
+    yield verdict.modality
+    yield "complete" if verdict.ok else "failed"
+    lines = verdict.steps or (None,) * len(STEPS)
     yield from (line.status if line else "" for line in lines)
-    yield outcome.code
-    yield "; ".join((outcome.detail, *matches))
+    yield verdict.code
+    yield "; ".join((verdict.detail, *matches))
     yield lines[0].done if lines[0] else ""
     for step, line in zip(STEPS, lines, strict=True):
         files = line.files.split() if line else []
-        yield " ".join(f"{step.folder}/{outcome.shard}/{file}" for file in files)
+        yield " ".join(f"{step.folder}/{verdict.shard}/{file}" for file in files)
 
 
-def _cells(outcome: Outcome, *, private: bool) -> Iterator[str]:
-    yield ", ".join(map(str, outcome.lines))
+def _cells(verdict: Verdict, *, private: bool) -> Iterator[str]:
+    yield ", ".join(map(str, verdict.lines))
     if private:
-        yield printable(_labels(outcome))
-    yield outcome.key or "-"
-    yield outcome.modality
-    if not outcome.steps:
+        yield printable(_labels(verdict))
+    yield verdict.key or "-"
+    yield verdict.modality
+    if not verdict.steps:
         yield from ("-",) * (len(STEPS) + 2)
     else:
-        yield str(outcome.steps[0].done)
-        yield from (_mark(step) for step in outcome.steps)
-        yield outcome.seen[:10] or "-"
+        yield str(verdict.steps[0].done)
+        yield from (_mark(step) for step in verdict.steps)
+        yield verdict.seen[:10] or "-"
 
 
 def _minute(moment: str) -> str:
@@ -315,7 +316,7 @@ def _minute(moment: str) -> str:
     return moment[:16].replace("T", " ")
 
 
-def _mark(step: LedgerLine) -> str:
+def _mark(step: Outcome) -> str:
     if step.status is Status.NOTHING:
         return "-"
     if step.code == "not-attempted":

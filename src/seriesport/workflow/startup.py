@@ -13,9 +13,9 @@ from seriesport.privacy import tracked_by_git
 from seriesport.store.keys import check_secret
 from seriesport.store.sealed import check_sealed
 from seriesport.workflow.ledger import LEDGER, Status, read_ledger
-from seriesport.workflow.orders import repeat
 from seriesport.workflow.receipts import is_since
 from seriesport.workflow.records import read_records
+from seriesport.workflow.retries import repeat
 from seriesport.workflow.steps import STEPS, UPLOAD
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What was made of a series, and its record: without an array in sight, for steps that move it."""
+"""Files that were converted from a series, and their record; imports no arrays."""
 
 from __future__ import annotations
 

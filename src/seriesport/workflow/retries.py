@@ -1,4 +1,4 @@
-"""Orders: files that the workflow takes as inputs, so that it repeats what Snakemake holds done."""
+"""Orders to repeat a step or the plan, as files that the workflow takes as inputs."""
 
 from __future__ import annotations
 
