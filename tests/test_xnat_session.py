@@ -607,8 +607,8 @@ def test_the_environment_says_nothing_about_the_way(
 def test_xnatpy_is_imported_when_a_session_is_opened():
     code = (
         "import sys; from seriesport.series import Series;"
-        "from seriesport.transports.registry import open_transport;"
-        "from seriesport.model.address import parse; parse('xnat://lab/P/S/E/1');"
+        "from seriesport.transports.registry import open_transport, parse;"
+        "parse('xnat://lab/P/S/E/1');"
         "assert 'xnat' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
