@@ -27,11 +27,12 @@ from seriesport.config.hours import Hours
 from seriesport.config.settings import Settings
 from seriesport.dicom.part10 import load_instance
 from seriesport.errors import REASONS, SeriesportError
-from seriesport.model.series import Proof, Receipt, ReceiptEntry
+from seriesport.model.series import Proof, Receipt, ReceiptEntry, SeriesReference
 from seriesport.serve.archive import Archive
 from seriesport.store.bundle import read_bundle
 from seriesport.store.scratch import scratch
 from seriesport.store.staging import Staging
+from seriesport.transfer.copy import Copied
 from seriesport.transports.archive.server import DicomServer
 from seriesport.transports.fetch import fetch_series
 from seriesport.transports.file.address import FileAddress
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from seriesport.model.instance import Instance
-    from seriesport.model.series import Expected, SeriesReference
+    from seriesport.model.series import Expected
     from seriesport.workflow.steps import Step
 
 SETTINGS = Settings()
@@ -207,7 +208,8 @@ def test_a_copy_does_not_deliver_what_an_older_copy_left_when_the_source_has_cha
 
 def test_a_copy_reports_its_weakest_proof() -> None:
     entries = [ReceiptEntry(p, sent=True, proof=p) for p in (Proof.DIGEST, Proof.LISTED)]
-    assert copying.weakest(Receipt(tuple(entries))) == "listed"
+    series = SeriesReference(FileAddress(Path("/out")), "", "", "1.2.3")
+    assert Copied(1, series, Receipt(tuple(entries))).proof is Proof.LISTED
 
 
 def everything(results: Results) -> tuple[Outcome, Outcome, Outcome]:

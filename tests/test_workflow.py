@@ -308,7 +308,7 @@ def test_deliveries_that_were_removed_are_never_called_proven(project: Project) 
 
 def test_what_is_damaged_is_named_and_made_anew_in_the_same_run(project: Project) -> None:
     assert project.snakemake().returncode == 0
-    whole = tree(project.results, ("logs", "seen.jsonl", "asked.tsv"))
+    whole = tree(project.results, ("logs", "seen.jsonl", "asked.tsv", "verdict.txt"))
     plan, bundles = project.results / "plan", project.bundles()
     series = (plan / "series.jsonl").read_bytes()
     (plan / "series.jsonl").write_bytes(series.splitlines(keepends=True)[0])
@@ -324,7 +324,7 @@ def test_what_is_damaged_is_named_and_made_anew_in_the_same_run(project: Project
     for name in ("series.jsonl", "shards.tsv", "ledger.tsv", "records.jsonl", "receipts.jsonl"):
         assert re.search(rf"{name} is damaged: .*\[file-damaged\]", run.stderr), name
     assert "Traceback" not in run.stdout + run.stderr
-    now = tree(project.results, ("logs", "seen.jsonl", "asked.tsv"))
+    now = tree(project.results, ("logs", "seen.jsonl", "asked.tsv", "verdict.txt"))
     assert {n: d for n, d in now.items() if not n.endswith(".damaged")} == whole
     assert project.bundles() == bundles
     (project.results / "secret").write_bytes(b"")

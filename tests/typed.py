@@ -17,8 +17,8 @@ from seriesport import (
     open_transport,
     verify,
 )
-from seriesport.model.address import parse
 from seriesport.model.series import Expected, SeriesReference
+from seriesport.transports.registry import parse
 
 
 def images(address: str, folder: Path) -> None:

@@ -198,7 +198,7 @@ class Settings:
     states.
 
         >>> from seriesport import Settings
-        >>> from seriesport.config.settings import DicomServer
+        >>> from seriesport.transports.archive.server import DicomServer
         >>> pacs = DicomServer("pacs", "pacs.hospital.example", 104, associations=2)
         >>> settings = Settings({"pacs": pacs})
         >>> settings.servers["pacs"].at_once
