@@ -24,7 +24,7 @@ from seriesport.workflow.records import Records, read_records
 from seriesport.workflow.retries import plan_again, repeat
 from seriesport.workflow.shard import Results
 from seriesport.workflow.startup import Rechecks, mend
-from seriesport.workflow.steps import CONVERT, FETCH, UPLOAD
+from seriesport.workflow.steps import CONVERT, FETCH, STEPS, UPLOAD
 from seriesport.workflow.upload import Looks, upload_shard
 from seriesport.workflow.verdict import judge
 
@@ -158,7 +158,8 @@ def test_damage_to_any_file_of_the_results_is_named_and_healed(cohort: Cohort, d
 def _force_what_made(results: Results, path: Path) -> None:
     """Images are read by the steps alone: the one that made them runs again, as if forced."""
     if path.suffix in (".zip", ".png"):
-        results.ledger(path.parts[1], SHARD).unlink()
+        (made,) = (step for step in STEPS if step.folder == path.parts[1])
+        results.ledger(made, SHARD).unlink()
 
 
 def _tree() -> dict[str, str]:
