@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from peers.xnat import Logged
     from seriesport.model.series import Receipt
+    from seriesport.transports.served import Served
     from seriesport.transports.xnat.transport import XnatTransport
 
 EXPERIMENT = XnatAddress("here", None, "P", "S1", "E1")
@@ -848,7 +849,9 @@ def test_a_scan_that_another_upload_takes_meanwhile_is_no_success(
         site.fields()["UID"] = "1.2.3.4"
 
     catalogs.write = take  # pyright: ignore[reportAttributeAccessIssue] - somebody else's request
-    assert refusal(site, made) == "store-unverified"
+    (name, server), *_ = site.settings.servers.items()
+    once = Site(site.peer, Settings({name: replace(server, attempts=1)}))
+    assert refusal(once, made) == "store-unverified"
     catalogs.write = write
     assert proven(site.store(loaded(made)))
     assert whole(site, made, "1-CT1")
@@ -1141,7 +1144,7 @@ def test_what_we_wrote_is_removed_and_what_others_put_beside_it_stays(
     path = f"/data/projects/P/subjects/S1/experiments/E1/scans/1/resources/NIFTI/files/{changed}"
     site.log_in(monkeypatch, "owner")
     with open_transport(EXPERIMENT, site.settings) as transport:
-        session = cast("XnatTransport", transport)._session
+        session = cast("XnatTransport", cast("Served", transport)._transport)._session
         query = {"inbody": "true", "overwrite": "true"}
         session.send("PUT", path, params=query, body=plain(tmp_path, x=b"0 2000")[0].payload)
     names = sorted(files)
