@@ -52,11 +52,11 @@ def find(
         SeriesportError: not-found, where there is no series; address-invalid; server-unknown;
             what keeps the source from being listed, wholly or in part.
     """
-    place = address_of(address)
+    watch, place = watch or Watch(), address_of(address)
     with open_transport(place.root, settings_for([place], settings)) as transport:
-        found, failures = look(transport, place, watch or Watch())
+        found, failures = look(transport, place, watch)
     for error in failures:
-        (watch or Watch()).failed(error)
+        watch.failed(error)
     return found
 
 
